@@ -1,0 +1,32 @@
+# make help lists the targets. Everything runs in the virtual environment $(VENV), made from requirements.lock.
+VENV ?= .venv
+BIN := $(VENV)/bin
+IMAGE ?=
+DEMO_OUT ?= demo_out
+TEST_JOBS ?= 2
+
+.PHONY: help setup demo test test-all lint clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what is missing: compilers and QEMU (apt), a virtual environment (pip)
+	@scripts/setup.sh $(VENV)
+
+demo: setup ## compile the face detector, run it on an emulated board [IMAGE=photo.jpg]
+	@$(BIN)/python examples/demo.py --out $(DEMO_OUT) $(if $(IMAGE),--image "$(IMAGE)")
+
+test: setup ## all tests but the slow ones
+	$(BIN)/python -m pytest -n $(TEST_JOBS) -m "not slow"
+
+test-all: setup ## all tests
+	$(BIN)/python -m pytest -n $(TEST_JOBS)
+
+lint: setup ## style, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove what was built (the virtual environment stays)
+	rm -rf build dist $(DEMO_OUT) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
