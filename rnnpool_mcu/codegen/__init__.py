@@ -1,0 +1,1 @@
+"""From a Plan to C sources: Python decides, templates print."""

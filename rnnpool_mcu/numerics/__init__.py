@@ -1,0 +1,1 @@
+"""Integer arithmetic: the numpy twins of the generated C's header."""

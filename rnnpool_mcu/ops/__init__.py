@@ -1,0 +1,1 @@
+"""The operators: one file each, with its integer definition and what it tells the planner."""

@@ -1,0 +1,70 @@
+"""Convolution k x k, all input channels to each output channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.convolution import OutputStage, Window
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(Operator):
+    """out[y, x, o] = requantize(bias[o] + sum over the window of (in - zero_point) * weights[o])."""
+
+    kernel: ClassVar[str] = "conv2d_s8"
+
+    weights: Int8Array  # [out_channels, kernel_h, kernel_w, in_channels]
+    bias: NDArray[np.int32]  # [out_channels], scale = input scale * weight scale
+    weight_scales: NDArray[np.float64]  # [out_channels]
+    window: Window
+    output: Quantization
+    clamp: tuple[int, int] = (-128, 127)  # of the quantized output: a fused activation
+
+    def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
+        (image,) = inputs
+        if image.channels != self.weights.shape[3]:
+            raise ModelError(f"Conv2d: {image.channels} input channels, its weights have {self.weights.shape[3]}")
+        height, width = self.window.out_size(image.height, image.width)
+        return TensorType(height, width, self.weights.shape[0], self.output)
+
+    def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
+        patches = self.window.patches(values[0], inputs[0].zero_point)
+        # Exact in float64: every accumulator is below 2^31.
+        flat = patches.reshape(*patches.shape[:2], -1).astype(np.float64)
+        acc = flat @ self.weights.reshape(self.weights.shape[0], -1).T.astype(np.float64)
+        return self._stage(inputs).apply(acc.astype(np.int64))
+
+    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        return (self.window.rows(out_row),)
+
+    def margins(self, inputs: Sequence[TensorType]) -> tuple[Margin, ...]:
+        return (self.window.margin(inputs[0].width),)
+
+    def macs(self, inputs: Sequence[TensorType]) -> int:
+        out = self.infer_type(inputs)
+        return out.height * out.width * int(self.weights.size)
+
+    def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        out, (_, kernel_h, kernel_w, channels) = self.infer_type(inputs), self.weights.shape
+        return CParams(
+            {
+                "weights": CArray("int8_t", self.weights),
+                **self._stage(inputs).c_fields(),
+                "kernel_height": kernel_h,
+                "kernel_row_bytes": kernel_w * channels,
+                "step_bytes": self.window.stride[1] * channels,
+                "out_width": out.width,
+                "out_channels": out.channels,
+            }
+        )
+
+    def _stage(self, inputs: Sequence[TensorType]) -> OutputStage:
+        return OutputStage.of(self.weights, self.bias, self.weight_scales, inputs[0], self.output, self.clamp)
