@@ -1,0 +1,60 @@
+"""Writes and reads report.json (checked against its schema) and report.txt beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.report.build import Report
+from rnnpool_mcu.report.text import render_text
+
+JSON_NAME = "report.json"
+TEXT_NAME = "report.txt"
+
+
+def report_schema() -> Report:
+    """The JSON Schema shipped with the package."""
+    text = Path(__file__).with_name("report.schema.json").read_text(encoding="utf-8")
+    schema: Report = json.loads(text)
+    return schema
+
+
+def check_report(report: Report) -> None:
+    """Raises `jsonschema.ValidationError` where `report` is not what the schema says."""
+    jsonschema.Draft202012Validator(report_schema()).validate(report)
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Writes report.json and report.txt into `folder`, each replaced whole or not at all."""
+    check_report(report)
+    _replace(folder / JSON_NAME, json.dumps(report, indent=2) + "\n")
+    _replace(folder / TEXT_NAME, render_text(report))
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a folder that `compile` wrote; raises `UsageError` where there is none."""
+    path = folder / JSON_NAME
+    if not path.is_file():
+        raise UsageError(f"{folder}: no {JSON_NAME} there; give a folder that 'rnnpool-mcu compile' wrote")
+    try:
+        report: Report = json.loads(path.read_text(encoding="utf-8"))
+        check_report(report)
+    except (ValueError, jsonschema.ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"{path}: not a report of this version ({reason}); compile the model again"
+        ) from error
+    return report
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,107 @@
+"""Renders a report as a text table."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from rnnpool_mcu.report.build import Report
+
+TEXT_WIDTH = 110  # columns of report.txt
+
+
+def render_text(report: Report) -> str:
+    """The report as plain text, `TEXT_WIDTH` columns wide, without trailing blanks."""
+    stream = io.StringIO()
+    Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False).print(renderable(report))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def renderable(report: Report) -> Group:
+    """The report for a rich console."""
+    height, width, channels = report["input_shape"]
+    head = Text(
+        f"{report['model']}: {report['source']}, {width}x{height}x{channels}, board {report['board']}"
+    )
+    arithmetic = Text(f"Arithmetic: {report['arithmetic']}.")
+    validation = Text(_validation_line(report["validation"]))
+    return Group(head, _layer_table(report), _totals(report), arithmetic, validation)
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _shape(shape: list[int]) -> str:
+    return "x".join(str(extent) for extent in shape)
+
+
+def _layer_table(report: Report) -> Table:
+    layers = report["layers"]
+    counted = any(layer["instructions"] is not None for layer in layers)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("layer", "operator", "output"):
+        table.add_column(title, overflow="fold")
+    for title in ("MACs", "rows", "RAM", "flash", *(["instructions"] if counted else [])):
+        table.add_column(title, justify="right", no_wrap=True)
+    for layer in layers:
+        cells = [layer["name"], layer["operator"], _shape(layer["output_shape"])]
+        keys = ["macs", "ram_rows", "ram_bytes", "flash_bytes", *(["instructions"] if counted else [])]
+        table.add_row(*cells, *(_number(layer[key]) for key in keys))
+    return table
+
+
+def _totals(report: Report) -> Table:
+    ram, flash = report["ram"], report["flash"]
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("total")
+    table.add_column("value", justify="right")
+    table.add_column("how it is known")
+    for title, key, value in (
+        ("arena, bytes", "ram.arena_bytes", ram["arena_bytes"]),
+        ("arena, no plan can be below", "ram.lower_bound_bytes", ram["lower_bound_bytes"]),
+        ("stack, worst case", "ram.stack_bytes", ram["stack_bytes"]),
+        ("stack, high-water mark", "ram.stack_measured_bytes", ram["stack_measured_bytes"]),
+        (".data", "ram.data_bytes", ram["data_bytes"]),
+        (".bss", "ram.bss_bytes", ram["bss_bytes"]),
+        ("one image", "ram.image_bytes", ram["image_bytes"]),
+        ("RAM, image streamed", "ram.without_image_bytes", ram["without_image_bytes"]),
+        ("RAM, image resident", "ram.with_image_bytes", ram["with_image_bytes"]),
+        ("flash: code", "flash.code_bytes", flash["code_bytes"]),
+        ("flash: weights and tables", "flash.weights_bytes", flash["weights_bytes"]),
+        ("flash", "flash.total_bytes", flash["total_bytes"]),
+        ("multiply-accumulates", "macs", report["macs"]),
+        ("instructions, one inference", "instructions", report["instructions"]),
+        ("cycles, estimated", "estimated_cycles", report["estimated_cycles"]),
+    ):
+        table.add_row(title, _number(value), report["figures"].get(key, "not measured"))
+    table.add_row(*_budget_row(ram, report["plan"]["image"]))
+    return table
+
+
+def _budget_row(ram: dict[str, Any], image: str) -> tuple[str, str, str]:
+    budget, total = ram["budget_bytes"], ram["total_bytes"]
+    title = f"RAM budget, image {image}"
+    if budget is None:
+        return (title, "-", "none given")
+    if total is None:
+        return (title, _number(budget), "total not known")
+    margin = budget - total
+    verdict = f"met, {margin:,} to spare" if margin >= 0 else f"exceeded by {-margin:,}"
+    return (title, _number(budget), verdict)
+
+
+def _validation_line(validation: dict[str, Any]) -> str:
+    if validation["bit_exact"] is None:
+        return "Validation: not done yet; see rnnpool-mcu validate."
+    if validation["bit_exact"]:
+        return (
+            f"Validation: {validation['engine']} equals the numpy definition byte for byte "
+            f"on {validation['images']} images."
+        )
+    return f"Validation: {validation['engine']} DIFFERS: {validation['first_difference']}."
