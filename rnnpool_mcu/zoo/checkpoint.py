@@ -1,0 +1,172 @@
+"""The `.pt` file of a trained model: weights with everything needed to use them, and no code.
+
+    {format_version, arch, config, state_dict, preprocessing, labels, metrics}
+
+Loaded with `weights_only=True`: a file that would run code is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.zoo.registry import create, names
+
+FORMAT_VERSION = 1
+KEYS = ("format_version", "arch", "config", "state_dict", "preprocessing", "labels", "metrics")
+HOW_TO_SAVE = "save it with rnnpool_mcu.zoo.checkpoint.save_checkpoint(path, model, arch, config, ...)"
+
+GRAY_PREPROCESSING: dict[str, Any] = {
+    "color": "gray", "scale": 1 / 255, "mean": [0.0], "std": [1.0], "resize": "fit", "pad": "right-bottom", "fill": 0,
+}  # fmt: skip
+RGB_PREPROCESSING: dict[str, Any] = {
+    "color": "rgb", "scale": 1 / 255, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": "stretch",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode and what its checkpoint says about it."""
+
+    model: nn.Module
+    arch: str
+    config: dict[str, Any]
+    preprocessing: dict[str, Any]
+    labels: list[str]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    arch: str,
+    config: dict[str, Any],
+    preprocessing: dict[str, Any],
+    labels: list[str],
+    metrics: dict[str, Any] | None = None,
+) -> None:
+    """Write a model to `path`, whole or not at all."""
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    values = (FORMAT_VERSION, arch, config, state, preprocessing, labels, metrics or {})
+    atomic_save(dict(zip(KEYS, values, strict=True)), path)
+
+
+def atomic_save(content: Any, path: str | Path) -> None:
+    """torch.save into a temporary file beside `path`, then rename it: no reader sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: str | Path) -> LoadedModel:
+    """Read a checkpoint and build its model, in evaluation mode; ModelError says what is wrong with the file."""
+    path = Path(path)
+    content = _read(path)
+    _check_keys(path, content)
+    arch, config, state = content["arch"], content["config"], content["state_dict"]
+    check_finite(path, state)
+    model = create(arch, **config)
+    load_weights(path, model, state)
+    model.eval()
+    labels, metrics = content["labels"] or [], content["metrics"] or {}
+    return LoadedModel(model, arch, dict(config), dict(content["preprocessing"]), list(labels), dict(metrics))
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(f"{path}: {what}; give a .pt file of this project")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(_why_not_zip(path))
+    with zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
+    if any("/code/" in name or name.endswith("constants.pkl") for name in members):
+        raise ModelError(
+            f"{path}: a TorchScript archive; only plain checkpoints are read: load it with torch.jit.load, "
+            f"copy its state_dict() into a model of rnnpool_mcu.zoo and {HOW_TO_SAVE}"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path}: holds pickled Python objects (a whole nn.Module?), which are not loaded since they can run "
+            f"code; {HOW_TO_SAVE}, which stores the state_dict"
+        ) from error
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: damaged or not a checkpoint ({error}); fetch or save it again") from error
+
+
+def _why_not_zip(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if not head:
+        return f"{path}: the file is empty; fetch or save it again"
+    if head[:2] == b"PK":
+        return f"{path}: the file is truncated ({path.stat().st_size} bytes, no end of archive); fetch or save it again"
+    if head[:1] == b"\x80":
+        return f"{path}: a bare pickle, which is not loaded since it can run code; {HOW_TO_SAVE}"
+    return f"{path}: not a model (no PyTorch archive); give a .pt file of this project"
+
+
+def _check_keys(path: Path, content: Any) -> None:
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, not a checkpoint; {HOW_TO_SAVE}")
+    missing = [key for key in KEYS if key not in content]
+    if missing:
+        kind = "a bare state_dict" if all(isinstance(v, torch.Tensor) for v in content.values()) else "a dict"
+        raise ModelError(f"{path}: {kind} without {', '.join(missing)}; {HOW_TO_SAVE}")
+    if content["format_version"] != FORMAT_VERSION:
+        version = content["format_version"]
+        raise ModelError(
+            f"{path}: format_version {version!r}, supported {FORMAT_VERSION}; use a matching release"
+        )
+    if content["arch"] not in names():
+        raise ModelError(f"{path}: model {content['arch']!r} is not known; known: {', '.join(names())}")
+    if not isinstance(content["config"], dict) or not isinstance(content["state_dict"], dict):
+        raise ModelError(f"{path}: config and state_dict must be dicts; {HOW_TO_SAVE}")
+
+
+def check_finite(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Refuse NaN and infinite weights, naming the tensor."""
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(f"{path}: state_dict entry {name!r} is a {type(value).__name__}, not a tensor")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            bad = int((~torch.isfinite(value)).sum())
+            raise ModelError(
+                f"{path}: tensor {name!r} has {bad} of {value.numel()} values NaN or infinite; "
+                "the training diverged: use an earlier checkpoint or a lower learning rate"
+            )
+
+
+def load_weights(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Copy a state dict into a model; ModelError for missing, unexpected and wrongly shaped tensors."""
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{path}: the weights do not fit the model: {error}") from error
+    if missing or unexpected:
+        lost = f"missing {', '.join(missing[:5])}" if missing else ""
+        extra = f"unexpected {', '.join(unexpected[:5])}" if unexpected else ""
+        parts = "; ".join(part for part in (lost, extra) if part)
+        raise ModelError(
+            f"{path}: the weights do not fit the model ({len(missing)} missing, {len(unexpected)} unexpected): "
+            f"{parts}; check 'arch' and 'config' in the checkpoint"
+        )
