@@ -64,7 +64,7 @@ def _totals(report: Report) -> Table:
     table.add_column("how it is known")
     for title, key, value in (
         ("arena, bytes", "ram.arena_bytes", ram["arena_bytes"]),
-        ("arena, no plan can be below", "ram.lower_bound_bytes", ram["lower_bound_bytes"]),
+        ("arena, lower bound of this plan", "ram.lower_bound_bytes", ram["lower_bound_bytes"]),
         ("stack, worst case", "ram.stack_bytes", ram["stack_bytes"]),
         ("stack, high-water mark", "ram.stack_measured_bytes", ram["stack_measured_bytes"]),
         (".data", "ram.data_bytes", ram["data_bytes"]),
@@ -79,7 +79,7 @@ def _totals(report: Report) -> Table:
         ("instructions, one inference", "instructions", report["instructions"]),
         ("cycles, estimated", "estimated_cycles", report["estimated_cycles"]),
     ):
-        table.add_row(title, _number(value), report["figures"].get(key, "not measured"))
+        table.add_row(title, _number(value), report["figures"].get(key, "not known yet"))
     table.add_row(*_budget_row(ram, report["plan"]["image"]))
     return table
 

@@ -1,0 +1,23 @@
+"""The command line: click commands and their arguments, nothing else."""
+
+from __future__ import annotations
+
+import click
+
+from rnnpool_mcu import __version__
+from rnnpool_mcu.cli.compile_command import compile_command
+from rnnpool_mcu.cli.doctor_command import doctor_command
+from rnnpool_mcu.cli.guard import GuardedGroup
+from rnnpool_mcu.cli.report_command import report_command
+
+
+@click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rnnpool-mcu")
+def main() -> None:
+    """Train RNNPool vision models and compile them to C firmware with a proven RAM budget."""
+
+
+for _command in (compile_command, report_command, doctor_command):
+    main.add_command(_command)
+
+__all__ = ["main"]

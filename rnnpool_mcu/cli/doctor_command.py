@@ -1,0 +1,99 @@
+"""`rnnpool-mcu doctor`: tells which tools and optional packages are there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+
+import click
+from rich import box
+from rich.table import Table
+
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.errors import ToolMissingError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One tool or package; `version` is None when it is not there."""
+
+    name: str
+    purpose: str
+    needed: bool
+    version: str | None
+    remedy: str
+
+
+_TOOLS = (
+    # program, what for, needed, how to get it
+    (
+        "arm-none-eabi-gcc",
+        "build firmware",
+        True,
+        "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    ),
+    ("qemu-system-arm", "run firmware on an emulated board", True, "apt-get install qemu-system-arm"),
+    ("gcc", "run the generated C on this machine", True, "apt-get install gcc libc6-dev"),
+    ("clang", "a second host compiler in tests", False, "apt-get install clang"),
+    ("renode", "a second simulator", False, "see the Renode project's releases"),
+)
+_PACKAGES = (
+    # distribution, what for, needed, extra
+    ("torch", "read and quantize .pt models, train", True, "torch"),
+    ("torchao", "quantize .pt models", True, "torch"),
+    ("ortools", "prove arena plans optimal", False, "plan"),
+    ("scikit-image", "the demo's photograph", False, "demo"),
+)
+
+
+@click.command("doctor")
+@common_options
+def doctor_command(say: Speaker) -> None:
+    """Tell which tools and optional packages are there, and how to get the others."""
+    findings = [*(_tool(*row) for row in _TOOLS), *(_package(*row) for row in _PACKAGES)]
+    missing = [finding for finding in findings if finding.needed and finding.version is None]
+    value = {"python": sys.version.split()[0], "ok": not missing, "findings": [asdict(f) for f in findings]}
+    say.result(value, _table(findings))
+    if missing:
+        names = ", ".join(finding.name for finding in missing)
+        raise ToolMissingError(
+            f"not installed: {names}; run 'make setup' in a checkout, or install them as shown"
+        )
+
+
+def _tool(program: str, purpose: str, needed: bool, remedy: str) -> Finding:
+    return Finding(program, purpose, needed, _program_version(program), remedy)
+
+
+def _program_version(program: str) -> str | None:
+    """The first line of `program --version`; None when it is not on the PATH or does not start."""
+    path = shutil.which(program)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    return lines[0] if done.returncode == 0 and lines else None
+
+
+def _package(distribution: str, purpose: str, needed: bool, extra: str) -> Finding:
+    try:
+        version: str | None = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        version = None
+    return Finding(distribution, purpose, needed, version, f"pip install 'rnnpool-mcu[{extra}]'")
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(box=box.SIMPLE)
+    for title in ("tool", "for", "found"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        absent = f"missing{'' if finding.needed else ' (optional)'}: {finding.remedy}"
+        table.add_row(finding.name, finding.purpose, finding.version or absent)
+    return table

@@ -1,0 +1,90 @@
+"""The one place where what went wrong becomes a line on stderr and an exit code.
+
+Exit codes: 0 ok, 1 a defect of this package (or nobody reads our output any more), 2 usage, which includes
+files that cannot be read or written, 3 unsupported operator or model, 4 budget exceeded, 5 validation
+mismatch, 6 toolchain or simulator missing, 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rnnpool_mcu.errors import UsageError, UserError
+
+INTERRUPTED = 130
+TERMINATED = 143
+PIPE_CLOSED = 1  # as click itself does
+
+_NEXT_STEPS = {
+    errno.ENOSPC: "free some space or write to another disk",
+    errno.EDQUOT: "your disk quota is used up; free some space or write to another disk",
+    errno.EFBIG: "the file size limit is too low (see 'ulimit -f'), or the file system's",
+    errno.EACCES: "check the permissions, or choose another place",
+    errno.EPERM: "check the permissions, or choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "a file is needed there, not a folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "choose another name, or remove what is there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+class GuardedGroup(click.Group):
+    """A click group whose commands end with `error: ...` and an exit code, never with a user's traceback."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Runs the command line and exits the process."""
+        extra["standalone_mode"] = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that clean-up runs
+        sys.exit(_run(lambda: super(GuardedGroup, self).main(args, prog_name, **extra)))
+
+
+def _run(command: Any) -> int:
+    try:
+        result = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # nobody reads any more: keep the interpreter from failing once again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted", INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
+    except click.UsageError as error:
+        hint = f"\n{error.ctx.get_usage()}" if error.ctx is not None else ""
+        return _say(f"{error.format_message()}{hint}", UsageError.exit_code)
+    except click.ClickException as error:
+        return _say(error.format_message(), UsageError.exit_code)
+    except UserError as error:
+        return _say(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno not in _NEXT_STEPS:
+            raise
+        return _say(describe_os_error(error), UsageError.exit_code)
+    return result if isinstance(result, int) else 0
+
+
+def describe_os_error(error: OSError) -> str:
+    """Where it happened, what the system says, and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    step = _NEXT_STEPS.get(error.errno or 0, "see above")
+    return f"{where}{(error.strerror or str(error)).lower()}; {step}"
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    return code

@@ -1,0 +1,61 @@
+"""Output folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.report import JSON_NAME
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its name when the block ends well, and is removed when not.
+
+    A former output of ours is replaced; anything else that stands there raises `UsageError`.
+    """
+    check_replaceable(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        folder = work / out.name
+        folder.mkdir()
+        yield folder
+        _put_in_place(folder, out, former=work / "former")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises `UsageError` unless `out` is free, an empty folder, or a former output."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError(f"{out}: is not a folder; give a folder to write to, or a name that is free")
+    if out.is_dir() and any(out.iterdir()) and not _is_former_output(out):
+        raise UsageError(
+            f"{out}: holds files but no {JSON_NAME} of rnnpool-mcu, so it is not replaced; "
+            "remove it yourself or give another folder"
+        )
+
+
+def _is_former_output(folder: Path) -> bool:
+    try:
+        report = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and str(report.get("generator", "")).startswith("rnnpool-mcu")
+
+
+def _put_in_place(folder: Path, out: Path, former: Path) -> None:
+    if out.is_dir():
+        out.rename(former)
+    try:
+        folder.rename(out)
+    except OSError:
+        if former.is_dir():
+            former.rename(out)
+        raise

@@ -1,0 +1,19 @@
+"""`rnnpool-mcu report`: shows the report of a compiled folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.report import read_report, renderable
+
+
+@click.command("report")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@common_options
+def report_command(say: Speaker, folder: Path) -> None:
+    """Show the report of DIR, which `compile` wrote."""
+    report = read_report(folder)
+    say.result(report, renderable(report))
