@@ -40,7 +40,7 @@ class Graph:
     @cached_property
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:
         """Nodes that read each value, in order."""
-        found: dict[str, list[Node]] = {self.input_name: []} | {n.name: [] for n in self.nodes}
+        found: dict[str, list[Node]] = {name: [] for name in self.types}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
                 found[name].append(node)

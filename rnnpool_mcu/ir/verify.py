@@ -24,4 +24,4 @@ def verify_graph(graph: Graph) -> None:
             raise ModelError(f"graph: output '{name}' is made by no node")
     for name, value in graph.types.items():
         if isinstance(value, TensorType) and min(value.shape) < 1:
-            raise ModelError(f"graph: '{name}' is {value}, each side must be at least 1; is the input too small?")
+            raise ModelError(f"graph: '{name}' is {value}, allowed: sides >= 1; is the input too small?")

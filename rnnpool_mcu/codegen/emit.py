@@ -1,0 +1,204 @@
+"""Plan -> the model's C sources, as text by file name."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnpool_mcu import __version__
+from rnnpool_mcu.codegen.c_literals import c_array
+from rnnpool_mcu.codegen.layers import Layer, Naming, absorbed_counter, make_layer
+from rnnpool_mcu.codegen.render import read_plain, render
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.operator import Absorber, CArray
+from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
+
+INCLUDES = ("include/fixed_point.h", "include/row_buffer.h")
+
+
+@dataclass(frozen=True)
+class NamedArray:
+    """A constant array of the weights file."""
+
+    name: str
+    note: str
+    array: CArray
+
+    @property
+    def ctype(self) -> str:
+        return self.array.ctype
+
+    @property
+    def size(self) -> int:
+        return int(self.array.values.size)
+
+    @property
+    def text(self) -> str:
+        return c_array(self.name, self.array)
+
+
+def emit(plan: Plan, *, name: str, title: str) -> dict[str, str]:
+    """C sources below the project's src/ folder: file name -> text. `name` prefixes every symbol."""
+    naming = Naming(name, plan.graph.outputs)
+    layers = [make_layer(plan, node, i, naming) for i, node in enumerate(plan.graph.nodes, start=1)]
+    common: dict[str, Any] = {"name": name, "upper": name.upper(), "title": title, "version": __version__}
+    arrays = _arrays(plan, naming)
+    files = {
+        f"{name}.h": render("model.h.j2", **common, **_header_context(plan, naming)),
+        f"{name}.c": render("model.c.j2", **common, **_source_context(plan, naming, layers)),
+        f"{name}_weights.h": render("weights.h.j2", **common, arrays=arrays),
+        f"{name}_weights.c": render(
+            "weights.c.j2", **common, arrays=arrays, total_bytes=sum(a.array.bytes for a in arrays)
+        ),
+    }
+    files |= {path: read_plain(path) for path in INCLUDES}
+    return files | _kernel_files(plan.graph)
+
+
+def _kernel_files(graph: Graph) -> dict[str, str]:
+    files = {}
+    for kernel, variants in sorted({(n.op.kernel, n.op.variants()) for n in graph.nodes}):
+        files[f"kernels/{kernel}.h"] = render(f"ops/{kernel}.c.j2", part="header")
+        files[f"kernels/{kernel}.c"] = render(f"ops/{kernel}.c.j2", part="source")
+        for variant in variants:
+            files[f"kernels/{kernel}_{variant}.c"] = render(f"ops/{kernel}_{variant}.c.j2", part="source")
+    return files
+
+
+def _arrays(plan: Plan, naming: Naming) -> list[NamedArray]:
+    graph, arrays = plan.graph, []
+    for node in graph.nodes:
+        for field, array in node.op.c_params(graph.input_types(node)).arrays():
+            note = f"{node.name}: {field}, {' x '.join(str(n) for n in array.values.shape)}"
+            arrays.append(NamedArray(f"{naming.symbol(node.name)}_{field}", note, array))
+    for zero_point, size in sorted(_outside_rows(plan).items()):
+        note = f"what lies above and below maps with zero point {zero_point}"
+        arrays.append(NamedArray(_outside_symbol(naming, zero_point), note, _constant_row(zero_point, size)))
+    return arrays
+
+
+def _constant_row(value: int, size: int) -> CArray:
+    return CArray("int8_t", np.full(size, value, np.int8))
+
+
+def _reads_outside(graph: Graph, value: str) -> bool:
+    """Whether some consumer's windows leave the rows of a value."""
+    source = graph.types[value]
+    assert isinstance(source, TensorType)
+    for node in graph.consumers[value]:
+        out, types = graph.types[node.name], graph.input_types(node)
+        if isinstance(node.op, Absorber) or not isinstance(out, TensorType):
+            continue
+        for row in {0, out.height - 1}:
+            for name, window in zip(node.inputs, node.op.input_windows(row, types), strict=True):
+                if name == value and (window.first < 0 or window.stop > source.height):
+                    return True
+    return False
+
+
+def _outside_rows(plan: Plan) -> dict[int, int]:
+    """Bytes of the longest row read outside its map, by zero point."""
+    sizes: dict[int, int] = {}
+    for value, buffer in plan.buffers.items():
+        if _reads_outside(plan.graph, value):
+            source = plan.graph.types[value]
+            assert isinstance(source, TensorType)
+            sizes[source.zero_point] = max(sizes.get(source.zero_point, 0), buffer.row_bytes)
+    return sizes
+
+
+def _outside_symbol(naming: Naming, zero_point: int) -> str:
+    return f"{naming.model}_outside_{'m' if zero_point < 0 else ''}{abs(zero_point)}"
+
+
+def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
+    graph, outputs, headers = plan.graph, [], []
+    for value in graph.outputs:
+        out = graph.types[value]
+        if isinstance(out, DetectionsType):
+            outputs.append({"max_detections": out.max_detections})
+            headers.append(f"{graph.node(value).op.kernel}.h")
+            continue
+        note = f"{value}, {out}: real = {out.scale:.9g} * (q - {out.zero_point})"
+        field = naming.output_field(value)
+        outputs.append({"max_detections": 0, "field": field, "bytes": out.bytes, "note": note})
+    return {
+        "outputs": outputs,
+        "api_headers": headers,
+        "input": graph.input_type,
+        "arena_bytes": plan.arena_bytes,
+    }
+
+
+def _source_context(plan: Plan, naming: Naming, layers: list[Layer]) -> dict[str, Any]:
+    graph = plan.graph
+    return {
+        "layers": [_wrapped(layer) for layer in layers],
+        "counters": _counters(graph),
+        "buffers": [_buffer_context(plan, value, naming) for value in plan.buffers],
+        "image": _image_context(plan, naming),
+        "kernels": sorted({node.op.kernel for node in graph.nodes}),
+        "cascades": [_cascade_context(plan, values, layers, naming) for values in plan.cascades],
+        "macs": sum(node.op.macs(graph.input_types(node)) for node in graph.nodes),
+        "arena_bytes": plan.arena_bytes,
+    }
+
+
+def _wrapped(layer: Layer) -> dict[str, Any]:
+    comment = [line for text in layer.comment for line in textwrap.wrap(text, 105)]
+    return {"comment": comment, "params": layer.params, "calls": layer.calls}
+
+
+def _counters(graph: Graph) -> list[str]:
+    names = [graph.input_name]
+    for node in graph.nodes:
+        names.append(node.name)
+        if isinstance(node.op, Absorber):
+            names += [absorbed_counter(node.name, g) for g in range(len(node.op.groups()))]
+    return names
+
+
+def _buffer_context(plan: Plan, value: str, naming: Naming) -> dict[str, Any]:
+    buffer, source = plan.buffers[value], plan.graph.types[value]
+    assert isinstance(source, TensorType)
+    outside = _outside_symbol(naming, source.zero_point) if _reads_outside(plan.graph, value) else "NULL"
+    return {
+        "note": f"{value}, {source}: {buffer.bytes} bytes",
+        "symbol": naming.rows(value),
+        "offset": plan.placement.offsets[f"{value}.rows"],
+        "row_bytes": buffer.row_bytes,
+        "kept_rows": buffer.kept_rows,
+        "height": source.height,
+        "left_bytes": buffer.margin.left * buffer.channels,
+        "right_bytes": buffer.row_bytes - buffer.margin.left * buffer.channels - source.row_bytes,
+        "zero_point": source.zero_point,
+        "outside": outside,
+    }
+
+
+def _image_context(plan: Plan, naming: Naming) -> dict[str, Any]:
+    name, buffer = plan.graph.input_name, plan.buffers[plan.graph.input_name]
+    return {
+        "symbol": naming.rows(name),
+        "counter": name,
+        "left_bytes": buffer.margin.left * buffer.channels,
+        "pixel_bytes": plan.graph.input_type.row_bytes,
+    }
+
+
+def _cascade_context(
+    plan: Plan, values: tuple[str, ...], layers: list[Layer], naming: Naming
+) -> dict[str, Any]:
+    members = [layer for layer in reversed(layers) if layer.node in set(values)]
+    steps = [{"condition": c.condition, "action": c.action} for layer in members for c in layer.calls]
+    graph = plan.graph
+    if graph.input_name in values:
+        model = naming.model
+        pull = f"if (!{model}_pull_image(arena, &made, rows, user)) {{ return {model.upper()}_NO_ROW; }}"
+        steps.append({"condition": f"made.{graph.input_name} < {graph.input_type.height}", "action": pull})
+    comment = "The deepest layer whose input rows are there goes first; the image only when none can."
+    return {"comment": comment, "steps": steps}

@@ -1,0 +1,225 @@
+"""What the model template prints for each layer: comment, parameters, and the body of its functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rnnpool_mcu.codegen.c_literals import c_params
+from rnnpool_mcu.codegen.windows import WindowExpression, window_expressions
+from rnnpool_mcu.ir.graph import Node
+from rnnpool_mcu.ir.operator import Absorber
+from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.tensor_type import TensorType
+
+
+@dataclass(frozen=True)
+class Call:
+    """One generated function and the condition under which it may run."""
+
+    function: str
+    body: tuple[str, ...]
+    condition: str
+    out_parameter: str  # ", <name>_output *out" where the function writes a graph output, else ""
+
+    @property
+    def action(self) -> str:
+        return f"{self.function}(arena, &made{', out' if self.out_parameter else ''});"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of the graph as C."""
+
+    node: str
+    comment: tuple[str, ...]
+    params: str
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The C names of one model's values."""
+
+    model: str
+    outputs: tuple[str, ...]  # graph outputs, in order
+
+    def symbol(self, node: str) -> str:
+        return f"{self.model}_{node}"
+
+    def rows(self, value: str) -> str:
+        return f"{self.model}_{value}_rows"
+
+    def output_field(self, value: str) -> str:
+        """Field of the output structure that holds a tensor output."""
+        return "logits" if len(self.outputs) == 1 else value
+
+
+def make_layer(plan: Plan, node: Node, index: int, naming: Naming) -> Layer:
+    """The C of one node; `index` counts layers from 1 (0 is the image)."""
+    types = plan.graph.input_types(node)
+    params = c_params(f"{node.op.kernel}_params", naming.symbol(node.name), node.op.c_params(types))
+    if isinstance(node.op, Absorber):
+        calls = _absorber_calls(plan, node, node.op, index, naming)
+    else:
+        calls = (_row_call(plan, node, index, naming),)
+    return Layer(node.name, _comment(plan, node, index), params, calls)
+
+
+def _comment(plan: Plan, node: Node, index: int) -> tuple[str, ...]:
+    graph, types = plan.graph, plan.graph.input_types(node)
+    out = graph.types[node.name]
+    sources = ", ".join(f"{name} {t}" for name, t in zip(node.inputs, types, strict=True))
+    lines = [f"{index}. {node.name}: {type(node.op).__name__}, {sources} -> {out}"]
+    if isinstance(out, TensorType):
+        kept = plan.buffers[node.name].kept_rows
+        lines.append(
+            f"scale {out.scale:.6g}, zero point {out.zero_point}; {node.op.macs(types)} MACs; "
+            f"{'row' if kept == 1 else 'rows'} kept: {kept} of {out.height}"
+        )
+    else:
+        lines.append(f"{node.op.macs(types)} MACs")
+    return tuple(lines)
+
+
+def _row_call(plan: Plan, node: Node, index: int, naming: Naming) -> Call:
+    graph = plan.graph
+    out = graph.types[node.name]
+    assert isinstance(out, TensorType), f"{node.name}: a row operator makes a tensor"
+    windows = window_expressions(graph, node, out.height)
+    body = [
+        f"const int32_t row = made->{node.name};",
+        f"const int8_t *in[{sum(w.count for w in windows)}];",
+        *_output_slot(plan, node.name, naming),
+        "",
+        *_window_lines(plan, node, windows, naming),
+        f"{node.op.kernel}({', '.join(_arguments(plan, node, naming))});",
+        *_row_done(plan, node.name, index, naming),
+    ]
+    made = f"made.{node.name}"
+    ready = [f"{made} < {out.height}"]
+    for name, window in zip(node.inputs, windows, strict=True):
+        source = graph.types[name]
+        assert isinstance(source, TensorType)
+        ready.append(f"made.{name} >= {_stop_at(window, made, source.height, out.height)}")
+    return Call(
+        f"{naming.symbol(node.name)}_row",
+        tuple(body),
+        " && ".join(dict.fromkeys(ready)),
+        _out_parameter(node.name, naming),
+    )
+
+
+def _stop_at(window: WindowExpression, row: str, in_height: int, out_height: int) -> str:
+    """Rows of an input of `in_height` rows that output row `row` waits for."""
+    stop = window.stop(row)
+    last = window.stride * (out_height - 1) + window.offset + window.count
+    return f"at_most({stop}, {in_height})" if window.limit is None and last > in_height else stop
+
+
+def _window_lines(plan: Plan, node: Node, windows: tuple[WindowExpression, ...], naming: Naming) -> list[str]:
+    lines, at = [], 0
+    margins = node.op.margins(plan.graph.input_types(node))
+    for name, window, margin in zip(node.inputs, windows, margins, strict=True):
+        buffer = plan.buffers[name]
+        skip = (buffer.margin.left - margin.left) * buffer.channels
+        lines.append(
+            f"row_buffer_window(&{naming.rows(name)}, arena, {window.first('row')}, {window.count}, {skip}, "
+            f"{'in' if at == 0 else f'&in[{at}]'});"
+        )
+        at += window.count
+    return lines
+
+
+def _output_slot(plan: Plan, value: str, naming: Naming) -> list[str]:
+    """Declarations of `slot` (where the margins are) and `out` (where the row goes)."""
+    buffer = plan.buffers[value]
+    slot = f"row_buffer_slot(&{naming.rows(value)}, arena, row)"
+    if not _has_margin(plan, value):
+        return [f"int8_t *out_row = {slot};"]
+    left = buffer.margin.left * buffer.channels
+    return [f"int8_t *slot = {slot};", f"int8_t *out_row = slot + {left};"]
+
+
+def _has_margin(plan: Plan, value: str) -> bool:
+    margin = plan.buffers[value].margin
+    return margin.left + margin.right > 0
+
+
+def _arguments(plan: Plan, node: Node, naming: Naming) -> list[str]:
+    arguments = [f"&{naming.symbol(node.name)}", "in", "out_row"]
+    if f"{node.name}.state" in plan.blocks:
+        arguments += ["row", _address(plan, f"{node.name}.state")]
+    if f"{node.name}.scratch" in plan.blocks:
+        arguments.append(_address(plan, f"{node.name}.scratch"))
+    return arguments
+
+
+def _address(plan: Plan, block: str) -> str:
+    return f"arena + {plan.placement.offsets[block]}"
+
+
+def _row_done(plan: Plan, value: str, index: int, naming: Naming) -> list[str]:
+    out = plan.graph.types[value]
+    assert isinstance(out, TensorType)
+    lines = [f"row_buffer_pad(&{naming.rows(value)}, slot);"] if _has_margin(plan, value) else []
+    if value in naming.outputs:
+        field, size = naming.output_field(value), out.row_bytes
+        lines.append(f"memcpy(out->{field} + row * {size}, out_row, {size});")
+    lines.append(f"TRACE_ROW({index}, row, out_row, {out.row_bytes});")
+    lines.append(f"made->{value} = row + 1;")
+    return lines
+
+
+def _out_parameter(value: str, naming: Naming) -> str:
+    return f", {naming.model}_output *out" if value in naming.outputs else ""
+
+
+def _absorber_calls(plan: Plan, node: Node, op: Absorber, index: int, naming: Naming) -> tuple[Call, ...]:
+    """Deepest first, as the cascade's rule has it: finish, then the last group down to the first."""
+    groups = [_absorb_call(plan, node, op, g, naming) for g in reversed(range(len(op.groups())))]
+    return (_finish_call(plan, node, op, index, naming), *groups)
+
+
+def _absorb_call(plan: Plan, node: Node, op: Absorber, group: int, naming: Naming) -> Call:
+    graph, members = plan.graph, op.groups()[group]
+    counter = absorbed_counter(node.name, group)
+    symbol, state = naming.symbol(node.name), _address(plan, f"{node.name}.state")
+    nothing_yet = " && ".join(f"made->{absorbed_counter(node.name, g)} == 0" for g in range(len(op.groups())))
+    body = [f"const int32_t row = made->{counter};", f"const int8_t *in[{len(members)}];", ""]
+    body += [f"if ({nothing_yet}) {{", f"    {op.kernel}_begin(&{symbol}, {state});", "}"]
+    for at, i in enumerate(members):
+        buffer = plan.buffers[node.inputs[i]]
+        skip = buffer.margin.left * buffer.channels
+        body.append(f"row_buffer_window(&{naming.rows(node.inputs[i])}, arena, row, 1, {skip}, &in[{at}]);")
+    body += [f"{op.kernel}_absorb(&{symbol}, {group}, row, in, {state});", f"made->{counter} = row + 1;"]
+    source = graph.types[node.inputs[members[0]]]
+    assert isinstance(source, TensorType)
+    ready = [f"made.{counter} < {source.height}"]
+    ready += [f"made.{node.inputs[i]} > made.{counter}" for i in members]
+    return Call(f"{symbol}_absorb_{group}", tuple(body), " && ".join(dict.fromkeys(ready)), "")
+
+
+def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Naming) -> Call:
+    graph, symbol = plan.graph, naming.symbol(node.name)
+    state, out = _address(plan, f"{node.name}.state"), graph.types[node.name]
+    if isinstance(out, TensorType):
+        body = [f"const int32_t row = made->{node.name};", *_output_slot(plan, node.name, naming), ""]
+        body.append(f"{op.kernel}_finish(&{symbol}, {state}, out_row);")
+        body += _row_done(plan, node.name, index, naming)
+    else:
+        body = [
+            f"{op.kernel}_finish(&{symbol}, {state}, &out->count, out->box);",
+            f"TRACE_ROW({index}, 0, (const int8_t *)out, (int32_t)sizeof *out);",
+            f"made->{node.name} = 1;",
+        ]
+    ready = [f"made.{node.name} == 0"]
+    for g, members in enumerate(op.groups()):
+        source = graph.types[node.inputs[members[0]]]
+        assert isinstance(source, TensorType)
+        ready.append(f"made.{absorbed_counter(node.name, g)} == {source.height}")
+    return Call(f"{symbol}_finish", tuple(body), " && ".join(ready), _out_parameter(node.name, naming))
+
+
+def absorbed_counter(node: str, group: int) -> str:
+    """Name of the counter of rows absorbed from one group."""
+    return f"{node}_in{group}"

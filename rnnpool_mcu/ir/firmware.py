@@ -1,0 +1,81 @@
+"""Value types about built firmware: a board, an ELF image, its sizes and its stack bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board folder's `board.toml`."""
+
+    name: str
+    title: str
+    core: str
+    clock_hz: int
+    count_unit: str  # "instructions" or "cycles": what the harness counts there
+    runs_on: tuple[str, ...]
+    flash_origin: int
+    flash_bytes: int
+    ram_origin: int
+    ram_bytes: int  # contiguous
+    folder: Path
+    qemu_machine: str | None = None
+
+
+@dataclass(frozen=True)
+class ElfImage:
+    """Firmware that was built, with the folder of its objects and stack-usage files."""
+
+    path: Path
+    build_dir: Path
+    project: Path
+    board: str
+    image_mode: str
+    ram_bytes: int
+    traced: bool = False
+
+
+@dataclass(frozen=True)
+class FlashAndStatic:
+    """Bytes of an ELF image by what they are, as linked.
+
+    Flash is the sum of code, weights, constants and the copy of `.data`; what the harness (start-up,
+    runner, board) adds is told apart from the model's own. `buffers_bytes` is image or row plus output.
+    """
+
+    model_code_bytes: int
+    model_constants_bytes: int
+    weights_bytes: int
+    harness_flash_bytes: int
+    data_bytes: int
+    bss_bytes: int
+    buffers_bytes: int
+    arena_bytes: int  # with its canaries
+    stack_reserve_bytes: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """Everything programmed into flash."""
+        return (
+            self.model_code_bytes
+            + self.model_constants_bytes
+            + self.weights_bytes
+            + self.harness_flash_bytes
+            + self.data_bytes
+        )
+
+    @property
+    def static_bytes(self) -> int:
+        """`.data` and `.bss`, without buffers and arena."""
+        return self.data_bytes + self.bss_bytes
+
+
+@dataclass(frozen=True)
+class StackBound:
+    """The deepest stack any execution can reach, and the chain of calls that reaches it."""
+
+    bytes: int  # from reset: harness, model, row callback
+    path: tuple[str, ...]
+    model_bytes: int  # from the model's run function alone, row callback included

@@ -1,0 +1,81 @@
+"""What a compiled project folder says about itself: `project.json`, read by everything that builds or runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import keyword
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rnnpool_mcu.errors import UsageError
+
+IMAGE_MODES = ("resident", "streamed")
+KINDS = ("detector", "classifier")
+DEFAULT_STACK_BYTES = 2048
+
+
+@dataclass(frozen=True)
+class Project:
+    """One compiled model: its interface, its memory and where it runs.
+
+    `output_bytes` is `sizeof(<name>_output)`. `ram_bytes` is the whole budget: stack, static variables,
+    image (or row) and output buffers, arena. `stack_bytes` is what the linker sets aside of it.
+    """
+
+    FILE_NAME: ClassVar[str] = "project.json"
+
+    name: str
+    kind: str
+    input_height: int
+    input_width: int
+    input_channels: int
+    output_bytes: int
+    arena_bytes: int
+    image_mode: str
+    ram_bytes: int
+    board: str
+    stack_bytes: int = DEFAULT_STACK_BYTES
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        _check_one_of("kind", self.kind, KINDS)
+        _check_one_of("image_mode", self.image_mode, IMAGE_MODES)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or keyword.iskeyword(self.name):
+            raise UsageError(
+                f"model name '{self.name}': a C name of lower-case letters, digits and _ is needed, e.g. face"
+            )
+        for field in ("input_height", "input_width", "input_channels", "output_bytes", "arena_bytes"):
+            if getattr(self, field) <= 0:
+                raise UsageError(f"project '{self.name}': {field} is {getattr(self, field)}, must be above 0")
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one raw uint8 input image, rows of width x channels."""
+        return self.input_height * self.input_width * self.input_channels
+
+    def save(self, folder: Path) -> None:
+        """Writes `project.json` into `folder`."""
+        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        (folder / self.FILE_NAME).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Project:
+        """Reads `project.json` of a compiled folder; UsageError when it is none."""
+        path = folder / cls.FILE_NAME
+        if not path.is_file():
+            raise UsageError(
+                f"{folder}: no {cls.FILE_NAME} in it; give a folder written by `rnnpool-mcu compile`"
+            )
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**fields)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); compile the model again") from error
+
+
+def _check_one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{field} is '{value}', allowed: {', '.join(allowed)}")

@@ -1,0 +1,1 @@
+"""From a Graph to a Plan: row order, rolling buffers, arena offsets, and an independent replay of them."""

@@ -1,0 +1,112 @@
+"""Row order inside a cascade: the deepest operator whose input rows are there goes first.
+
+That one rule is what the generated C follows too, so the order is known here step by step. It drains
+every row as far down the network as it can go before the next image row is pulled, which keeps the
+rolling buffers of a chain at the rows its kernels span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.operator import Absorber
+from rnnpool_mcu.ir.plan import Step
+from rnnpool_mcu.ir.tensor_type import TensorType
+
+
+@dataclass
+class Progress:
+    """How far each value has got: rows made, and rows absorbed per input group."""
+
+    made: dict[str, int]
+    absorbed: dict[str, list[int]]
+
+
+def height_of(graph: Graph, value: str) -> int:
+    """Rows of a value; a list of detections counts as one row."""
+    value_type = graph.types[value]
+    return value_type.height if isinstance(value_type, TensorType) else 1
+
+
+def fresh_progress(graph: Graph) -> Progress:
+    """Nothing made yet."""
+    made = dict.fromkeys(graph.types, 0)
+    absorbed = {n.name: [0] * len(n.op.groups()) for n in graph.nodes if isinstance(n.op, Absorber)}
+    return Progress(made, absorbed)
+
+
+def next_step(graph: Graph, node: Node, progress: Progress) -> Step | None:
+    """The step that `node` could take now, or None when it waits for rows or is done."""
+    if isinstance(node.op, Absorber):
+        return _next_absorb(graph, node, node.op, progress)
+    row = progress.made[node.name]
+    if row == height_of(graph, node.name):
+        return None
+    for name, window in zip(node.inputs, node.op.input_windows(row, graph.input_types(node)), strict=True):
+        if progress.made[name] < min(window.stop, height_of(graph, name)):
+            return None
+    return Step("row", node.name, row)
+
+
+def _next_absorb(graph: Graph, node: Node, op: Absorber, progress: Progress) -> Step | None:
+    if progress.made[node.name]:
+        return None
+    waiting = False
+    for index, group in reversed(list(enumerate(op.groups()))):
+        row = progress.absorbed[node.name][index]
+        if row == height_of(graph, node.inputs[group[0]]):
+            continue
+        waiting = True
+        if all(progress.made[node.inputs[i]] > row for i in group):
+            return Step("absorb", node.name, row, index)
+    return None if waiting else Step("finish", node.name, 0)
+
+
+def advance(progress: Progress, step: Step) -> None:
+    """Record that a step was taken."""
+    if step.kind == "absorb":
+        progress.absorbed[step.value][step.group] += 1
+    else:
+        progress.made[step.value] += 1
+
+
+def next_of_cascade(graph: Graph, values: Sequence[str], progress: Progress) -> Step | None:
+    """The step a cascade takes next, or None when all of its values are complete.
+
+    Raises RuntimeError when the cascade is stuck, which a verified graph cut in order never is.
+    """
+    members = set(values)
+    for node in reversed(graph.nodes):
+        step = next_step(graph, node, progress) if node.name in members else None
+        if step is not None:
+            return step
+    row = progress.made[graph.input_name]
+    if graph.input_name in members and row < graph.input_type.height:
+        return Step("image", graph.input_name, row)
+    unfinished = [v for v in values if progress.made[v] < height_of(graph, v)]
+    if unfinished and graph.input_name not in unfinished:
+        raise RuntimeError(f"cascade stops before '{unfinished[0]}' is complete")
+    return None
+
+
+def first_needed_row(graph: Graph, value: str, progress: Progress) -> int:
+    """The lowest row of a value that some consumer still has to read; the rows made when none does."""
+    needed = progress.made[value]
+    for node in graph.consumers[value]:
+        needed = min(needed, _first_needed_by(graph, node, value, progress))
+    return needed
+
+
+def _first_needed_by(graph: Graph, node: Node, value: str, progress: Progress) -> int:
+    made = progress.made[value]
+    if isinstance(node.op, Absorber):
+        rows = progress.absorbed[node.name]
+        groups = enumerate(node.op.groups())
+        return min(rows[g] for g, group in groups if value in [node.inputs[i] for i in group])
+    row = progress.made[node.name]
+    if row == height_of(graph, node.name):
+        return made
+    windows = node.op.input_windows(row, graph.input_types(node))
+    return min(max(0, w.first) for name, w in zip(node.inputs, windows, strict=True) if name == value)

@@ -1,0 +1,32 @@
+"""The plan of a graph: how it is cut into cascades, and what each cascade keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.schedule.arena import place
+from rnnpool_mcu.schedule.lifetimes import memory_blocks, row_buffers, simulate
+
+
+def plan_graph(graph: Graph, cascades: Sequence[Sequence[str]] | None = None) -> Plan:
+    """Plan of a verified graph; one cascade of everything unless cut otherwise.
+
+    `cascades` lists the values made in each, upstream first; the image belongs to the first. A value
+    read across a cut stands whole in the arena.
+    """
+    everything = (graph.input_name, *(node.name for node in graph.nodes))
+    cut = tuple(tuple(c) for c in cascades) if cascades is not None else (everything,)
+    if [v for c in cut for v in c] != list(everything):
+        raise ValueError("cascades must list every value once, in the graph's order")
+    demand = simulate(graph, cut)
+    buffers = row_buffers(graph, demand)
+    blocks = memory_blocks(graph, demand, buffers)
+    return Plan(graph, cut, tuple(demand.steps), buffers, blocks, place(tuple(blocks.values())))
+
+
+def layer_by_layer(graph: Graph) -> Plan:
+    """The plan that makes each value whole before the next: what row streaming is measured against."""
+    names = (graph.input_name, *(node.name for node in graph.nodes))
+    return plan_graph(graph, [(name,) for name in names])
