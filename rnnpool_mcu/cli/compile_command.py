@@ -19,7 +19,7 @@ from rnnpool_mcu.errors import UsageError
 @click.option("--name", help="Prefix of the C symbols [default: from the model].")
 @click.option(
     "--image",
-    type=click.Choice(["resident", "streamed", "fifo"]),
+    type=click.Choice(["resident", "streamed"]),
     default="resident",
     show_default=True,
     help="Where image rows come from; a resident image counts against --ram.",

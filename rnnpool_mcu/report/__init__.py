@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnpool_mcu.report.build import Report, build_report, with_measurement, with_validation
+from rnnpool_mcu.report.build import Report, build_report, with_run, with_validation
 from rnnpool_mcu.report.files import (
     JSON_NAME,
     TEXT_NAME,
@@ -11,7 +11,8 @@ from rnnpool_mcu.report.files import (
     report_schema,
     write_report,
 )
-from rnnpool_mcu.report.model import ImageSource, LayerRow, Measurement, ReportInput, ValidationResult
+from rnnpool_mcu.report.from_plan import layers_of_plan, report_of_plan
+from rnnpool_mcu.report.model import ImageSource, LayerRow, ReportInput, ValidationResult
 from rnnpool_mcu.report.text import render_text, renderable
 
 __all__ = [
@@ -19,17 +20,18 @@ __all__ = [
     "TEXT_NAME",
     "ImageSource",
     "LayerRow",
-    "Measurement",
     "Report",
     "ReportInput",
     "ValidationResult",
     "build_report",
     "check_report",
+    "layers_of_plan",
     "read_report",
     "render_text",
     "renderable",
+    "report_of_plan",
     "report_schema",
-    "with_measurement",
+    "with_run",
     "with_validation",
     "write_report",
 ]

@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 from rnnpool_mcu import __version__
-from rnnpool_mcu.report.model import FigureKind, LayerRow, Measurement, ReportInput, ValidationResult
+from rnnpool_mcu.ir.run_result import RunResult
+from rnnpool_mcu.report.model import FigureKind, LayerRow, ReportInput, ValidationResult
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +30,7 @@ def build_report(source: ReportInput) -> Report:
         "input_shape": list(source.input_shape),
         "arithmetic": ARITHMETIC,
         "ram": _ram(source),
+        "stack_path": list(source.stack.path) if source.stack is not None else [],
         "flash": _flash(source),
         "macs": sum(layer.macs for layer in source.layers),
         "instructions": None,
@@ -37,6 +39,7 @@ def build_report(source: ReportInput) -> Report:
             "image": source.image,
             "optimal": source.arena_optimal,
             "bound_bytes": source.arena_lower_bound_bytes,
+            "method": source.arena_method,
         },
         "layers": [_layer(layer) for layer in source.layers],
         "validation": {"engine": None, "images": 0, "bit_exact": None, "first_difference": None},
@@ -45,21 +48,16 @@ def build_report(source: ReportInput) -> Report:
     return report
 
 
-def with_measurement(report: Report, measured: Measurement) -> Report:
-    """A copy of `report` with what a run on a board showed; figures it does not have stay as they were."""
+def with_run(report: Report, run: RunResult) -> Report:
+    """A copy of `report` with what a run measured: the worst image's instructions, the deepest stack."""
     result = copy.deepcopy(report)
-    result["measured_on"] = {"engine": measured.engine, "board": measured.board}
-    for key, value in (
-        ("stack_measured_bytes", measured.stack_bytes),
-        ("arena_measured_bytes", measured.arena_bytes),
-    ):
-        if value is not None:
-            result["ram"][key] = value
-    if measured.instructions is not None:
-        result["instructions"] = measured.instructions
-    if measured.estimated_cycles is not None:
-        result["estimated_cycles"] = measured.estimated_cycles
-    result["ram"].update(_measured_totals(result["ram"]))
+    result["measured_on"] = {"engine": run.engine, "images": len(run.outputs)}
+    if run.instructions:
+        result["instructions"] = max(run.instructions)
+    if run.stack_high_water_bytes is not None:
+        ram = result["ram"]
+        ram["stack_measured_bytes"] = run.stack_high_water_bytes
+        ram |= _totals(ram, run.stack_high_water_bytes, "measured_")
     result["figures"] = _kinds(result)
     return result
 
@@ -97,57 +95,57 @@ def _sum(*parts: int | None) -> int | None:
 
 
 def _ram(source: ReportInput) -> dict[str, Any]:
-    static = _sum(source.data_bytes, source.bss_bytes)
-    streamed = _sum(source.arena_bytes, source.stack_bound_bytes, static)
-    resident = _sum(streamed, source.image_bytes)
-    return {
-        "total_bytes": resident if source.image == "resident" else streamed,
+    sizes, stack = source.sizes, source.stack
+    ram: dict[str, Any] = {
+        "total_bytes": None,
         "arena_bytes": source.arena_bytes,
-        "stack_bytes": source.stack_bound_bytes,
-        "static_bytes": static,
-        "data_bytes": source.data_bytes,
-        "bss_bytes": source.bss_bytes,
+        "stack_bytes": None if stack is None else stack.bytes,
+        "stack_model_bytes": None if stack is None else stack.model_bytes,
+        "static_bytes": None if sizes is None else sizes.static_bytes,
+        "data_bytes": None if sizes is None else sizes.data_bytes,
+        "bss_bytes": None if sizes is None else sizes.bss_bytes,
+        "output_bytes": source.output_bytes,
         "image_bytes": source.image_bytes,
-        "without_image_bytes": streamed,
-        "with_image_bytes": resident,
+        "row_bytes": source.row_bytes,
         "lower_bound_bytes": source.arena_lower_bound_bytes,
         "budget_bytes": source.ram_budget_bytes,
         "stack_measured_bytes": None,
-        "arena_measured_bytes": None,
         "measured_without_image_bytes": None,
         "measured_with_image_bytes": None,
     }
+    ram |= _totals(ram, ram["stack_bytes"], "")
+    ram["total_bytes"] = ram["with_image_bytes" if source.image == "resident" else "without_image_bytes"]
+    return ram
 
 
-def _measured_totals(ram: dict[str, Any]) -> dict[str, int | None]:
-    """Totals with the measured stack in place of its bound."""
-    streamed = _sum(ram["arena_bytes"], ram["stack_measured_bytes"], ram["static_bytes"])
+def _totals(ram: dict[str, Any], stack_bytes: int | None, prefix: str) -> dict[str, int | None]:
+    """All RAM with the image streamed (one row of it in RAM) and with it resident."""
+    common = _sum(ram["arena_bytes"], stack_bytes, ram["static_bytes"], ram["output_bytes"])
     return {
-        "measured_without_image_bytes": streamed,
-        "measured_with_image_bytes": _sum(streamed, ram["image_bytes"]),
+        f"{prefix}without_image_bytes": _sum(common, ram["row_bytes"]),
+        f"{prefix}with_image_bytes": _sum(common, ram["image_bytes"]),
     }
 
 
 def _flash(source: ReportInput) -> dict[str, int | None]:
+    sizes = source.sizes
+    if sizes is None:
+        keys = ("total_bytes", "code_bytes", "constants_bytes", "harness_bytes")
+        return dict.fromkeys(keys) | {"weights_bytes": source.weights_bytes}
     return {
-        "total_bytes": _sum(source.code_bytes, source.weights_bytes, source.data_bytes),
-        "code_bytes": source.code_bytes,
-        "weights_bytes": source.weights_bytes,
+        "total_bytes": sizes.flash_bytes,
+        "code_bytes": sizes.model_code_bytes,
+        "constants_bytes": sizes.model_constants_bytes,
+        "weights_bytes": sizes.weights_bytes,
+        "harness_bytes": sizes.harness_flash_bytes,
     }
 
 
+# read from the linked ELF file, or from a run
 _MEASURED = {
-    # read from the linked ELF file
-    "ram.static_bytes",
-    "ram.data_bytes",
-    "ram.bss_bytes",
-    "flash.total_bytes",
-    "flash.code_bytes",
-    # read from a run
-    "ram.stack_measured_bytes",
-    "ram.arena_measured_bytes",
-    "ram.measured_without_image_bytes",
-    "ram.measured_with_image_bytes",
+    *(f"ram.{key}_bytes" for key in ("static", "data", "bss", "stack_measured")),
+    *(f"ram.measured_{key}_bytes" for key in ("without_image", "with_image")),
+    *(f"flash.{key}_bytes" for key in ("total", "code", "constants", "harness")),
     "instructions",
 }
 
@@ -157,8 +155,10 @@ def _kinds(report: Report) -> dict[str, FigureKind]:
     figures = {f"ram.{key}": value for key, value in report["ram"].items() if key != "budget_bytes"}
     figures |= {f"flash.{key}": value for key, value in report["flash"].items()}
     figures |= {key: report[key] for key in ("macs", "instructions", "estimated_cycles")}
-    return {
-        key: "measured" if key in _MEASURED else "computed"
-        for key, value in figures.items()
-        if value is not None
-    }
+    kinds: dict[str, FigureKind] = {}
+    for key, value in figures.items():
+        if value is not None:
+            kinds[key] = "measured" if key in _MEASURED else "computed"
+    if "flash.code_bytes" in kinds:  # then the weights too were read from the linked file
+        kinds["flash.weights_bytes"] = "measured"
+    return kinds

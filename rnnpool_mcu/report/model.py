@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ImageSource = Literal["resident", "streamed", "fifo"]
+from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
+
+ImageSource = Literal["resident", "streamed"]
 FigureKind = Literal["measured", "computed"]
 
 
@@ -32,9 +34,8 @@ class LayerRow:
 class ReportInput:
     """Everything known about a model once it is compiled and built; all sizes in bytes.
 
-    Sizes of the generated code alone (not of the harness around it). `image_bytes` is one input image,
-    which counts against the budget only when `image` is "resident". `stack_bound_bytes`, `data_bytes`,
-    `bss_bytes` and `code_bytes` are None when the firmware was not built.
+    One input image counts against the budget only when `image` is "resident"; otherwise one row of it does.
+    `sizes` and `stack` are None when the firmware was not built: totals are then not known.
     """
 
     model: str
@@ -43,31 +44,26 @@ class ReportInput:
     input_shape: tuple[int, int, int]  # height, width, channels
     layers: tuple[LayerRow, ...]
     image: ImageSource
-    image_bytes: int
     arena_bytes: int
     arena_lower_bound_bytes: int
     arena_optimal: bool
-    ram_budget_bytes: int | None
+    arena_method: str
+    output_bytes: int
     weights_bytes: int
-    stack_bound_bytes: int | None = None
-    data_bytes: int | None = None
-    bss_bytes: int | None = None
-    code_bytes: int | None = None
+    ram_budget_bytes: int | None
+    sizes: FlashAndStatic | None = None
+    stack: StackBound | None = None
 
+    @property
+    def image_bytes(self) -> int:
+        """One input image, uint8."""
+        height, width, channels = self.input_shape
+        return height * width * channels
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one run on an emulated board showed; None where the engine cannot tell.
-
-    `stack_bytes` is the high-water mark of a painted stack, `instructions` those of one inference.
-    """
-
-    engine: str
-    board: str
-    stack_bytes: int | None = None
-    arena_bytes: int | None = None
-    instructions: int | None = None
-    estimated_cycles: int | None = None
+    @property
+    def row_bytes(self) -> int:
+        """One row of the input image."""
+        return self.image_bytes // self.input_shape[0]
 
 
 @dataclass(frozen=True)

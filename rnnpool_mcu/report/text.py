@@ -15,6 +15,31 @@ from rnnpool_mcu.report.build import Report
 TEXT_WIDTH = 110  # columns of report.txt
 
 
+_TOTALS = (
+    ("arena", "ram.arena_bytes"),
+    ("arena, lower bound of this schedule", "ram.lower_bound_bytes"),
+    ("stack, worst case", "ram.stack_bytes"),
+    ("stack, high-water mark", "ram.stack_measured_bytes"),
+    (".data", "ram.data_bytes"),
+    (".bss", "ram.bss_bytes"),
+    ("output", "ram.output_bytes"),
+    ("one image", "ram.image_bytes"),
+    ("one row of it", "ram.row_bytes"),
+    ("RAM, image streamed, stack worst case", "ram.without_image_bytes"),
+    ("RAM, image streamed, stack as measured", "ram.measured_without_image_bytes"),
+    ("RAM, image resident, stack worst case", "ram.with_image_bytes"),
+    ("RAM, image resident, stack as measured", "ram.measured_with_image_bytes"),
+    ("flash: code", "flash.code_bytes"),
+    ("flash: constants", "flash.constants_bytes"),
+    ("flash: weights", "flash.weights_bytes"),
+    ("flash: start-up and harness", "flash.harness_bytes"),
+    ("flash", "flash.total_bytes"),
+    ("multiply-accumulates", "macs"),
+    ("instructions, one inference", "instructions"),
+    ("cycles, estimated", "estimated_cycles"),
+)
+
+
 def render_text(report: Report) -> str:
     """The report as plain text, `TEXT_WIDTH` columns wide, without trailing blanks."""
     stream = io.StringIO()
@@ -57,30 +82,15 @@ def _layer_table(report: Report) -> Table:
 
 
 def _totals(report: Report) -> Table:
-    ram, flash = report["ram"], report["flash"]
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("total")
     table.add_column("value", justify="right")
     table.add_column("how it is known")
-    for title, key, value in (
-        ("arena, bytes", "ram.arena_bytes", ram["arena_bytes"]),
-        ("arena, lower bound of this plan", "ram.lower_bound_bytes", ram["lower_bound_bytes"]),
-        ("stack, worst case", "ram.stack_bytes", ram["stack_bytes"]),
-        ("stack, high-water mark", "ram.stack_measured_bytes", ram["stack_measured_bytes"]),
-        (".data", "ram.data_bytes", ram["data_bytes"]),
-        (".bss", "ram.bss_bytes", ram["bss_bytes"]),
-        ("one image", "ram.image_bytes", ram["image_bytes"]),
-        ("RAM, image streamed", "ram.without_image_bytes", ram["without_image_bytes"]),
-        ("RAM, image resident", "ram.with_image_bytes", ram["with_image_bytes"]),
-        ("flash: code", "flash.code_bytes", flash["code_bytes"]),
-        ("flash: weights and tables", "flash.weights_bytes", flash["weights_bytes"]),
-        ("flash", "flash.total_bytes", flash["total_bytes"]),
-        ("multiply-accumulates", "macs", report["macs"]),
-        ("instructions, one inference", "instructions", report["instructions"]),
-        ("cycles, estimated", "estimated_cycles", report["estimated_cycles"]),
-    ):
+    for title, key in _TOTALS:
+        section, _, name = key.rpartition(".")
+        value = (report[section] if section else report)[name]
         table.add_row(title, _number(value), report["figures"].get(key, "not known yet"))
-    table.add_row(*_budget_row(ram, report["plan"]["image"]))
+    table.add_row(*_budget_row(report["ram"], report["plan"]["image"]))
     return table
 
 

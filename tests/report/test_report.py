@@ -10,16 +10,17 @@ import jsonschema
 import pytest
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
+from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.report import (
     LayerRow,
-    Measurement,
     ReportInput,
     ValidationResult,
     build_report,
     check_report,
     read_report,
     render_text,
-    with_measurement,
+    with_run,
     with_validation,
     write_report,
 )
@@ -34,25 +35,38 @@ SOURCE = ReportInput(
         LayerRow("pool", "rnnpool", (120, 160, 4), (29, 39, 64), 5_000_000, 3, 9_000, 1_200),
     ),
     image="resident",
-    image_bytes=76_800,
     arena_bytes=50_000,
     arena_lower_bound_bytes=48_000,
     arena_optimal=False,
-    ram_budget_bytes=262_144,
+    arena_method="first fit",
+    output_bytes=164,
     weights_bytes=160_000,
-    stack_bound_bytes=900,
-    data_bytes=4,
-    bss_bytes=8,
-    code_bytes=12_000,
+    ram_budget_bytes=262_144,
+    sizes=FlashAndStatic(
+        model_code_bytes=12_000,
+        model_constants_bytes=500,
+        weights_bytes=160_016,
+        harness_flash_bytes=3_000,
+        data_bytes=4,
+        bss_bytes=8,
+        buffers_bytes=76_964,
+        arena_bytes=50_016,
+        stack_reserve_bytes=2_048,
+    ),
+    stack=StackBound(900, ("Reset_Handler", "main", "face_run"), 700),
 )
+
+
+WITHOUT_IMAGE = 50_000 + 900 + 12 + 164 + 320
+WITH_IMAGE = 50_000 + 900 + 12 + 164 + 76_800
 
 
 def test_totals_are_the_sums_of_their_parts() -> None:
     report = build_report(SOURCE)
     assert report["ram"]["static_bytes"] == 12
-    assert report["ram"]["without_image_bytes"] == 50_000 + 900 + 12
-    assert report["ram"]["with_image_bytes"] == 50_000 + 900 + 12 + 76_800
-    assert report["flash"]["total_bytes"] == 12_000 + 160_000 + 4
+    assert report["ram"]["without_image_bytes"] == WITHOUT_IMAGE
+    assert report["ram"]["with_image_bytes"] == WITH_IMAGE
+    assert report["flash"]["total_bytes"] == 12_000 + 500 + 160_016 + 3_000 + 4
     assert report["macs"] == 5_691_200
 
 
@@ -65,25 +79,24 @@ def test_total_counts_the_image_only_when_resident(image: str, key: str) -> None
 
 
 def test_an_unbuilt_model_has_no_totals_rather_than_wrong_ones() -> None:
-    bare = dataclasses.replace(
-        SOURCE, stack_bound_bytes=None, data_bytes=None, bss_bytes=None, code_bytes=None
-    )
-    report = build_report(bare)
+    report = build_report(dataclasses.replace(SOURCE, sizes=None, stack=None))
     check_report(report)
     assert report["ram"]["total_bytes"] is None
     assert report["flash"]["total_bytes"] is None
+    assert report["flash"]["weights_bytes"] == 160_000
     assert "ram.total_bytes" not in report["figures"]
 
 
-def test_measurement_fills_in_and_is_labelled() -> None:
+def test_a_run_fills_in_and_is_labelled() -> None:
     before = build_report(SOURCE)
-    after = with_measurement(
-        before, Measurement("qemu", "mps2-an386", stack_bytes=700, instructions=200_000_000)
-    )
+    run = RunResult("qemu", (b"", b""), (0, 0), True, instructions=(200, 210), stack_high_water_bytes=700)
+    after = with_run(before, run)
     check_report(after)
     assert before["instructions"] is None  # the given report is left alone
-    assert after["instructions"] == 200_000_000
-    assert after["ram"]["measured_without_image_bytes"] == 50_000 + 700 + 12
+    assert after["instructions"] == 210
+    assert after["ram"]["measured_without_image_bytes"] == WITHOUT_IMAGE - 200
+    assert after["ram"]["measured_with_image_bytes"] == WITH_IMAGE - 200
+    assert after["ram"]["total_bytes"] == before["ram"]["total_bytes"]
     assert after["figures"]["instructions"] == "measured"
     assert after["figures"]["ram.stack_bytes"] == "computed"
     assert after["figures"]["ram.stack_measured_bytes"] == "measured"
@@ -118,7 +131,7 @@ def test_text_shows_layers_totals_and_verdict() -> None:
     assert "face_m4.pt, 320x240x1" in text
     pool = next(line for line in text.splitlines() if line.split()[:1] == ["pool"])
     assert pool.split() == ["pool", "rnnpool", "29x39x64", "5,000,000", "3", "9,000", "1,200"]
-    assert "met, 134,432 to spare" in text
+    assert f"met, {262_144 - WITH_IMAGE:,} to spare" in text
     assert "not known yet" in text
     assert all(line == line.rstrip() and len(line) <= 110 for line in text.splitlines())
 
@@ -127,5 +140,5 @@ def test_text_names_an_exceeded_budget_and_a_difference() -> None:
     report = build_report(dataclasses.replace(SOURCE, ram_budget_bytes=100_000))
     report = with_validation(report, ValidationResult("host", 3, False, "layer 'pool' row 4"))
     text = render_text(report)
-    assert "exceeded by 27,712" in text
+    assert f"exceeded by {WITH_IMAGE - 100_000:,}" in text
     assert "host DIFFERS: layer 'pool' row 4" in text

@@ -1,0 +1,78 @@
+"""Turns a plan and a project into what a report is made from."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
+from rnnpool_mcu.ir.graph import Node
+from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.tensor_type import TensorType, ValueType
+from rnnpool_mcu.report.build import Report, build_report
+from rnnpool_mcu.report.model import ImageSource, LayerRow, ReportInput
+
+DETECTION_FIELDS = 5  # x1, y1, x2, y2, score
+
+
+def report_of_plan(
+    plan: Plan,
+    project: Project,
+    source: str,
+    sizes: FlashAndStatic | None = None,
+    stack: StackBound | None = None,
+) -> Report:
+    """The report of a model compiled from the file `source`; `sizes` and `stack` come from a build."""
+    layers = layers_of_plan(plan)
+    return build_report(
+        ReportInput(
+            model=project.name,
+            source=source,
+            board=project.board,
+            input_shape=(project.input_height, project.input_width, project.input_channels),
+            layers=layers,
+            image=cast(ImageSource, project.image_mode),
+            arena_bytes=project.arena_bytes,
+            arena_lower_bound_bytes=plan.placement.bound_bytes,
+            arena_optimal=plan.placement.optimal,
+            arena_method=plan.placement.method,
+            output_bytes=project.output_bytes,
+            weights_bytes=sum(layer.flash_bytes for layer in layers),
+            ram_budget_bytes=project.ram_bytes,
+            sizes=sizes,
+            stack=stack,
+        )
+    )
+
+
+def layers_of_plan(plan: Plan) -> tuple[LayerRow, ...]:
+    """One row per node in the graph's order, after one for the image's rows where the arena keeps any."""
+    graph = plan.graph
+    rows = [_layer(plan, node) for node in graph.nodes]
+    image = plan.buffers.get(graph.input_name)
+    if image is not None:
+        shape = graph.input_type.shape
+        rows.insert(0, LayerRow(graph.input_name, "input", shape, shape, 0, image.kept_rows, image.bytes, 0))
+    return tuple(rows)
+
+
+def _layer(plan: Plan, node: Node) -> LayerRow:
+    types = plan.graph.input_types(node)
+    buffer = plan.buffers.get(node.name)
+    parts = (f"{node.name}.{part}" for part in ("rows", "state", "scratch"))
+    return LayerRow(
+        name=node.name,
+        operator=node.op.kernel,
+        input_shape=types[0].shape,
+        output_shape=_shape(plan.graph.types[node.name]),
+        macs=node.op.macs(types),
+        ram_rows=buffer.kept_rows if buffer is not None else 0,
+        ram_bytes=sum(plan.blocks[part].bytes for part in parts if part in plan.blocks),
+        flash_bytes=sum(array.bytes for _, array in node.op.c_params(types).arrays()),
+    )
+
+
+def _shape(value: ValueType) -> tuple[int, ...]:
+    if isinstance(value, TensorType):
+        return value.shape
+    return (value.max_detections, DETECTION_FIELDS)
