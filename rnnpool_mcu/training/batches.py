@@ -1,0 +1,64 @@
+"""Training batches: random views of a weighted mix of data sets, with their matched targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnpool_mcu.training.anchors import Anchors, encode, match, priors
+from rnnpool_mcu.training.augment import ViewSettings, random_view
+from rnnpool_mcu.training.cache import GrayCache
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of the mix: its images, its zoom relative to the settings', its share early and late."""
+
+    images: GrayCache
+    zoom: float
+    early_share: float
+    late_share: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x [N, 1, H, W] in [0, 1]; positive [N, priors] bool; target [N, priors, 4]."""
+
+    x: Tensor
+    positive: Tensor
+    target: Tensor
+
+
+def draw_batch(
+    sources: Sequence[Source],
+    progress: float,
+    size: int,
+    settings: ViewSettings,
+    anchors: Anchors,
+    variances: tuple[float, float],
+    rng: np.random.Generator,
+) -> Batch:
+    """One batch at `progress` (0 to 1) of the training; shares go linearly from early to late."""
+    shares = np.array([s.early_share + (s.late_share - s.early_share) * progress for s in sources])
+    chosen = rng.choice(len(sources), size=size, p=shares / shares.sum())
+    prior = priors(anchors, settings.height, settings.width)
+    x = np.empty((size, 1, settings.height, settings.width), np.float32)
+    positive = np.zeros((size, len(prior)), bool)
+    target = np.zeros((size, len(prior), 4), np.float32)
+    for row, index in enumerate(chosen):
+        source = sources[index]
+        item = int(rng.integers(len(source.images)))
+        zoomed = replace(
+            settings, zoom_low=settings.zoom_low * source.zoom, zoom_high=settings.zoom_high * source.zoom
+        )
+        x[row, 0], boxes = random_view(source.images.image(item), source.images.boxes[item], zoomed, rng)
+        owner = match(boxes, prior)
+        hit = owner >= 0
+        positive[row] = hit
+        if hit.any():
+            target[row, hit] = encode(boxes[owner[hit]], prior[hit], variances)
+    return Batch(torch.from_numpy(x), torch.from_numpy(positive), torch.from_numpy(target))

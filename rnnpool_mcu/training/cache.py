@@ -1,0 +1,63 @@
+"""Packed grey images: every training image decoded once, shared by all processes through one mapped file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rnnpool_mcu.training.datasets import Sample
+
+
+class GrayCache:
+    """Images of `samples` as uint8 [H, W], long side at most `long_side`; boxes scaled to match."""
+
+    def __init__(
+        self, samples: Sequence[Sample], pixels: NDArray[np.uint8], sizes: NDArray[np.int64]
+    ) -> None:
+        self._pixels, self._sizes = pixels, sizes
+        areas = sizes[:, 0] * sizes[:, 1]
+        self._offsets = np.concatenate(([0], np.cumsum(areas)))
+        self.boxes = [
+            (sample.boxes * np.float32(size[2] / 1e6)).astype(np.float32)
+            for sample, size in zip(samples, sizes, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Image [H, W] as a view of the mapped file."""
+        height, width = self._sizes[index, :2]
+        return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(height, width)
+
+
+def open_gray_cache(samples: Sequence[Sample], folder: Path, long_side: int = 512) -> GrayCache:
+    """Open the cache of `samples` in `folder`, building it (atomically) if it is not there."""
+    names = "\n".join(str(sample.path) for sample in samples)
+    key = hashlib.sha256(f"{long_side}\n{names}".encode()).hexdigest()[:16]
+    data, index = folder / f"{key}.bin", folder / f"{key}.npy"
+    if not (data.is_file() and index.is_file()):
+        _build(samples, data, index, long_side)
+    return GrayCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), np.load(index))
+
+
+def _build(samples: Sequence[Sample], data: Path, index: Path, long_side: int) -> None:
+    data.parent.mkdir(parents=True, exist_ok=True)
+    partial = data.with_suffix(f".{os.getpid()}.tmp")
+    sizes = np.zeros((len(samples), 3), dtype=np.int64)  # height, width, scale in millionths
+    with partial.open("wb") as file:
+        for row, sample in zip(sizes, samples, strict=True):
+            with Image.open(sample.path) as image:
+                scale = min(1.0, long_side / max(image.size))
+                size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+                gray = image.convert("L").resize(size, Image.Resampling.BILINEAR)
+            file.write(np.asarray(gray).tobytes())
+            row[:] = (size[1], size[0], round(scale * 1e6))
+    np.save(index, sizes)
+    partial.replace(data)

@@ -1,0 +1,239 @@
+"""The training loop: steps, averaging between processes, validation, log, resume."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from rnnpool_mcu.training.augment import ViewSettings
+from rnnpool_mcu.training.batches import Batch, Source, draw_batch
+from rnnpool_mcu.training.cache import open_gray_cache
+from rnnpool_mcu.training.datasets import DetectionDataset, load_split
+from rnnpool_mcu.training.decode import torch_predictor
+from rnnpool_mcu.training.loss import detection_loss
+from rnnpool_mcu.training.metrics import evaluate_detector
+from rnnpool_mcu.training.recipe import Phase, Recipe, describe
+from rnnpool_mcu.zoo import create
+from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, atomic_save, save_checkpoint
+
+MIX = (
+    # split, zoom, early share, late share
+    ("part_b_train", 1.0, 0.60, 0.85),
+    ("part_a", 2.2, 0.28, 0.13),
+    ("wider_face_train", 1.0, 0.12, 0.02),
+)
+"""Part A's heads are a third of Part B's size, and WIDER labels faces, not heads."""
+LOG_EVERY = 100
+LOG_FIELDS = (
+    "step",
+    "minutes",
+    "progress",
+    "learning_rate",
+    "loc_loss",
+    "conf_loss",
+    "images_per_second",
+    "val_ap50",
+)
+
+
+class Trainer:
+    """State of one training process."""
+
+    def __init__(self, recipe: Recipe, root: Path, out: Path, rank: int, quiet: bool, started: float) -> None:
+        self.recipe, self.root, self.out, self.rank, self.started = recipe, root, out, rank, started
+        self.console = Console(quiet=quiet or rank != 0)
+        torch.manual_seed(recipe.seed)
+        self.model = create(recipe.arch, **recipe.config).to(memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(self.model).eval()
+        self.optimizer = torch.optim.AdamW(_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate)
+        self.step, self.progress, self.best_ap50, self.earlier_seconds = 0, 0.0, -1.0, 0.0
+
+    def run(self, resume: bool) -> None:
+        """Train to the end of the recipe."""
+        if resume:
+            self._resume()
+        self.sources = self._open_sources()
+        self.validation = DetectionDataset(
+            load_split(self.root, "part_b_val")[: self.recipe.validation_images], self.model.input_size
+        )
+        next_evaluation = math.floor(self.progress * self.recipe.evaluations) + 1
+        while self.progress < 1.0:
+            train_until = min(1.0, next_evaluation / self.recipe.evaluations)
+            losses, speed = self.train_until(train_until)
+            ap50 = self.evaluate() if self.rank == 0 else 0.0
+            if self.rank == 0:
+                self._log(losses, speed, ap50)
+                self._save()
+            next_evaluation += 1
+
+    def _open_sources(self) -> list[Source]:
+        folder = self.out.parent / "cache"
+        if self.rank != 0:
+            torch.distributed.barrier()
+        sources = []
+        for split, zoom, early, late in MIX:
+            cache = open_gray_cache(load_split(self.root, split), folder)
+            sources.append(Source(cache, zoom, early, late))
+        if self.rank == 0 and self.recipe.processes > 1:
+            torch.distributed.barrier()
+        return sources
+
+    def seconds(self) -> float:
+        """Wall-clock seconds of training, resumed parts included."""
+        return self.earlier_seconds + time.time() - self.started
+
+    def _own_progress(self) -> float:
+        if self.recipe.steps is not None:
+            return (self.step + 1) / self.recipe.steps
+        return self.seconds() / 60 / float(self.recipe.minutes or 1)
+
+    def _phase(self) -> Phase:
+        return next((p for p in self.recipe.phases if self.progress < p.until), self.recipe.phases[-1])
+
+    def _draw(self) -> Batch:
+        phase, recipe = self._phase(), self.recipe
+        height, width, _ = self.model.input_size
+        settings = ViewSettings(
+            phase.height, phase.width, height, width, phase.zoom_low, phase.zoom_high, phase.anchor_sampling,
+            tuple(size for size, _ in self.model.anchors),
+        )  # fmt: skip
+        rng = np.random.default_rng([recipe.seed, self.rank, self.step])
+        size = max(1, phase.batch // recipe.processes)
+        return draw_batch(
+            self.sources, self.progress, size, settings, self.model.anchors, self.model.variances, rng
+        )
+
+    def train_until(self, progress: float) -> tuple[Tensor, float]:
+        """Train up to a share of the whole; returns mean (offset, score) losses and images per second."""
+        self.model.train()
+        total, count, images, begin = torch.zeros(2), 0, 0, time.time()
+        while self.progress < progress:
+            batch = self._draw()
+            losses = self.train_step(batch)
+            total, count, images = total + losses, count + 1, images + len(batch.x) * self.recipe.processes
+            if self.step % LOG_EVERY == 0:
+                mean, speed = total / count, images / (time.time() - begin)
+                self.console.print(
+                    f"step {self.step} {100 * self.progress:.1f} % loc {mean[0]:.3f} conf {mean[1]:.3f} "
+                    f"{speed:.1f} images/s {self.seconds() / 60:.1f} min"
+                )
+        return total / max(1, count), images / max(1e-6, time.time() - begin)
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """One optimizer step; returns the two losses, detached."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs = self.model(batch.x.contiguous(memory_format=torch.channels_last))
+        loc_loss, conf_loss = detection_loss(outputs, batch.positive, batch.target)
+        (loc_loss + conf_loss).backward()
+        self._average_gradients()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        self._update_ema()
+        return torch.stack((loc_loss, conf_loss)).detach()
+
+    def _average_gradients(self) -> None:
+        """Mean of gradients and of the progress over the processes: all take the same step and end together."""
+        own = self._own_progress()
+        if self.recipe.processes == 1:
+            self.progress = min(1.0, own)
+            return
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor([own])])
+        torch.distributed.all_reduce(flat)
+        flat /= self.recipe.processes
+        offset = 0
+        for gradient in gradients:
+            gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
+            offset += gradient.numel()
+        self.progress = min(1.0, float(flat[-1]))
+
+    def _learning_rate(self) -> float:
+        recipe = self.recipe
+        if self.progress < recipe.warmup:
+            return recipe.learning_rate * max(0.02, self.progress / recipe.warmup)
+        share = (self.progress - recipe.warmup) / (1 - recipe.warmup)
+        return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        for kept, value in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+            kept.lerp_(value, 1 - decay)
+        for kept, value in zip(self.ema.buffers(), self.model.buffers(), strict=True):
+            kept.lerp_(value, 1 - decay) if kept.is_floating_point() else kept.copy_(value)
+
+    def evaluate(self) -> float:
+        """AP at IoU 0.5 of the averaged weights on the validation split; keeps the best as best.pt."""
+        result = evaluate_detector(torch_predictor(self.ema), self.validation)
+        ap50 = float(result["ap50"])
+        if ap50 > self.best_ap50:
+            self.best_ap50 = ap50
+            metrics = {"val_ap50": ap50, "val_images": result["images"], "step": self.step,
+                       "minutes": self.seconds() / 60, "recipe": describe(self.recipe)}  # fmt: skip
+            recipe = self.recipe
+            save_checkpoint(
+                self.out / "best.pt",
+                self.ema,
+                recipe.arch,
+                recipe.config,
+                GRAY_PREPROCESSING,
+                ["face"],
+                metrics,
+            )
+        return ap50
+
+    def _log(self, losses: Tensor, speed: float, ap50: float) -> None:
+        path = self.out / "log.csv"
+        fresh = not path.is_file()
+        values = (
+            self.step,
+            self.seconds() / 60,
+            self.progress,
+            self._learning_rate(),
+            *losses.tolist(),
+            speed,
+            ap50,
+        )
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(LOG_FIELDS)
+            writer.writerow([f"{v:.6g}" for v in values])
+        self.console.print(
+            f"[bold]validation AP {ap50:.4f}[/] (best {self.best_ap50:.4f}) after {self.step} steps"
+        )
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "step": self.step, "progress": self.progress, "best_ap50": self.best_ap50, "seconds": self.seconds(),
+            "recipe": describe(self.recipe),
+        }  # fmt: skip
+        atomic_save(state, self.out / "last.pt")
+
+    def _resume(self) -> None:
+        state = torch.load(self.out / "last.pt", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.progress = state["step"], state["progress"]
+        self.best_ap50, self.earlier_seconds = state["best_ap50"], state["seconds"]
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only."""
+    decayed = [p for p in model.parameters() if p.ndim > 1 and p.shape[0] > 1]
+    others = [p for p in model.parameters() if not (p.ndim > 1 and p.shape[0] > 1)]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -1,0 +1,140 @@
+"""The training recipe of the detectors, and `train`, which runs it.
+
+The shipped checkpoint's command is in examples/models/face_m4.md.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.multiprocessing as multiprocessing
+
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.training.datasets import default_data_root
+from rnnpool_mcu.zoo import create
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Part of the training with one view size; ends at `until`, a share of the whole."""
+
+    until: float
+    height: int
+    width: int
+    batch: int
+    zoom_low: float
+    zoom_high: float
+    anchor_sampling: float
+
+
+CROPS_THEN_FULL = (
+    Phase(0.80, 160, 160, 32, 0.7, 1.8, 0.4),
+    Phase(1.00, 240, 320, 16, 0.85, 1.4, 0.2),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is learnt; written into the checkpoint's metrics and the log's header."""
+
+    arch: str
+    config: dict[str, Any] = field(default_factory=dict)
+    minutes: float | None = None
+    steps: int | None = None
+    learning_rate: float = 2e-3
+    warmup: float = 0.02
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.9985
+    clip_norm: float = 5.0
+    seed: int = 1
+    processes: int = 1
+    phases: tuple[Phase, ...] = CROPS_THEN_FULL
+    validation_images: int = 200
+    evaluations: int = 14
+    """Validations over the whole training, evenly spread; each also writes last.pt."""
+
+
+def train(
+    arch: str,
+    out_dir: str | Path,
+    data_root: str | Path | None = None,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    learning_rate: float = 2e-3,
+    seed: int = 1,
+    processes: int = 1,
+    resume: bool = False,
+    config: dict[str, Any] | None = None,
+    phases: tuple[Phase, ...] = CROPS_THEN_FULL,
+    validation_images: int = 200,
+    evaluations: int = 14,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train a detector of the zoo; returns {"best": path, "ap50": best validation AP, "steps": n}.
+
+    Give either `minutes` (wall clock, over all resumed parts) or `steps`. Writes into `out_dir`: best.pt (a
+    checkpoint, chosen by AP on part_b_val), last.pt (to resume from), log.csv. UsageError for bad settings.
+    """
+    if (minutes is None) == (steps is None):
+        raise UsageError(
+            "train: give either a number of minutes or a number of steps, not both and not neither"
+        )
+    if processes < 1:
+        raise UsageError(f"train: processes {processes}, at least 1")
+    create(arch, **(config or {}))  # fails early for an unknown name
+    root = Path(data_root) if data_root else default_data_root()
+    if not root.is_dir():
+        raise UsageError(f"train: no data folder {root}")
+    recipe = Recipe(
+        arch=arch, config=config or {}, minutes=minutes, steps=steps, learning_rate=learning_rate, seed=seed,
+        processes=processes, phases=phases, validation_images=validation_images, evaluations=evaluations,
+    )  # fmt: skip
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    if resume and not (out / "last.pt").is_file():
+        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
+    arguments = (recipe, root, out, resume, quiet, _free_port(), time.time())
+    if processes == 1:
+        run_worker(0, *arguments)
+    else:
+        multiprocessing.spawn(run_worker, arguments, nprocs=processes)
+    last = torch.load(out / "last.pt", weights_only=True)
+    return {"best": str(out / "best.pt"), "ap50": last["best_ap50"], "steps": last["step"]}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_worker(
+    rank: int, recipe: Recipe, root: Path, out: Path, resume: bool, quiet: bool, port: int, started: float
+) -> None:
+    """One training process; rank 0 validates, logs and saves."""
+    from rnnpool_mcu.training.loop import Trainer
+
+    torch.set_num_threads(1 if recipe.processes > 1 else max(1, min(2, os.cpu_count() or 1)))
+    if recipe.processes > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=recipe.processes
+        )
+    try:
+        Trainer(recipe, root, out, rank, quiet, started).run(resume)
+    finally:
+        if recipe.processes > 1:
+            torch.distributed.destroy_process_group()
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """Plain values of a recipe, for the checkpoint's metrics."""
+    plain = asdict(recipe)
+    plain["phases"] = [list(asdict(phase).values()) for phase in recipe.phases]
+    return plain
