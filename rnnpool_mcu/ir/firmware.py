@@ -20,6 +20,7 @@ class Board:
     flash_bytes: int
     ram_origin: int
     ram_bytes: int  # contiguous
+    console: str  # its UART's name on the emulated bus
     folder: Path
     qemu_machine: str | None = None
 

@@ -1,0 +1,24 @@
+/* Where images come from and results go: io_semihosting.c or io_uart.c. */
+#ifndef IO_H
+#define IO_H
+
+#include <stdint.h>
+
+#include "port.h"
+
+/* The region the input is read from, beyond the board's peripherals; attributes 0 if none. */
+extern const port_region io_region;
+
+/* Opens input and output; the number of images waiting, or -1. */
+int32_t io_open(int32_t image_bytes);
+
+/* Reads exactly `bytes`; 0, or -1 when the input ends early. */
+int32_t io_read(uint8_t *to, int32_t bytes);
+
+/* Hands over the output of one image; 0, or -1 when it cannot be written. */
+int32_t io_write_output(const uint8_t *from, int32_t bytes);
+
+void io_print(const char *text);
+void io_exit(int32_t code) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,1 @@
+"""Runs a compiled project folder: on this computer, on an emulated board."""

@@ -1,0 +1,1 @@
+"""Boards, project folders, the cross compiler, and what is read out of its results."""

@@ -1,0 +1,51 @@
+"""Builds the firmware of a project folder with arm-none-eabi-gcc, through the folder's own Makefile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rnnpool_mcu import tools
+from rnnpool_mcu.ir.firmware import Board, ElfImage
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.toolchain.board import check_ram
+
+COMPILER = "arm-none-eabi-gcc"
+
+
+def build(
+    project: Path,
+    board: Board,
+    *,
+    ram_bytes: int,
+    image_mode: str,
+    trace: bool = False,
+    stack_bytes: int | None = None,
+    io: str = "semihosting",
+) -> ElfImage:
+    """Builds `<name>.elf` for `board`; everything it puts in RAM lies within `ram_bytes`.
+
+    `stack_bytes` replaces the project's stack reserve. ToolMissingError without a compiler, BudgetError
+    when the budget is exceeded, BuildError when the compiler refuses a source.
+    """
+    described = Project.load(project)
+    check_ram(board, ram_bytes)
+    build_dir = Path("build") / f"{board.name}-{image_mode}-{io}{'-trace' if trace else ''}"
+    variables = {
+        "BOARD": board.name,
+        "RAM_BYTES": str(ram_bytes),
+        "STACK_BYTES": str(described.stack_bytes if stack_bytes is None else stack_bytes),
+        "IMAGE": image_mode,
+        "IO": io,
+        "TRACE": "1" if trace else "0",
+        "BUILD": build_dir.as_posix(),
+    }
+    tools.make(project, "elf", variables, compiler=COMPILER)
+    return ElfImage(
+        path=project / build_dir / f"{described.name}.elf",
+        build_dir=project / build_dir,
+        project=project,
+        board=board.name,
+        image_mode=image_mode,
+        ram_bytes=ram_bytes,
+        traced=trace,
+    )

@@ -1,0 +1,57 @@
+"""Finds and runs the programs of others: compilers, make, simulators."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from rnnpool_mcu.errors import BudgetError, ToolMissingError, UserError
+
+DEBIAN_PACKAGES = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-objdump": "binutils-arm-none-eabi",
+    "qemu-system-arm": "qemu-system-arm",
+    "make": "make",
+    "gcc": "gcc",
+    "clang": "clang",
+}
+_LOG_LINES = 30
+
+
+class BuildError(UserError):
+    """A compiler refused the sources of a project."""
+
+
+def find_tool(name: str) -> Path:
+    """The program `name` on PATH; ToolMissingError with the Debian package to install otherwise."""
+    found = shutil.which(name)
+    if found is None:
+        package = DEBIAN_PACKAGES.get(name)
+        advice = f"install it: apt-get install {package}" if package else "install it and put it on PATH"
+        raise ToolMissingError(f"{name} is not on PATH; {advice}")
+    return Path(found)
+
+
+def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: str) -> None:
+    """Runs `make target` in a project folder; BuildError with the end of its log when it fails.
+
+    BudgetError when the linker finds that the RAM budget is exceeded.
+    """
+    find_tool(compiler)
+    command = [str(find_tool("make")), "--no-print-directory", "-j2", "-C", str(project), target]
+    command += [f"{name}={value}" for name, value in variables.items()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    log = done.stdout + done.stderr
+    overflow = re.search(r"region `(RAM|FLASH)' overflowed by (\d+) bytes", log)
+    if overflow is not None:
+        raise BudgetError(
+            f"{project}: the firmware does not fit, {overflow[1]} exceeded by {overflow[2]} bytes; "
+            f"allow more, or compile the model with a smaller image or budget"
+        )
+    tail = "\n".join(log.splitlines()[-_LOG_LINES:])
+    raise BuildError(f"{project}: `{' '.join(command)}` failed:\n{tail}")
