@@ -116,7 +116,8 @@ def _outside_symbol(naming: Naming, zero_point: int) -> str:
 
 
 def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
-    graph, outputs, headers = plan.graph, [], []
+    graph, headers = plan.graph, []
+    outputs: list[dict[str, int | str]] = []
     for value in graph.outputs:
         out = graph.types[value]
         if isinstance(out, DetectionsType):
