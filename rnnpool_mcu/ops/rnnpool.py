@@ -1,0 +1,159 @@
+"""RNNPool: every patch of the input becomes one vector, by two small recurrent cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.fastgrnn import FastGrnnCell
+from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, UPDATE_STEP_BITS, gate_tables
+
+SWEEPS = 4  # of RNN2: rows forwards, rows backwards, columns forwards, columns backwards
+INPUT_SHIFT = 8  # an int8 input x enters RNN1 as the int16 x << 8
+OUTPUT = Quantization(1.0 / 128.0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class RnnPool(Operator):
+    """RNN1 summarises each row (left to right) and column (top to bottom) of a patch, RNN2 the summaries.
+
+    Output channels, hidden2 each: RNN2 over the row summaries top to bottom and bottom to top, then over the
+    column summaries left to right and right to left. No padding; output int8 at scale 1/128, zero point 0:
+    clamp((h + 128) >> 8). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
+    (x - zero_point) << 8, RNN2's the Q15 state of RNN1.
+    """
+
+    kernel: ClassVar[str] = "rnnpool_s8"
+
+    patch: tuple[int, int]  # height, width
+    stride: tuple[int, int]
+    rnn1: FastGrnnCell
+    rnn2: FastGrnnCell
+    nonlinearity: str  # a member of lookup_tables.NONLINEARITIES
+
+    def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
+        (image,) = inputs
+        if image.channels != self.rnn1.inputs:
+            raise ModelError(f"RNNPool: {image.channels} input channels, its RNN1 weights have {self.rnn1.inputs}")
+        if self.rnn2.inputs != self.rnn1.hidden:
+            raise ModelError(f"RNNPool: RNN2 takes {self.rnn2.inputs} inputs, RNN1 has {self.rnn1.hidden} states")
+        if image.height < self.patch[0] or image.width < self.patch[1]:
+            raise ModelError(
+                f"RNNPool: input {image.height}x{image.width} is smaller than its patch "
+                f"{self.patch[0]}x{self.patch[1]}; enlarge the input or choose a smaller patch"
+            )
+        self._check_accumulators(image)
+        return TensorType(
+            (image.height - self.patch[0]) // self.stride[0] + 1,
+            (image.width - self.patch[1]) // self.stride[1] + 1,
+            SWEEPS * self.rnn2.hidden,
+            OUTPUT,
+        )
+
+    def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
+        out, tables = self.infer_type(inputs), gate_tables(self.nonlinearity)
+        x = (values[0].astype(np.int32) - inputs[0].zero_point) << INPUT_SHIFT
+        (patch_h, patch_w), (stride_h, stride_w) = self.patch, self.stride
+        row_steps = [slice(t, t + (out.height - 1) * stride_h + 1, stride_h) for t in range(patch_h)]
+        column_steps = [slice(t, t + (out.width - 1) * stride_w + 1, stride_w) for t in range(patch_w)]
+        wx = self.rnn1.project(x)
+        rows = self.rnn1.sweep((wx[:, s] for s in column_steps), tables)  # [height, out_width, hidden1]
+        columns = self.rnn1.sweep((wx[s] for s in row_steps), tables)  # [out_height, width, hidden1]
+        wx_rows, wx_columns = self.rnn2.project(rows), self.rnn2.project(columns)
+        down = [wx_rows[s] for s in row_steps]
+        right = [wx_columns[:, s] for s in column_steps]
+        sweeps = [self.rnn2.sweep(steps, tables) for steps in (down, down[::-1], right, right[::-1])]
+        return _to_int8(np.concatenate(sweeps, axis=2))
+
+    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        first = out_row * self.stride[0]
+        return (RowWindow(first, first + self.patch[0]),)
+
+    def macs(self, inputs: Sequence[TensorType]) -> int:
+        """Of every patch on its own, without the sharing of RNN1 sweeps between overlapping patches."""
+        out = self.infer_type(inputs)
+        rnn1 = 2 * self.patch[0] * self.patch[1] * self.rnn1.hidden * (self.rnn1.inputs + self.rnn1.hidden)
+        rnn2 = 2 * sum(self.patch) * self.rnn2.hidden * (self.rnn2.inputs + self.rnn2.hidden)
+        return out.height * out.width * (rnn1 + rnn2)
+
+    def state_bytes(self, inputs: Sequence[TensorType]) -> int:
+        """The row summaries that the next output row needs again; a word where there are none."""
+        out = self.infer_type(inputs)
+        shared = self._shared_rows if out.height > 1 else 0
+        return max(4, 2 * out.width * shared * _even(self.rnn1.hidden))
+
+    def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
+        """Row and column summaries of one patch, one sequence of widened inputs and two states."""
+        hidden1, hidden2 = _even(self.rnn1.hidden), _even(self.rnn2.hidden)
+        sequence = max(self.patch) * _even(self.rnn1.inputs)
+        return 2 * (sum(self.patch) * hidden1 + sequence + 2 * max(hidden1, hidden2))
+
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
+    def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        out, tables = self.infer_type(inputs), gate_tables(self.nonlinearity)
+        return CParams(
+            {
+                "rnn1": _cell_params(self.rnn1.with_zero_point(inputs[0].zero_point << INPUT_SHIFT)),
+                "rnn2": _cell_params(self.rnn2),
+                "tables": CParams({"gate": CArray("int16_t", tables.gate), "update": CArray("int16_t", tables.update)}),
+                "channels": inputs[0].channels,
+                "patch_height": self.patch[0],
+                "patch_width": self.patch[1],
+                "stride_width": self.stride[1],
+                "shared_rows": self._shared_rows if out.height > 1 else 0,
+                "out_width": out.width,
+            }
+        )
+
+    @property
+    def _shared_rows(self) -> int:
+        """Row summaries that a patch has in common with the one below it."""
+        return max(0, self.patch[0] - self.stride[0])
+
+    def _check_accumulators(self, image: TensorType) -> None:
+        zero_points = {"RNN1": image.zero_point << INPUT_SHIFT, "RNN2": 0}
+        for (name, zero_point), cell in zip(zero_points.items(), (self.rnn1, self.rnn2), strict=True):
+            bound = cell.accumulator_bound(zero_point)
+            if bound >= 2**31:
+                raise ModelError(
+                    f"RNNPool: an accumulator of {name} may reach {bound}, allowed: < 2^31; quantize the cell for "
+                    f"this input's zero point {image.zero_point}"
+                )
+
+
+def _to_int8(state: NDArray[np.int16]) -> Int8Array:
+    return np.clip((state.astype(np.int32) + 128) >> 8, -128, 127).astype(np.int8)
+
+
+def _even(count: int) -> int:
+    """int16 vectors are padded to whole words."""
+    return count + count % 2
+
+
+def _cell_params(cell: FastGrnnCell) -> CParams:
+    """Per unit: pairs of input weights, pairs of state weights, gate bias, update bias; a word each."""
+    words = [_pairs(cell.w), _pairs(cell.u), cell.bias_gate[:, None], cell.bias_update[:, None]]
+    return CParams(
+        {
+            "weights": CArray("int32_t", np.concatenate(words, axis=1)),
+            "inputs": _even(cell.inputs),
+            "hidden": cell.hidden,
+            "gate_shift": cell.fraction_bits - GATE_STEP_BITS,
+            "update_shift": cell.fraction_bits - UPDATE_STEP_BITS,
+        }
+    )
+
+
+def _pairs(weights: NDArray[np.int16]) -> NDArray[np.int32]:
+    """Two int16 to a word, the first in the low half; an odd one is paired with 0."""
+    even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).astype(np.int32)
+    return (even[:, 0::2] & 0xFFFF) | (even[:, 1::2] << 16)

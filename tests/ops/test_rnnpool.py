@@ -1,0 +1,197 @@
+"""RNNPool: integers against the float equations written out, C against numpy, shared sweeps against none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.lookup_tables import PIECEWISE_LINEAR, SMOOTH
+from rnnpool_mcu.ops.rnnpool import RnnPool
+from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_case, run_host, run_qemu
+
+Floats = NDArray[np.float64]
+RELU6 = Quantization(6.0 / 255.0, -128)
+
+
+def float_weights(inputs: int, hidden1: int, hidden2: int, seed: int, gain: float = 1.0) -> list[Floats]:
+    """w1, u1, bg1, bu1, w2, u2, bg2, bu2, about as large as trained ones."""
+    rng = np.random.default_rng(seed)
+
+    def cell(n: int, h: int, w_scale: float) -> list[Floats]:
+        return [
+            rng.normal(0, gain * w_scale, (n, h)),
+            rng.normal(0, gain / np.sqrt(h), (h, h)),
+            rng.normal(1, 0.7, h),
+            rng.normal(0, 0.5, h),
+        ]
+
+    return cell(inputs, hidden1, 0.7 / np.sqrt(inputs)) + cell(hidden1, hidden2, 2.0 / np.sqrt(hidden1))
+
+
+def make_op(
+    weights: list[Floats], patch: tuple[int, int], stride: tuple[int, int], kind: str = SMOOTH, q: Quantization = RELU6
+) -> RnnPool:
+    return quantize_rnnpool(*weights, patch=patch, stride=stride, nonlinearity=kind, input=q)
+
+
+def float_sweep(xs: Iterable[Floats], w: Floats, u: Floats, bg: Floats, bu: Floats, kind: str) -> Floats:
+    """The FastGRNN equations, one vector at a time."""
+    h = np.zeros(u.shape[0])
+    for x in xs:
+        a = x @ w + h @ u
+        if kind == SMOOTH:
+            z, c = 1 / (1 + np.exp(-(a + bg))), np.tanh(a + bu)
+        else:
+            z, c = np.clip((a + bg + 1) / 2, 0, 1), np.clip(a + bu, -1, 1)
+        h = z * h + (1 - z) * c
+    return h
+
+
+def float_rnnpool(
+    x: Floats, weights: list[Floats], patch: tuple[int, int], stride: tuple[int, int], kind: str
+) -> Floats:
+    """Every patch on its own, as the definition has it."""
+
+    def one(part: Floats) -> Floats:
+        rows = [float_sweep(row, *weights[:4], kind) for row in part]
+        columns = [float_sweep(column, *weights[:4], kind) for column in part.transpose(1, 0, 2)]
+        states = [float_sweep(s, *weights[4:], kind) for s in (rows, rows[::-1], columns, columns[::-1])]
+        return np.concatenate(states)
+
+    tops = range(0, x.shape[0] - patch[0] + 1, stride[0])
+    lefts = range(0, x.shape[1] - patch[1] + 1, stride[1])
+    return np.array([[one(x[t : t + patch[0], c : c + patch[1]]) for c in lefts] for t in tops])
+
+
+def uniform_image(shape: tuple[int, int, int], seed: int) -> NDArray[np.int8]:
+    return np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
+
+
+def structured_image(shape: tuple[int, int, int], seed: int) -> NDArray[np.int8]:
+    """Smooth waves with clipped, mostly dark areas: like a ReLU6 map of a photograph."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]] / 4.0
+    waves = [np.sin(rng.normal(0, 1) * y + rng.normal(0, 1) * x + rng.uniform(0, 6)) for _ in range(shape[2])]
+    return np.clip(np.stack(waves, axis=2) * 160 - 80, -128, 127).astype(np.int8)
+
+
+@pytest.mark.parametrize("kind", [SMOOTH, PIECEWISE_LINEAR])
+@pytest.mark.parametrize("image", [uniform_image, structured_image])
+@pytest.mark.parametrize(("hidden", "gain"), [(16, 1.0), (8, 1.0), (6, 1.5)])
+def test_close_to_the_float_equations(
+    kind: str, image: Callable[[tuple[int, int, int], int], NDArray[np.int8]], hidden: int, gain: float
+) -> None:
+    weights, patch, stride = float_weights(4, hidden, hidden, seed=3, gain=gain), (8, 8), (4, 4)
+    values = image((16, 20, 4), 5)
+    op = make_op(weights, patch, stride, kind)
+    types = (TensorType(16, 20, 4, RELU6),)
+    x = (values.astype(np.float64) - RELU6.zero_point) * RELU6.scale
+    error = op.eval_int8(types, [values]) / 128.0 - float_rnnpool(x, weights, patch, stride, kind)
+    # An ideal int8 output alone has 1/128/sqrt(12) = 0.0023.
+    assert np.sqrt(np.mean(error**2)) <= 0.5 / 128
+    assert np.abs(error).max() <= 4.0 / 128
+
+
+def test_every_patch_stands_for_itself() -> None:
+    """Sharing sweeps between overlapping patches is no part of the definition."""
+    op = make_op(float_weights(3, 5, 4, seed=1), (6, 4), (2, 3))
+    values = uniform_image((12, 14, 3), 9)
+    whole = op.eval_int8((TensorType(12, 14, 3, RELU6),), [values])
+    assert whole.shape == (4, 4, 16)
+    for y, x in ((0, 0), (1, 2), (3, 3)):
+        part = values[2 * y : 2 * y + 6, 3 * x : 3 * x + 4]
+        assert np.array_equal(op.eval_int8((TensorType(6, 4, 3, RELU6),), [part])[0, 0], whole[y, x])
+
+
+def test_output_channels_are_rows_then_columns_forwards_then_backwards() -> None:
+    op = make_op(float_weights(2, 4, 3, seed=2), (5, 5), (5, 5))
+    kind = TensorType(5, 5, 2, RELU6)
+    values = uniform_image((5, 5, 2), 4)
+    out = op.eval_int8((kind,), [values])[0, 0].reshape(4, 3)
+    transposed = op.eval_int8((kind,), [values.transpose(1, 0, 2)])[0, 0].reshape(4, 3)
+    assert np.array_equal(transposed, out[[2, 3, 0, 1]])
+    upside_down = op.eval_int8((kind,), [values[::-1]])[0, 0].reshape(4, 3)
+    assert np.array_equal(upside_down[:2], out[[1, 0]])
+    assert not np.array_equal(out[0], out[1])
+
+
+def kernel_cases() -> list[KernelCase]:
+    """Overlap in both, one or no direction, gaps, one output row, odd and even sizes, every zero point."""
+    shapes = [
+        # channels, hidden1, hidden2, patch, stride, height, width, zero point
+        (4, 16, 16, (8, 8), (4, 4), 20, 24, -128),
+        (4, 8, 8, (8, 8), (4, 4), 16, 16, -128),
+        (3, 5, 7, (6, 4), (2, 3), 13, 14, 5),
+        (1, 1, 1, (3, 3), (1, 1), 5, 6, 127),
+        (2, 4, 6, (2, 3), (3, 4), 9, 12, 0),
+        (8, 16, 8, (6, 6), (4, 4), 14, 18, -128),
+        (4, 8, 16, (5, 5), (3, 3), 5, 11, -3),
+        (5, 3, 20, (4, 4), (4, 2), 8, 9, 44),
+        (32, 18, 2, (3, 3), (2, 2), 7, 7, -128),
+    ]
+    cases = []
+    for seed, (channels, hidden1, hidden2, patch, stride, height, width, zero_point) in enumerate(shapes):
+        q = Quantization(6.0 / 255.0, zero_point)
+        kind = PIECEWISE_LINEAR if seed % 2 else SMOOTH
+        op = make_op(float_weights(channels, hidden1, hidden2, seed), patch, stride, kind, q)
+        cases.append(random_case(op, (TensorType(height, width, channels, q),), seed))
+    return cases + [extreme_case()]
+
+
+def extreme_case() -> KernelCase:
+    """Weights so large that the accumulator has fewer fraction bits and every gate saturates."""
+    q = Quantization(0.1, -7)
+    op = make_op(float_weights(4, 16, 16, 7, gain=30.0), (4, 4), (2, 2), SMOOTH, q)
+    assert op.rnn1.fraction_bits < 24
+    return random_case(op, (TensorType(8, 8, 4, q),), 11)
+
+
+@pytest.mark.parametrize(("compiler", "sanitize"), [("gcc", True), ("clang", False)])
+def test_c_equals_numpy_on_the_host(compiler: str, sanitize: bool) -> None:
+    cases = kernel_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=sanitize, compiler=compiler))
+
+
+def test_c_equals_numpy_on_the_cortex_m4() -> None:
+    cases = kernel_cases()
+    assert_bit_exact(cases, run_qemu(cases))
+
+
+def test_face_m4_layer_costs_less_than_its_bound() -> None:
+    """A strip of 160x120x4, patch 8, stride 4, hidden 16: instructions of the whole layer follow from rows."""
+    op = make_op(float_weights(4, 16, 16, 1), (8, 8), (4, 4))
+    short, tall = (random_case(op, (TensorType(h, 160, 4, RELU6),), 1) for h in (8, 16))
+    results = run_qemu([short, tall])
+    assert_bit_exact([short, tall], results)
+    whole = results[0].instructions + 28 * (results[1].instructions - results[0].instructions) / 2
+    print(f"Face-M4's RNNPool: {whole / 1e6:.1f} M instructions")
+    assert whole <= 210e6
+
+
+def test_state_is_only_what_overlapping_patches_share() -> None:
+    types = (TensorType(120, 160, 4, RELU6),)
+    weights = float_weights(4, 16, 16, 1)
+    assert make_op(weights, (8, 8), (4, 4)).state_bytes(types) == 39 * 4 * 16 * 2
+    assert make_op(weights, (8, 8), (8, 4)).state_bytes(types) == 4
+    assert make_op(weights, (8, 8), (4, 4)).scratch_bytes(types) <= 1024
+
+
+def test_bad_weights_and_inputs_are_refused() -> None:
+    weights = float_weights(4, 8, 8, 1)
+    op = make_op(weights, (8, 8), (4, 4))
+    with pytest.raises(ModelError, match="3 input channels, its RNN1 weights have 4"):
+        op.infer_type((TensorType(16, 16, 3, RELU6),))
+    with pytest.raises(ModelError, match="7x16 is smaller than its patch 8x8"):
+        op.infer_type((TensorType(7, 16, 4, RELU6),))
+    spoilt = [w.copy() for w in weights]
+    spoilt[1][0, 0] = np.nan
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        make_op(spoilt, (8, 8), (4, 4))
+    with pytest.raises(ModelError, match="pre-activations beyond"):
+        make_op([w * 1e8 for w in weights], (8, 8), (4, 4))
