@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.report import Report, report_of_plan, write_report
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.validate import validate_plan
@@ -61,7 +63,8 @@ def compile_model(
 
     target_board = load_board(board)
     imported = load_graph(model, calibration=calibration, count=count, seed=seed)
-    target = Target(name or imported.name, ram_bytes, image, target_board.name, imported.title, model.name)
+    symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
+    target = Target(symbol, ram_bytes, image, target_board.name, f"{imported.kind} {model.stem}", model.name)
     return compile_graph(imported.graph, target, out, progress=progress)
 
 
@@ -76,6 +79,7 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
         file = out / "src" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+    save_graph(graph, out / FILE_NAME)  # what validation checks against
     project = _project(plan, target)
     write_project_files(out, project)
     progress("building and measuring the firmware")
