@@ -2,6 +2,9 @@
 
     {format_version, arch, config, state_dict, preprocessing, labels, metrics}
 
+and optionally `calibration`: {name of an activation: (scale, zero point)}, the int8 ranges found on
+calibration images, so that the model compiles to the same integers wherever it goes.
+
 Loaded with `weights_only=True`: a file that would run code is refused.
 """
 
@@ -26,7 +29,8 @@ KEYS = ("format_version", "arch", "config", "state_dict", "preprocessing", "labe
 HOW_TO_SAVE = "save it with rnnpool_mcu.zoo.checkpoint.save_checkpoint(path, model, arch, config, ...)"
 
 GRAY_PREPROCESSING: dict[str, Any] = {
-    "color": "gray", "scale": 1 / 255, "mean": [0.0], "std": [1.0], "resize": "fit", "pad": "right-bottom", "fill": 0,
+    "color": "gray", "scale": 1 / 255, "mean": [0.0], "std": [1.0], "resize": "fit", "pad": "right-bottom",
+    "fill": 0,
 }  # fmt: skip
 RGB_PREPROCESSING: dict[str, Any] = {
     "color": "rgb", "scale": 1 / 255, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": "stretch",
@@ -43,6 +47,7 @@ class LoadedModel:
     preprocessing: dict[str, Any]
     labels: list[str]
     metrics: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, tuple[float, int]] | None = None  # scale and zero point by activation
 
 
 def save_checkpoint(
@@ -53,11 +58,15 @@ def save_checkpoint(
     preprocessing: dict[str, Any],
     labels: list[str],
     metrics: dict[str, Any] | None = None,
+    calibration: dict[str, tuple[float, int]] | None = None,
 ) -> None:
     """Write a model to `path`, whole or not at all."""
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     values = (FORMAT_VERSION, arch, config, state, preprocessing, labels, metrics or {})
-    atomic_save(dict(zip(KEYS, values, strict=True)), path)
+    content = dict(zip(KEYS, values, strict=True))
+    if calibration is not None:
+        content["calibration"] = calibration
+    atomic_save(content, path)
 
 
 def atomic_save(content: Any, path: str | Path) -> None:
@@ -76,9 +85,9 @@ def atomic_save(content: Any, path: str | Path) -> None:
 
 
 def load_checkpoint(path: str | Path) -> LoadedModel:
-    """Read a checkpoint and build its model, in evaluation mode; ModelError says what is wrong with the file."""
+    """Read a checkpoint and build its model, in evaluation mode; ModelError says what is wrong."""
     path = Path(path)
-    content = _read(path)
+    content = read_plain(path)
     _check_keys(path, content)
     arch, config, state = content["arch"], content["config"], content["state_dict"]
     check_finite(path, state)
@@ -86,10 +95,13 @@ def load_checkpoint(path: str | Path) -> LoadedModel:
     load_weights(path, model, state)
     model.eval()
     labels, metrics = content["labels"] or [], content["metrics"] or {}
-    return LoadedModel(model, arch, dict(config), dict(content["preprocessing"]), list(labels), dict(metrics))
+    calibration = _calibration(path, content.get("calibration"))
+    preprocessing = dict(content["preprocessing"])
+    return LoadedModel(model, arch, dict(config), preprocessing, list(labels), dict(metrics), calibration)
 
 
-def _read(path: Path) -> Any:
+def read_plain(path: Path) -> Any:
+    """Content of a torch archive without code; ModelError for every other file."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"{path}: {what}; give a .pt file of this project")
@@ -106,8 +118,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path}: holds pickled Python objects (a whole nn.Module?), which are not loaded since they can run "
-            f"code; {HOW_TO_SAVE}, which stores the state_dict"
+            f"{path}: holds pickled Python objects (a whole nn.Module?), which are not loaded since they can "
+            f"run code; {HOW_TO_SAVE}, which stores the state_dict"
         ) from error
     except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: damaged or not a checkpoint ({error}); fetch or save it again") from error
@@ -119,7 +131,8 @@ def _why_not_zip(path: Path) -> str:
     if not head:
         return f"{path}: the file is empty; fetch or save it again"
     if head[:2] == b"PK":
-        return f"{path}: the file is truncated ({path.stat().st_size} bytes, no end of archive); fetch or save it again"
+        size = path.stat().st_size
+        return f"{path}: the file is truncated ({size} bytes, no end of archive); fetch or save it again"
     if head[:1] == b"\x80":
         return f"{path}: a bare pickle, which is not loaded since it can run code; {HOW_TO_SAVE}"
     return f"{path}: not a model (no PyTorch archive); give a .pt file of this project"
@@ -141,6 +154,25 @@ def _check_keys(path: Path, content: Any) -> None:
         raise ModelError(f"{path}: model {content['arch']!r} is not known; known: {', '.join(names())}")
     if not isinstance(content["config"], dict) or not isinstance(content["state_dict"], dict):
         raise ModelError(f"{path}: config and state_dict must be dicts; {HOW_TO_SAVE}")
+
+
+def _calibration(path: Path, content: Any) -> dict[str, tuple[float, int]] | None:
+    """The stored activation ranges, checked; None when the checkpoint has none."""
+    if content is None:
+        return None
+    try:
+        found = {str(name): (float(scale), int(zero_point)) for name, (scale, zero_point) in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: calibration must be {{name: (scale, zero point)}}; calibrate again"
+        ) from error
+    for name, (scale, zero_point) in found.items():
+        if not (0.0 < scale < float("inf") and -128 <= zero_point <= 127):
+            raise ModelError(
+                f"{path}: calibration of {name!r} is ({scale}, {zero_point}), allowed: a finite scale > 0 "
+                "and a zero point in -128..127; calibrate again"
+            )
+    return found
 
 
 def check_finite(path: Path, state: dict[str, torch.Tensor]) -> None:
@@ -167,6 +199,6 @@ def load_weights(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -
         extra = f"unexpected {', '.join(unexpected[:5])}" if unexpected else ""
         parts = "; ".join(part for part in (lost, extra) if part)
         raise ModelError(
-            f"{path}: the weights do not fit the model ({len(missing)} missing, {len(unexpected)} unexpected): "
-            f"{parts}; check 'arch' and 'config' in the checkpoint"
+            f"{path}: the weights do not fit the model ({len(missing)} missing, "
+            f"{len(unexpected)} unexpected): {parts}; check 'arch' and 'config' in the checkpoint"
         )

@@ -1,0 +1,1 @@
+"""From a quantized model of some framework to the integer graph."""

@@ -1,0 +1,44 @@
+"""Names of graph nodes from the paths of the modules that made them: readable C identifiers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+
+def readable_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """One unique lower-case C identifier per dotted path, in order.
+
+    1. A path is cut to its shortest prefix that no other path starts with: `stem` for `stem.0`.
+    2. Anything that is no letter or digit becomes `_`; a leading digit gets `layer_` before it.
+    3. A name that is taken gets `_2`, `_3`, ...
+    """
+    shared = Counter(prefix for path in paths for prefix in _prefixes(path))
+    names: list[str] = []
+    used = set(taken)
+    for path in paths:
+        unique = next((prefix for prefix in _prefixes(path) if shared[prefix] == 1), path)
+        name = _free(_identifier(unique), used)
+        used.add(name)
+        names.append(name)
+    return names
+
+
+def _prefixes(path: str) -> list[str]:
+    """`a`, `a.b`, `a.b.c` of `a.b.c`."""
+    parts = path.split(".")
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _identifier(path: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_") or "node"
+    return f"layer_{name}" if name[0].isdigit() else name
+
+
+def _free(name: str, used: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in used:
+        count += 1
+        candidate = f"{name}_{count}"
+    return candidate

@@ -1,0 +1,65 @@
+"""Pictures from files, as a model's input wants them: upright, grey or RGB, resized to its size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.training.datasets import letterbox
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every picture in a folder and those below it, in the order of their relative paths.
+
+    Raises UsageError when there is no such folder or no picture in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder; give a folder of pictures")
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not found:
+        endings = ", ".join(sorted(SUFFIXES))
+        raise UsageError(f"{folder}: holds no pictures ({endings}); give a folder of pictures")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_image(path: Path) -> Image.Image:
+    """A picture, turned upright by its EXIF tag; UsageError when the file cannot be decoded."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(_eight_bits(image))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: does not exist; give a picture") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{path}: is not a readable picture ({error}); give another one") from error
+
+
+def model_image(
+    image: Image.Image, input_size: tuple[int, int, int], resize: str = "fit"
+) -> NDArray[np.uint8]:
+    """uint8 of input_size = (height, width, channels).
+
+    `resize` is "fit" (aspect ratio kept, padded right and bottom with 0) or "stretch".
+    """
+    height, width, channels = input_size
+    if resize == "stretch":
+        mode = "L" if channels == 1 else "RGB"
+        resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized, dtype=np.uint8).reshape(input_size)
+    return letterbox(image, height, width, channels)[0]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits, which a plain conversion would clip; others as they are."""
+    if not image.mode.startswith("I;16") and image.mode != "I":
+        return image
+    values = np.asarray(image).astype(np.int64) >> 8
+    scaled = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    scaled.info.update(image.info)
+    return scaled

@@ -1,0 +1,105 @@
+"""From a model file to the integer graph: checkpoint, quantization and frontend in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.aten_converters import CONVERTERS, Call, Converter
+from rnnpool_mcu.frontends.torch_export import import_exported
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.nn.fastgrnn import NONLINEARITIES
+from rnnpool_mcu.passes import run_passes
+from rnnpool_mcu.quantize.calibration import as_batches, calibration_images, synthetic_images
+from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model
+from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
+from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint
+
+Kind = Literal["detector", "classifier"]
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """An integer graph with the float model it came from and how its ranges were found."""
+
+    graph: Graph
+    float_model: nn.Module
+    preprocessing: dict[str, Any]
+    labels: list[str]
+    kind: Kind
+    quantized: QuantizedModel
+    sources: Mapping[str, str]  # value of the graph -> torch node that computes it
+    calibration: str  # where the ranges came from, for the report
+
+
+def load_graph(
+    path: Path,
+    *,
+    calibration: Path | None = None,
+    count: int = 64,
+    seed: int = 0,
+) -> Imported:
+    """Integer graph of a `.pt` checkpoint.
+
+    Activation ranges come from `calibration`, a folder of pictures of which at most `count` are drawn by
+    `seed`; else from the checkpoint; else from made-up images, which is for trials only. Raises UserError.
+    """
+    loaded = load_checkpoint(path)
+    input_size: tuple[int, int, int] = tuple(loaded.model.input_size)  # type: ignore[arg-type]
+    quantized, origin = quantize_loaded(loaded, input_size, calibration, count, seed)
+    imported = import_exported(quantized.module, input_size, TORCH_CONVERTERS)
+    graph = run_passes(imported.graph)
+    kind: Kind = "detector" if hasattr(loaded.model, "anchors") else "classifier"
+    return Imported(
+        graph,
+        loaded.model,
+        loaded.preprocessing,
+        loaded.labels,
+        kind,
+        quantized,
+        imported.sources,
+        origin,
+    )
+
+
+def quantize_loaded(
+    loaded: LoadedModel, input_size: tuple[int, int, int], folder: Path | None, count: int, seed: int
+) -> tuple[QuantizedModel, str]:
+    """Quantize a checkpoint's model; also says where the activation ranges came from."""
+    if folder is None and loaded.calibration is not None:
+        quantized = quantize_model(loaded.model, input_size, calibration=loaded.calibration)
+        return quantized, "stored in the checkpoint"
+    if folder is None:
+        images, origin = synthetic_images(input_size, seed=seed), "synthetic images: for trials only"
+    else:
+        resize = str(loaded.preprocessing.get("resize", "fit"))
+        images = calibration_images(folder, input_size, count, seed, resize)
+        origin = f"{len(images)} images of {folder.name}"
+    return quantize_model(loaded.model, input_size, as_batches(images)), origin
+
+
+def convert_rnnpool(call: Call) -> Operator:
+    """rnnpool_mcu.rnnpool: its cells are quantized from their weights alone."""
+    names = ("w1", "u1", "bias_gate1", "bias_update1", "w2", "u2", "bias_gate2", "bias_update2")
+    weights = [call.constant(name) for name in names]
+    if any(array is None for array in weights):
+        raise ModelError("RNNPool: a weight is missing; export the layer with all eight")
+    patch, stride = int(call.arguments["patch"]), int(call.arguments["stride"])
+    function = {code: name for name, code in NONLINEARITIES.items()}[int(call.arguments["nonlinearity"])]
+    return quantize_rnnpool(
+        *weights,  # type: ignore[arg-type]
+        patch=(patch, patch),
+        stride=(stride, stride),
+        nonlinearity=function,
+        input=call.inputs[0].quantization,
+    )
+
+
+TORCH_CONVERTERS = CONVERTERS | {torch.ops.rnnpool_mcu.rnnpool.default: Converter(("x",), convert_rnnpool)}

@@ -1,0 +1,26 @@
+"""Passes over the integer graph, in the order they run; a pass says whether it changed the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.passes.remove_dead_nodes import remove_dead_nodes
+
+Pass = Callable[[Graph], tuple[Graph, bool]]
+
+PASSES: tuple[Pass, ...] = (remove_dead_nodes,)
+
+
+def run_passes(graph: Graph) -> Graph:
+    """Run every pass in order until none changes the graph; verified after each change."""
+    modified = True
+    while modified:
+        modified = False
+        for run in PASSES:
+            graph, changed = run(graph)
+            if changed:
+                verify_graph(graph)
+                modified = True
+    return graph

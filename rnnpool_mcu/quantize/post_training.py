@@ -1,0 +1,84 @@
+"""Post-training quantization: export, observe on calibration images (or take stored ranges), convert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName, value_names
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedModel:
+    """A model before and after quantization; both graphs name their nodes alike."""
+
+    float_module: fx.GraphModule  # exported, NCHW float
+    module: fx.GraphModule  # the same with quantize/dequantize nodes and BatchNorm folded
+    calibration: dict[str, tuple[float, int]]  # scale and zero point by value name
+
+
+def quantize_model(
+    model: nn.Module,
+    input_size: tuple[int, int, int],
+    images: Iterable[Tensor] | None = None,
+    calibration: Calibration | None = None,
+    observer: ObserverName = "minmax",
+) -> QuantizedModel:
+    """Quantize a model whose input is float [N, C, H, W] in 0..1, of input_size = (height, width, channels).
+
+    The ranges come from `calibration` if given, else from running `images`, batches of such inputs.
+    The same arguments give the same result. Raises ModelError for a model that cannot be exported and
+    UsageError when there is neither an image nor a calibration.
+    """
+    height, width, channels = input_size
+    program = _export(model.eval(), torch.zeros(1, channels, height, width))
+    prepared = prepare_pt2e(program.module(check_guards=False), Int8Quantizer(calibration, observer))
+    names = {node.name: name for node, name in value_names(prepared).items()}
+    # With stored ranges one run on zeros is enough: only the weights are observed.
+    _observe(prepared, images or () if calibration is None else (torch.zeros(1, channels, height, width),))
+    module = convert_pt2e(prepared)
+    found = {names[node]: values for node, values in quantized_values(module).items() if node in names}
+    return QuantizedModel(program.module(check_guards=False), module, found)
+
+
+def quantized_values(module: fx.GraphModule) -> dict[str, tuple[float, int]]:
+    """Scale and zero point of every activation that is quantized, by the name of the node that makes it."""
+    quantize = torch.ops.quantized_decomposed.quantize_per_tensor.default
+    return {
+        node.args[0].name: (float(node.args[1]), int(node.args[2]))
+        for node in module.graph.nodes
+        if node.target is quantize
+    }
+
+
+def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    try:
+        with torch.no_grad():
+            return torch.export.export(model, (example,))
+    except Exception as error:  # torch.export raises many types; all of them mean the same to the user
+        reason = str(error).strip().splitlines()
+        raise ModelError(
+            f"{type(model).__name__}: torch.export failed on an input of {list(example.shape)}: "
+            f"{reason[0] if reason else type(error).__name__}; only models without data-dependent control "
+            "flow can be compiled"
+        ) from error
+
+
+def _observe(prepared: fx.GraphModule, images: Iterable[Tensor]) -> None:
+    seen = 0
+    with torch.no_grad():
+        for batch in images:
+            # The exported graph has a fixed batch of one.
+            for image in torch.split(batch, 1):
+                prepared(image)
+                seen += 1
+    if seen == 0:
+        raise UsageError(
+            "calibration: no images given and none stored in the model; pass --calibration with a folder of "
+            "typical pictures"
+        )
