@@ -9,6 +9,9 @@ from rnnpool_mcu.cli.compile_command import compile_command
 from rnnpool_mcu.cli.doctor_command import doctor_command
 from rnnpool_mcu.cli.guard import GuardedGroup
 from rnnpool_mcu.cli.report_command import report_command
+from rnnpool_mcu.cli.run_command import run_command
+from rnnpool_mcu.cli.train_command import evaluate_command, train_command
+from rnnpool_mcu.cli.validate_command import validate_command
 
 
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,7 +20,15 @@ def main() -> None:
     """Train RNNPool vision models and compile them to C firmware with a proven RAM budget."""
 
 
-for _command in (compile_command, report_command, doctor_command):
+for _command in (
+    train_command,
+    evaluate_command,
+    compile_command,
+    validate_command,
+    run_command,
+    report_command,
+    doctor_command,
+):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -1,0 +1,48 @@
+"""Photographs on their way in, and with boxes on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from rnnpool_mcu.detections import Detection
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.images import image_files, model_image, read_image
+
+BOX_COLOUR = (64, 255, 64)
+TEXT_COLOUR = (0, 0, 0)
+
+
+def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:
+    """The first `count` pictures of a folder as the model sees them, uint8 [N, H, W, C]."""
+    files = image_files(folder)
+    if len(files) < count:
+        raise UsageError(
+            f"{folder}: holds {len(files)} pictures, {count} asked for; give --count {len(files)}"
+        )
+    return np.stack([model_image(read_image(path), input_size, resize) for path in files[:count]])
+
+
+def save_boxes(photo: Image.Image, detections: Sequence[Detection], path: Path) -> None:
+    """Writes `photo` with its boxes and scores; `detections` are in the photo's own pixels."""
+    picture = photo.convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    width = max(2, round(max(picture.size) / 300))
+    size = max(12, round(max(picture.size) / 40))
+    for found in detections:
+        corner = (min(found.x1, found.x2), min(found.y1, found.y2))
+        draw.rectangle(
+            (*corner, max(found.x1, found.x2), max(found.y1, found.y2)), outline=BOX_COLOUR, width=width
+        )
+        label = f"{found.score:.2f}"
+        frame = draw.textbbox(corner, label, font_size=size, anchor="lb")
+        draw.rectangle(frame, fill=BOX_COLOUR)
+        draw.text(corner, label, fill=TEXT_COLOUR, font_size=size, anchor="lb")
+    try:
+        picture.save(path)
+    except ValueError as error:
+        raise UsageError(f"{path}: not a picture format that can be written; name it .png or .jpg") from error

@@ -1,0 +1,80 @@
+"""`rnnpool-mcu run`: a photograph through a compiled model, on an emulated board or on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.pictures import save_boxes
+from rnnpool_mcu.detections import Detection, parse_detections
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.images import model_image, read_image
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.run_result import RunResult
+from rnnpool_mcu.validation import run_engine
+
+
+@click.command("run")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--engine", type=click.Choice(["qemu", "host", "numpy"]), default="qemu", show_default=True)
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write PHOTO with its boxes here."
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Boxes to show."
+)
+@common_options
+def run_command(
+    say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
+) -> None:
+    """Run the compiled model in DIR on PHOTO and print what it finds."""
+    project = Project.load(folder)
+    if out is not None and project.kind != "detector":
+        raise UsageError(
+            f"-o {out}: '{project.name}' is a {project.kind}, it has no boxes to draw; leave -o out"
+        )
+    picture = read_image(photo)
+    size = (project.input_height, project.input_width, project.input_channels)
+    resize = "fit" if project.kind == "detector" else "stretch"
+    with say.progress(f"running on {engine}") as progress:
+        result = run_engine(folder, engine, model_image(picture, size, resize)[None], progress)
+    value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
+    if project.kind == "detector":
+        factor = max(picture.width / size[1], picture.height / size[0])
+        found = [d.scaled(factor) for d in parse_detections(result.outputs[0]) if d.score >= min_score]
+        if out is not None:
+            save_boxes(picture, found, out)
+        say.result(value | {"detections": [asdict(d) for d in found]}, _detections_text(found, value, out))
+    else:
+        logits = np.frombuffer(result.outputs[0], dtype=np.int8).tolist()
+        say.result(
+            value | {"logits": logits, "top1": int(np.argmax(logits))}, f"class {int(np.argmax(logits))}"
+        )
+
+
+def _measured(result: RunResult) -> dict[str, Any]:
+    return {
+        "instructions": None if result.instructions is None else result.instructions[0],
+        "stack_high_water_bytes": result.stack_high_water_bytes,
+        "ram_used_bytes": result.ram_used_bytes,
+    }
+
+
+def _detections_text(found: list[Detection], value: dict[str, Any], out: Path | None) -> str:
+    lines = [f"{len(found)} found"]
+    lines += [
+        f"  x {d.x1:.0f}..{d.x2:.0f}  y {d.y1:.0f}..{d.y2:.0f}  probability {d.score:.3f}" for d in found
+    ]
+    if value["instructions"] is not None:
+        lines.append(
+            f"{value['instructions']:,} instructions, {value['ram_used_bytes']:,} bytes of RAM in use"
+        )
+    if out is not None:
+        lines.append(f"written to {out}")
+    return "\n".join(lines)

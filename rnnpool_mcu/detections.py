@@ -1,0 +1,50 @@
+"""Reads the output structure of a compiled detector back into boxes."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+COORDINATE_STEPS = 16  # per pixel
+SCORE_STEPS = 65536  # per unit of probability
+_COUNT = struct.Struct("<i")
+_BOX = struct.Struct("<4hH")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A box in pixels (x2 and y2 exclusive) and the probability that it holds a face."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+
+    def scaled(self, factor: float) -> Detection:
+        """The box in an image that is `factor` times as large."""
+        return Detection(self.x1 * factor, self.y1 * factor, self.x2 * factor, self.y2 * factor, self.score)
+
+
+def parse_detections(output: bytes) -> tuple[Detection, ...]:
+    """The boxes of one `<name>_output`, best first, in pixels of the model's input.
+
+    Raises `ValueError` when the count does not fit the bytes.
+    """
+    (count,) = _COUNT.unpack_from(output)
+    room = (len(output) - _COUNT.size) // _BOX.size
+    if not 0 <= count <= room:
+        raise ValueError(f"{count} boxes, allowed: 0..{room}")
+    rows = (_BOX.unpack_from(output, _COUNT.size + i * _BOX.size) for i in range(count))
+    return tuple(
+        Detection(*(value / COORDINATE_STEPS for value in row[:4]), row[4] / SCORE_STEPS) for row in rows
+    )
+
+
+def as_array(detections: tuple[Detection, ...]) -> NDArray[np.float32]:
+    """[n, 5] of x1, y1, x2, y2, score."""
+    rows = [(d.x1, d.y1, d.x2, d.y2, d.score) for d in detections]
+    return np.asarray(rows, dtype=np.float32).reshape(-1, 5)

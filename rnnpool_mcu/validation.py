@@ -1,0 +1,99 @@
+"""Compares engines with the numpy definition, byte for byte, and finds the first layer that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ToolMissingError
+from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.run_result import LayerTrace, RunResult, first_difference
+from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.report import ValidationResult
+from rnnpool_mcu.run import host, qemu
+
+REFERENCE = "numpy"
+ENGINES = ("host", "qemu")
+JOBS = 2  # emulators side by side
+
+Images = NDArray[np.uint8]  # [N, H, W, C]
+Progress = Callable[[str], None]
+
+_FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
+
+
+def run_reference(graph: Graph, images: Images, progress: Progress, *, trace: bool = False) -> RunResult:
+    """Every image through the operators' own definitions."""
+    outputs, traces = [], []
+    for number, image in enumerate(images, start=1):
+        progress(f"numpy: image {number} of {len(images)}")
+        values = evaluate_graph(graph, image_to_int8(image))
+        outputs.append(b"".join(values[name].tobytes() for name in graph.outputs))
+        if trace:
+            traces.append(_traces(graph, values))
+    zeros = (0,) * len(images)
+    return RunResult(REFERENCE, tuple(outputs), zeros, canaries_ok=True, traces=tuple(traces))
+
+
+def run_engine(
+    folder: Path, engine: str, images: Images, progress: Progress, *, trace: bool = False
+) -> RunResult:
+    """Builds a compiled folder for `engine` (one of numpy, host, qemu) and runs it over `images`."""
+    if engine == REFERENCE:
+        return run_reference(load_graph(folder / FILE_NAME), images, progress, trace=trace)
+    progress(f"{engine}: {len(images)} images")
+    if engine == "host":
+        return host.run(folder, images, trace=trace)
+    if engine == "qemu":
+        return qemu.run(folder, images, trace=trace, jobs=JOBS)
+    raise ToolMissingError(f"engine '{engine}' is not known; known: {', '.join((REFERENCE, *ENGINES))}")
+
+
+def validate(
+    folder: Path, engine: str, images: Images, reference: RunResult, progress: Progress
+) -> tuple[ValidationResult, RunResult]:
+    """Whether `engine` gives the bytes of `reference` for every image, and what its run measured."""
+    result = run_engine(folder, engine, images, progress)
+    for index, (expected, actual) in enumerate(zip(reference.outputs, result.outputs, strict=True)):
+        if expected != actual:
+            where = _describe(folder, engine, images, index, progress)
+            return ValidationResult(engine, len(images), False, where), result
+    return ValidationResult(engine, len(images), True), result
+
+
+def _describe(folder: Path, engine: str, images: Images, index: int, progress: Progress) -> str:
+    """Image and first layer in which an engine leaves the definition."""
+    graph, image = load_graph(folder / FILE_NAME), images[index : index + 1]
+    expected = run_reference(graph, image, progress, trace=True)
+    layer = first_difference(expected, run_engine(folder, engine, image, progress, trace=True), 0)
+    if layer is None:
+        return f"image {index}: the output; every layer's rows are the same"
+    if layer == 0:
+        return f"image {index}: the input image itself"
+    node = graph.nodes[layer - 1]
+    return f"image {index}, layer {layer} '{node.name}' ({node.op.kernel})"
+
+
+def _traces(graph: Graph, values: dict[str, NDArray[Any]]) -> tuple[LayerTrace, ...]:
+    """What traced C reports of the same values: layers count from 1, rows in order."""
+    return tuple(
+        LayerTrace(index, _rows(values[node.name]), fnv1a(values[node.name].tobytes()))
+        for index, node in enumerate(graph.nodes, start=1)
+    )
+
+
+def _rows(value: NDArray[Any]) -> int:
+    return int(value.shape[0]) if value.ndim == 3 else 1
+
+
+def fnv1a(data: bytes) -> int:
+    """The 32-bit FNV-1a hash, as firmware/common/trace.c computes it."""
+    state = _FNV_OFFSET
+    for byte in data:
+        state = (state ^ byte) * _FNV_PRIME & 0xFFFFFFFF
+    return state
