@@ -115,7 +115,11 @@ def quantize_cell(
         if max(np.abs(gate).max(), np.abs(update).max()) >= 2.0**31:
             continue
         cell = FastGrnnCell(
-            w_int.astype(np.int16), u_int.astype(np.int16), gate.astype(np.int32), update.astype(np.int32), bits
+            w_int.astype(np.int16),
+            u_int.astype(np.int16),
+            gate.astype(np.int32),
+            update.astype(np.int32),
+            bits,
         )
         if cell.accumulator_bound(input_zero_point) < 2**31:
             return cell

@@ -41,9 +41,13 @@ class RnnPool(Operator):
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         (image,) = inputs
         if image.channels != self.rnn1.inputs:
-            raise ModelError(f"RNNPool: {image.channels} input channels, its RNN1 weights have {self.rnn1.inputs}")
+            raise ModelError(
+                f"RNNPool: {image.channels} input channels, its RNN1 weights have {self.rnn1.inputs}"
+            )
         if self.rnn2.inputs != self.rnn1.hidden:
-            raise ModelError(f"RNNPool: RNN2 takes {self.rnn2.inputs} inputs, RNN1 has {self.rnn1.hidden} states")
+            raise ModelError(
+                f"RNNPool: RNN2 takes {self.rnn2.inputs} inputs, RNN1 has {self.rnn1.hidden} states"
+            )
         if image.height < self.patch[0] or image.width < self.patch[1]:
             raise ModelError(
                 f"RNNPool: input {image.height}x{image.width} is smaller than its patch "
@@ -104,7 +108,9 @@ class RnnPool(Operator):
             {
                 "rnn1": _cell_params(self.rnn1.with_zero_point(inputs[0].zero_point << INPUT_SHIFT)),
                 "rnn2": _cell_params(self.rnn2),
-                "tables": CParams({"gate": CArray("int16_t", tables.gate), "update": CArray("int16_t", tables.update)}),
+                "tables": CParams(
+                    {"gate": CArray("int16_t", tables.gate), "update": CArray("int16_t", tables.update)}
+                ),
                 "channels": inputs[0].channels,
                 "patch_height": self.patch[0],
                 "patch_width": self.patch[1],
@@ -125,8 +131,8 @@ class RnnPool(Operator):
             bound = cell.accumulator_bound(zero_point)
             if bound >= 2**31:
                 raise ModelError(
-                    f"RNNPool: an accumulator of {name} may reach {bound}, allowed: < 2^31; quantize the cell for "
-                    f"this input's zero point {image.zero_point}"
+                    f"RNNPool: an accumulator of {name} may reach {bound}, allowed: < 2^31; "
+                    f"quantize the cell for this input's zero point {image.zero_point}"
                 )
 
 
@@ -156,4 +162,5 @@ def _cell_params(cell: FastGrnnCell) -> CParams:
 def _pairs(weights: NDArray[np.int16]) -> NDArray[np.int32]:
     """Two int16 to a word, the first in the low half; an odd one is paired with 0."""
     even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).astype(np.int32)
-    return (even[:, 0::2] & 0xFFFF) | (even[:, 1::2] << 16)
+    words: NDArray[np.int32] = (even[:, 0::2] & 0xFFFF) | (even[:, 1::2] << 16)
+    return words

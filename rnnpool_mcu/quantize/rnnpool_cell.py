@@ -52,5 +52,7 @@ def quantize_rnnpool(
 def _checked(array: FloatArray) -> NDArray[np.float64]:
     values = np.asarray(array, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise ModelError("RNNPool: weights hold NaN or infinity, allowed: finite numbers; train or export again")
+        raise ModelError(
+            "RNNPool: weights hold NaN or infinity, allowed: finite numbers; train or export again"
+        )
     return values

@@ -35,7 +35,11 @@ def float_weights(inputs: int, hidden1: int, hidden2: int, seed: int, gain: floa
 
 
 def make_op(
-    weights: list[Floats], patch: tuple[int, int], stride: tuple[int, int], kind: str = SMOOTH, q: Quantization = RELU6
+    weights: list[Floats],
+    patch: tuple[int, int],
+    stride: tuple[int, int],
+    kind: str = SMOOTH,
+    q: Quantization = RELU6,
 ) -> RnnPool:
     return quantize_rnnpool(*weights, patch=patch, stride=stride, nonlinearity=kind, input=q)
 
@@ -141,7 +145,7 @@ def kernel_cases() -> list[KernelCase]:
         kind = PIECEWISE_LINEAR if seed % 2 else SMOOTH
         op = make_op(float_weights(channels, hidden1, hidden2, seed), patch, stride, kind, q)
         cases.append(random_case(op, (TensorType(height, width, channels, q),), seed))
-    return cases + [extreme_case()]
+    return [*cases, extreme_case()]
 
 
 def extreme_case() -> KernelCase:
@@ -164,7 +168,7 @@ def test_c_equals_numpy_on_the_cortex_m4() -> None:
 
 
 def test_face_m4_layer_costs_less_than_its_bound() -> None:
-    """A strip of 160x120x4, patch 8, stride 4, hidden 16: instructions of the whole layer follow from rows."""
+    """Of 160x120x4, patch 8, stride 4, hidden 16, two strips are run: all rows but the first cost the same."""
     op = make_op(float_weights(4, 16, 16, 1), (8, 8), (4, 4))
     short, tall = (random_case(op, (TensorType(h, 160, 4, RELU6),), 1) for h in (8, 16))
     results = run_qemu([short, tall])
