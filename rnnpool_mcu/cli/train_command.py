@@ -81,10 +81,10 @@ def _evaluate_checkpoint(
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(model)
-    input_size = cast(tuple[int, int, int], loaded.model.input_size)
-    if not hasattr(loaded.model, "anchors"):
+    detector = cast(Any, loaded.model)
+    if not hasattr(detector, "anchors"):
         raise UsageError(f"{model}: '{loaded.arch}' is no detector; only detectors can be evaluated so far")
-    return evaluate_detector(torch_predictor(loaded.model), open_dataset(split, input_size, data, count))
+    return evaluate_detector(torch_predictor(detector), open_dataset(split, detector.input_size, data, count))
 
 
 def _evaluate_folder(

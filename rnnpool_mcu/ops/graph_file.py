@@ -23,6 +23,10 @@ from rnnpool_mcu.ir.tensor_type import TensorType
 FILE_NAME = "graph.npz"
 FORMAT_VERSION = 1
 _HEADER = "graph"
+_DAMAGED = (
+    *(OSError, EOFError, zipfile.BadZipFile),
+    *(ValueError, KeyError, TypeError, AttributeError, ImportError),
+)
 _MODULES = ("rnnpool_mcu.ops.", "rnnpool_mcu.ir.", "rnnpool_mcu.numerics.")
 
 

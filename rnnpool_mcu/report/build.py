@@ -29,6 +29,7 @@ def build_report(source: ReportInput) -> Report:
         "board": source.board,
         "input_shape": list(source.input_shape),
         "arithmetic": ARITHMETIC,
+        "calibration": source.calibration,
         "ram": _ram(source),
         "stack_path": list(source.stack.path) if source.stack is not None else [],
         "flash": _flash(source),

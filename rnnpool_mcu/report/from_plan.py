@@ -21,6 +21,7 @@ def report_of_plan(
     source: str,
     sizes: FlashAndStatic | None = None,
     stack: StackBound | None = None,
+    calibration: str | None = None,
 ) -> Report:
     """The report of a model compiled from the file `source`; `sizes` and `stack` come from a build."""
     layers = layers_of_plan(plan)
@@ -41,6 +42,7 @@ def report_of_plan(
             ram_budget_bytes=project.ram_bytes,
             sizes=sizes,
             stack=stack,
+            calibration=calibration,
         )
     )
 

@@ -53,6 +53,7 @@ class ReportInput:
     ram_budget_bytes: int | None
     sizes: FlashAndStatic | None = None
     stack: StackBound | None = None
+    calibration: str | None = None  # where the activation ranges came from
 
     @property
     def image_bytes(self) -> int:

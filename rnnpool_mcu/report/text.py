@@ -53,9 +53,10 @@ def renderable(report: Report) -> Group:
     head = Text(
         f"{report['model']}: {report['source']}, {width}x{height}x{channels}, board {report['board']}"
     )
-    arithmetic = Text(f"Arithmetic: {report['arithmetic']}.")
-    validation = Text(_validation_line(report["validation"]))
-    return Group(head, _layer_table(report), _totals(report), arithmetic, validation)
+    lines = [f"Arithmetic: {report['arithmetic']}.", _validation_line(report["validation"])]
+    if report["calibration"] is not None:
+        lines.insert(0, f"Activation ranges: {report['calibration']}.")
+    return Group(head, _layer_table(report), _totals(report), Text("\n".join(lines)))
 
 
 def _number(value: int | None) -> str:
