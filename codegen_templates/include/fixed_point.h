@@ -19,7 +19,7 @@ static inline int32_t clamp_s32(int32_t value, int32_t low, int32_t high)
 }
 
 /* clamp(floor((acc * multiplier + 2^(shift - 1)) / 2^shift) + zero_point, low, high): rounds half up.
-   multiplier in [0, 2^31), shift in 33..62. */
+   multiplier in [0, 2^31), shift in 33..55. */
 static inline int8_t requantize(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero_point,
                                 int32_t low, int32_t high)
 {

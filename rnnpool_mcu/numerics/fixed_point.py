@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 Int32Array = NDArray[np.int32]
 
 MIN_SHIFT = 33  # so that a 32 x 32 -> high word multiply-accumulate plus one shift is exact
-MAX_SHIFT = 62
+MAX_SHIFT = 55  # so that zero point and half, at the accumulator's scale, fit a word beside the product
 
 
 @dataclass(frozen=True, eq=False)
 class Requantization:
-    """Scale factors 2**left_shift * multiplier[c] / 2**shift of a layer: per channel one multiplier, one shift."""
+    """Factors 2**left_shift * multiplier[c] / 2**shift of a layer: a multiplier per channel, one shift."""
 
     multipliers: Int32Array  # in [0, 2**31)
     shift: int  # in [MIN_SHIFT, MAX_SHIFT]
@@ -42,7 +42,8 @@ def quantize_multipliers(real: NDArray[np.float64]) -> Requantization:
 def requantize(
     acc: NDArray[Any], multiplier: NDArray[Any] | int, shift: int, zero_point: int, low: int, high: int
 ) -> NDArray[np.int8]:
-    """clamp(floor((acc * multiplier + 2**(shift - 1)) / 2**shift) + zero_point, low, high), rounding half up."""
+    """clamp(floor((acc * multiplier + 2**(shift - 1)) / 2**shift) + zero_point, low, high), half up."""
     product = acc.astype(np.int64) * np.asarray(multiplier, dtype=np.int64)
     rounded = (product + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift)
-    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+    clamped: NDArray[np.int8] = np.clip(rounded + zero_point, low, high).astype(np.int8)
+    return clamped

@@ -14,6 +14,8 @@ from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import OutputStage, Window
 
+WORD_BYTES = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Conv2d(Operator):
@@ -31,7 +33,9 @@ class Conv2d(Operator):
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         (image,) = inputs
         if image.channels != self.weights.shape[3]:
-            raise ModelError(f"Conv2d: {image.channels} input channels, its weights have {self.weights.shape[3]}")
+            raise ModelError(
+                f"Conv2d: input of {image.channels} channels, weights for {self.weights.shape[3]}"
+            )
         height, width = self.window.out_size(image.height, image.width)
         return TensorType(height, width, self.weights.shape[0], self.output)
 
@@ -48,6 +52,9 @@ class Conv2d(Operator):
     def margins(self, inputs: Sequence[TensorType]) -> tuple[Margin, ...]:
         return (self.window.margin(inputs[0].width),)
 
+    def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
+        return 2 * 2 * int(self._packed_weights()[0].size)  # two pixels' windows as int16
+
     def macs(self, inputs: Sequence[TensorType]) -> int:
         out = self.infer_type(inputs)
         return out.height * out.width * int(self.weights.size)
@@ -56,7 +63,7 @@ class Conv2d(Operator):
         out, (_, kernel_h, kernel_w, channels) = self.infer_type(inputs), self.weights.shape
         return CParams(
             {
-                "weights": CArray("int8_t", self.weights),
+                "weights": CArray("int8_t", self._packed_weights()),
                 **self._stage(inputs).c_fields(),
                 "kernel_height": kernel_h,
                 "kernel_row_bytes": kernel_w * channels,
@@ -65,6 +72,12 @@ class Conv2d(Operator):
                 "out_channels": out.channels,
             }
         )
+
+    def _packed_weights(self) -> Int8Array:
+        """[out_channels, kernel_h, kernel row bytes filled with zeros to a multiple of 4]."""
+        out_channels, kernel_h = self.weights.shape[:2]
+        rows = self.weights.reshape(out_channels, kernel_h, -1)
+        return np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % WORD_BYTES)))
 
     def _stage(self, inputs: Sequence[TensorType]) -> OutputStage:
         return OutputStage.of(self.weights, self.bias, self.weight_scales, inputs[0], self.output, self.clamp)

@@ -82,12 +82,16 @@ class OutputStage:
         """
         flat = weights.reshape(weights.shape[0], -1).astype(np.int64)
         folded = bias.astype(np.int64) - in_type.zero_point * flat.sum(axis=1)
-        requantization = quantize_multipliers(weight_scales * in_type.scale / output.scale)
+        try:
+            requantization = quantize_multipliers(weight_scales * in_type.scale / output.scale)
+        except ValueError as error:
+            scales = f"input scale {in_type.scale:g}, output scale {output.scale:g}"
+            raise ModelError(f"{error}: {scales}") from error
         bound = (np.abs(folded) + 128 * np.abs(flat).sum(axis=1)).max() << requantization.left_shift
         if bound >= 2**31:
             raise ModelError(
-                f"accumulator bound {bound}, allowed: < 2^31; the output scale {output.scale:g} is too small for "
-                f"input scale {in_type.scale:g}: calibrate with images that reach the layer's real range"
+                f"accumulator bound {bound}, allowed: < 2^31; the output scale {output.scale:g} is too small "
+                f"for input scale {in_type.scale:g}: calibrate with images that reach the layer's real range"
             )
         return OutputStage(folded.astype(np.int32), requantization, output, clamp)
 

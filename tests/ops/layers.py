@@ -1,0 +1,91 @@
+"""Layers with random weights for the kernel tests: small builders around the operators' constructors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from tests.ops.kernel_harness import KernelCase, random_case
+
+IN_SCALE = 0.02
+OUT_SCALE = 0.03
+SAME_3X3 = Padding(1, 1, 1, 1)
+TYPICAL = 0.0  # a factor that spreads the outputs over about the int8 range
+
+
+def tensor(height: int, width: int, channels: int, zero_point: int = -3) -> TensorType:
+    """An input type at the tests' common scale."""
+    return TensorType(height, width, channels, Quantization(IN_SCALE, zero_point))
+
+
+def _weights_and_bias(rng, shape, out_channels, taps, factor):  # type: ignore[no-untyped-def]
+    weights = rng.integers(-127, 128, shape, dtype=np.int8)
+    bias = rng.integers(-(2**14), 2**14, out_channels).astype(np.int32)
+    factor = factor or 1 / (80 * np.sqrt(taps))
+    scales = factor * OUT_SCALE / IN_SCALE * rng.uniform(0.3, 1.0, out_channels)
+    return weights, bias, scales
+
+
+def conv(
+    image: TensorType,
+    out_channels: int,
+    window: Window,
+    *,
+    seed: int = 0,
+    factor: float = TYPICAL,
+    zero_point: int = 5,
+    clamp: tuple[int, int] = (-128, 127),
+) -> Conv2d:
+    """A convolution with random weights; `factor` is the largest requantization factor."""
+    rng = np.random.default_rng(seed)
+    shape = (out_channels, *window.kernel, image.channels)
+    weights, bias, scales = _weights_and_bias(rng, shape, out_channels, np.prod(shape[1:]), factor)
+    return Conv2d(weights, bias, scales, window, Quantization(OUT_SCALE, zero_point), clamp)
+
+
+def depthwise(
+    image: TensorType,
+    window: Window,
+    *,
+    seed: int = 0,
+    factor: float = TYPICAL,
+    zero_point: int = 5,
+    clamp: tuple[int, int] = (-128, 127),
+) -> DepthwiseConv2d:
+    """A depthwise convolution with random weights; `factor` is the largest requantization factor."""
+    rng = np.random.default_rng(seed)
+    shape = (*window.kernel, image.channels)
+    weights, bias, scales = _weights_and_bias(rng, shape, image.channels, np.prod(window.kernel), factor)
+    return DepthwiseConv2d(weights, bias, scales, window, Quantization(OUT_SCALE, zero_point), clamp)
+
+
+def at_bound(op, image: TensorType):  # type: ignore[no-untyped-def]
+    """The layer with biases that let its accumulators come within one of +-2^31, alternating signs."""
+    stage = op._stage((image,))
+    weights = op.weights.reshape(stage.bias.size, -1) if isinstance(op, Conv2d) else None
+    if weights is None:
+        weights = op.weights.reshape(-1, stage.bias.size).T
+    absolute = np.abs(weights.astype(np.int64)).sum(axis=1)
+    room = 2**31 - 1 - 128 * absolute
+    signs = np.where(np.arange(room.size) % 2, -1, 1)
+    bias = signs * room + image.zero_point * weights.astype(np.int64).sum(axis=1)
+    scales = np.full(room.size, 100 / 2.0**31) * op.output.scale / image.scale
+    return replace(op, bias=np.clip(bias, -(2**31) + 1, 2**31 - 1).astype(np.int32), weight_scales=scales)
+
+
+def extremes(case: KernelCase) -> list[KernelCase]:
+    """The layer on inputs that are all -128, all 127, and a mixture of the two."""
+    shape = case.types[0].shape
+    mixed = np.random.default_rng(1).choice(np.array([-128, 127], np.int8), shape)
+    images = [np.full(shape, -128, np.int8), np.full(shape, 127, np.int8), mixed]
+    return [KernelCase(case.op, case.types, (values,)) for values in images]
+
+
+def on_random(op, *types: TensorType, seed: int = 0) -> KernelCase:  # type: ignore[no-untyped-def]
+    """The operator on random inputs."""
+    return random_case(op, types, seed)

@@ -1,0 +1,92 @@
+"""Add: numpy against exact fractions, C and the Cortex-M4 variant against numpy."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.add import Add
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.layers import on_random
+
+EVERY_PAIR = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)), -1).astype(np.int8)
+
+
+def typed(shape: tuple[int, int, int], scale: float, zero_point: int) -> TensorType:
+    return TensorType(*shape, Quantization(scale, zero_point))
+
+
+def every_pair(op: Add, a: Quantization, b: Quantization) -> KernelCase:
+    """All 65536 pairs of int8 inputs."""
+    values = tuple(np.ascontiguousarray(EVERY_PAIR[..., i]).reshape(64, 1024, 1) for i in range(2))
+    return KernelCase(op, (TensorType(64, 1024, 1, a), TensorType(64, 1024, 1, b)), values)
+
+
+def edge_cases() -> list[KernelCase]:
+    """All input pairs at small, usual, unequal and huge factors; short and odd rows; clamps."""
+    q, largest = Quantization, Quantization(1.9999999, -128)
+    pairs = [
+        every_pair(Add(q(0.05, 3)), q(0.03, -7), q(0.04, 20)),
+        every_pair(Add(q(0.05, -128), (-128, 70)), q(0.099, 127), q(1e-6, -128)),
+        every_pair(Add(q(1.0, 127)), q(2e5, -128), q(2.6e5, 127)),
+        every_pair(Add(q(1.0, -128)), largest, largest),
+    ]
+    short = []
+    for i in range(1, 12):
+        types = typed((2, i, 1), 0.03, -i), typed((2, i, 1), 0.02, i)
+        short.append(on_random(Add(Quantization(0.04, 2 * i), (-100, 110)), *types, seed=i))
+    return pairs + short
+
+
+def test_numpy_is_the_exact_sum_rounded_half_up() -> None:
+    a, b, out = Quantization(0.5, -3), Quantization(0.25, 10), Quantization(0.75, 4)
+    case = every_pair(Add(out), a, b)
+    actual = case.op.eval_int8(case.types, case.values).ravel()
+    near = 0
+    a_values, b_values = (v.ravel()[::7] for v in case.values)
+    for va, vb, got in zip(a_values, b_values, actual[::7], strict=True):
+        exact = (Fraction(1, 2) * (int(va) + 3) + Fraction(1, 4) * (int(vb) - 10)) / Fraction(3, 4) + 4
+        expected = max(-128, min(127, (2 * exact + 1).__floor__() // 2))
+        assert abs(int(got) - expected) <= (1 if (exact * 2).denominator == 1 else 0)
+        near += int(got) == expected
+    assert near >= 0.99 * len(actual[::7])
+
+
+def test_accumulator_stays_in_32_bits_at_the_largest_factors() -> None:
+    for scale in (1.9999999, 0.01, 2.0**17.9):
+        types = typed((1, 1, 1), scale, -128), typed((1, 1, 1), scale, -128)
+        for zero_point in (-128, 127):
+            f = Add(Quantization(1.0, zero_point)).factors(types)
+            ends = [f.offset + v * sum(f.multipliers) for v in (-128, 127)]
+            ends += [f.offset + v * f.multipliers[0] for v in (-128, 127)]
+            assert max(map(abs, [*ends, f.offset])) < 2**31
+
+
+def test_host_equals_numpy_under_sanitizers() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+
+
+def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:
+    cases = edge_cases()
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    for case, result, limit in zip(cases[:2], results, (6.2, 8.2), strict=False):
+        per_element = result.instructions / case.types[0].bytes
+        print(f"{case.types[0]}: {per_element:.2f} instructions per element")
+        assert per_element <= limit
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ModelError, match="shapes 2x2x3 and 2x2x1"):
+        Add(Quantization(1.0, 0)).infer_type((typed((2, 2, 3), 1, 0), typed((2, 2, 1), 1, 0)))
+
+
+def test_scale_too_large_for_the_output_is_refused() -> None:
+    types = typed((1, 1, 1), 3e5, 0), typed((1, 1, 1), 1.0, 0)
+    with pytest.raises(ModelError, match="allowed: < 2\\^18"):
+        Add(Quantization(1.0, 0)).factors(types)

@@ -1,0 +1,131 @@
+"""Conv2d: numpy against the convolution sum written out, C and the Cortex-M4 variant against numpy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ops.convolution import Padding, Window
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.layers import SAME_3X3, at_bound, conv, extremes, on_random, tensor
+
+POINT = Window((1, 1), (1, 1))
+
+
+def written_out(case: KernelCase) -> list[int]:
+    """The result by the operator's formula in Python integers and exact fractions of two."""
+    op, (image,), (values,) = case.op, case.types, case.values
+    stage, window = op._stage((image,)), op.window
+    height, width = window.out_size(image.height, image.width)
+    found = []
+    for y, x, o in np.ndindex(height, width, op.weights.shape[0]):
+        acc = int(op.bias[o])
+        for ky, kx, c in np.ndindex(*op.weights.shape[1:]):
+            row = y * window.stride[0] - window.padding.top + ky
+            column = x * window.stride[1] - window.padding.left + kx
+            if 0 <= row < image.height and 0 <= column < image.width:
+                acc += (int(values[row, column, c]) - image.zero_point) * int(op.weights[o, ky, kx, c])
+        r = stage.requantization
+        scaled = (acc << r.left_shift) * int(r.multipliers[o])
+        rounded = (2 * scaled + (1 << r.shift)) >> (r.shift + 1)
+        found.append(max(op.clamp[0], min(op.clamp[1], rounded + op.output.zero_point)))
+    return found
+
+
+def edge_cases() -> list[KernelCase]:
+    """One-pixel rows, odd channels, each padding, strides, all-extreme values, bounds, clamps."""
+    cases = []
+    for i, (channels, out_channels) in enumerate([(1, 1), (2, 3), (3, 2), (4, 4), (5, 1), (8, 7), (33, 5)]):
+        image = tensor(2, 1 + i % 4, channels)
+        cases.append(on_random(conv(image, out_channels, POINT, seed=i), image, seed=i))
+    for i, padding in enumerate([Padding(), SAME_3X3, Padding(0, 2, 1, 0), Padding(2, 0, 0, 3)]):
+        for stride in ((1, 1), (2, 2), (1, 3)):
+            image = tensor(5, 6, (1, 3, 4)[i % 3])
+            op = conv(image, 1 + i, Window((3, 3), stride, padding), seed=i)
+            cases.append(on_random(op, image, seed=i))
+    image = tensor(4, 5, 6, zero_point=127)
+    op = conv(image, 3, Window((3, 2), (1, 1), SAME_3X3), zero_point=-128, clamp=(-128, 90))
+    cases += extremes(on_random(op, image))
+    cases += extremes(on_random(at_bound(op, image), image))
+    cases += extremes(on_random(at_bound(replace(op, clamp=(-100, 100)), image), image))
+    for factor in (0.24, 0.25, 0.9, 3.0, 700.0):
+        small = tensor(1, 3, 2)
+        cases.append(on_random(conv(small, 4, POINT, factor=factor, zero_point=-128, clamp=(-128, 5)), small))
+    return cases
+
+
+def test_numpy_equals_the_sum_written_out() -> None:
+    for case in edge_cases():
+        actual = case.op.eval_int8(case.types, case.values)
+        assert actual.ravel().tolist() == written_out(case)
+
+
+def test_host_equals_numpy_under_sanitizers() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+
+
+def test_clang_equals_numpy() -> None:
+    cases = edge_cases()[:3]
+    assert_bit_exact(cases, run_host(cases, compiler="clang"))
+
+
+def test_cortex_m4_equals_numpy() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_qemu(cases))
+
+
+def test_cortex_m4_work_per_mac() -> None:
+    """Instructions per multiply-accumulate, requantization included, of Face-M4's main layers."""
+    layers = [
+        (tensor(2, 40, 64), 128, POINT, 1.2),
+        (tensor(2, 40, 128), 32, POINT, 1.2),
+        (tensor(2, 40, 32), 64, POINT, 1.5),
+        (tensor(3, 40, 32), 4, Window((3, 3), (1, 1), SAME_3X3), 1.6),
+        (tensor(3, 20, 64), 2, Window((3, 3), (1, 1), SAME_3X3), 1.6),
+    ]
+    cases = [on_random(conv(image, out, window), image) for image, out, window, _ in layers]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    for case, result, (*_, limit) in zip(cases, results, layers, strict=True):
+        per_mac = result.instructions / case.op.macs(case.types)
+        print(f"{case.types[0]} -> {case.op.infer_type(case.types)}: {per_mac:.2f} instructions per MAC")
+        assert per_mac <= limit
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(1, 6)] * 3, *[st.integers(1, 3)] * 4, st.integers(0, 2)), min_size=8,
+                max_size=8))
+def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
+    cases = []
+    for seed, (width, channels, out_channels, kernel_h, kernel_w, step_y, step_x, pad) in enumerate(shapes):
+        image = tensor(4, width + 2, channels)
+        window = Window((kernel_h, kernel_w), (step_y, step_x), Padding(pad, 0, 0, pad))
+        cases.append(on_random(conv(image, out_channels, window, seed=seed), image, seed=seed))
+    assert_bit_exact(cases, run_host(cases, optimize="-O1"))
+
+
+def test_input_channels_must_agree() -> None:
+    op = conv(tensor(3, 3, 4), 2, POINT)
+    with pytest.raises(ModelError, match="5 channels, weights for 4"):
+        op.infer_type((tensor(3, 3, 5),))
+
+
+def test_accumulator_that_could_leave_32_bits_is_refused() -> None:
+    image = tensor(3, 3, 4)
+    op = at_bound(conv(image, 2, POINT), image)
+    op.c_params((image,))
+    beyond = replace(op, bias=op.bias + np.array([300, 0], np.int32))
+    with pytest.raises(ModelError, match="accumulator bound"):
+        beyond.c_params((image,))
+
+
+def test_factor_beyond_fixed_point_is_refused() -> None:
+    image = tensor(3, 3, 4)
+    with pytest.raises(ModelError, match="requantization factor"):
+        conv(image, 2, POINT, factor=1e6).c_params((image,))

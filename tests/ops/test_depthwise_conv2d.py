@@ -1,0 +1,103 @@
+"""DepthwiseConv2d: numpy against the sum written out, C and the Cortex-M4 variant against numpy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Padding, Window
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.layers import SAME_3X3, at_bound, depthwise, extremes, on_random, tensor
+
+SAME = Window((3, 3), (1, 1), SAME_3X3)
+
+
+def edge_cases() -> list[KernelCase]:
+    """One-pixel rows, odd channels, each padding, strides, all-extreme values, bounds, clamps."""
+    cases = []
+    for i, channels in enumerate([1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 33]):
+        image = tensor(2, 1 + i % 4, channels)
+        cases.append(on_random(depthwise(image, SAME, seed=i), image, seed=i))
+    for i, padding in enumerate([Padding(), SAME_3X3, Padding(0, 2, 1, 0), Padding(2, 0, 0, 3)]):
+        for kernel, stride in (((3, 3), (1, 1)), ((3, 3), (2, 2)), ((2, 4), (1, 3)), ((1, 1), (1, 1))):
+            image = tensor(5, 6, (3, 4, 5, 8)[i])
+            op = depthwise(image, Window(kernel, stride, padding), seed=i)
+            cases.append(on_random(op, image, seed=i))
+    image = tensor(4, 5, 6, zero_point=127)
+    op = depthwise(image, SAME, zero_point=-128, clamp=(-128, 90))
+    cases += extremes(on_random(op, image))
+    cases += extremes(on_random(at_bound(op, image), image))
+    cases += extremes(on_random(at_bound(replace(op, clamp=(-100, 100)), image), image))
+    for factor in (0.24, 0.25, 0.9, 3.0, 700.0):
+        small = tensor(3, 3, 5)
+        cases.append(on_random(depthwise(small, SAME, factor=factor, clamp=(-128, 50)), small))
+    return cases
+
+
+def as_convolution(case: KernelCase) -> Conv2d:
+    """The full convolution whose weights between different channels are zero."""
+    op = case.op
+    channels = op.weights.shape[2]
+    weights = np.zeros((channels, *op.window.kernel, channels), np.int8)
+    for c in range(channels):
+        weights[c, :, :, c] = op.weights[:, :, c]
+    return Conv2d(weights, op.bias, op.weight_scales, op.window, op.output, op.clamp)
+
+
+def test_numpy_equals_a_convolution_with_zeros_between_channels() -> None:
+    for case in edge_cases():
+        expected = as_convolution(case).eval_int8(case.types, case.values)
+        assert case.op.eval_int8(case.types, case.values).tolist() == expected.tolist()
+
+
+def test_host_equals_numpy_under_sanitizers() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+
+
+def test_clang_equals_numpy() -> None:
+    cases = edge_cases()[:3]
+    assert_bit_exact(cases, run_host(cases, compiler="clang"))
+
+
+def test_cortex_m4_equals_numpy() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_qemu(cases))
+
+
+def test_cortex_m4_work_per_mac() -> None:
+    """Instructions per multiply-accumulate, requantization included, of Face-M4's depthwise layers."""
+    layers = [(tensor(3, 40, 128), (1, 1)), (tensor(3, 40, 64), (2, 2)), (tensor(3, 20, 128), (1, 1))]
+    cases = [on_random(depthwise(image, Window((3, 3), s, SAME_3X3)), image) for image, s in layers]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    for case, result in zip(cases, results, strict=True):
+        per_mac = result.instructions / case.op.macs(case.types)
+        print(f"{case.types[0]} -> {case.op.infer_type(case.types)}: {per_mac:.2f} instructions per MAC")
+        assert per_mac <= 4.0
+
+
+SHAPE = st.tuples(*[st.integers(1, 9)] * 2, *[st.integers(1, 4)] * 4, st.integers(0, 2))
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(SHAPE, min_size=8, max_size=8))
+def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
+    cases = []
+    for seed, (width, channels, kernel_h, kernel_w, step_y, step_x, pad) in enumerate(shapes):
+        image = tensor(4, width + 3, channels)
+        window = Window((kernel_h, kernel_w), (step_y, step_x), Padding(pad, 0, 0, pad))
+        op = depthwise(image, window, seed=seed)
+        cases.append(on_random(op, image, seed=seed))
+    assert_bit_exact(cases, run_host(cases, optimize="-O1"))
+
+
+def test_channels_must_agree() -> None:
+    with pytest.raises(ModelError, match="5 input channels, its weights have 4"):
+        depthwise(tensor(3, 3, 4), SAME).infer_type((tensor(3, 3, 5),))

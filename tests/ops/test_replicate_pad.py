@@ -1,0 +1,45 @@
+"""ReplicatePad: numpy against its formula, C against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ops.replicate_pad import ReplicatePad
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.layers import on_random, tensor
+
+
+def edge_cases() -> list[KernelCase]:
+    shapes = [(1, 1, 1), (3, 4, 1), (4, 3, 3), (5, 2, 8)]
+    pads = [(0, 0), (1, 1), (0, 2), (3, 0)]
+    return [
+        on_random(ReplicatePad(bottom, right), tensor(*shape), seed=i)
+        for i, shape in enumerate(shapes)
+        for bottom, right in pads
+    ]
+
+
+def test_numpy_repeats_the_last_row_and_column() -> None:
+    for case in edge_cases():
+        (values,), (image,) = case.values, case.types
+        out = case.op.eval_int8(case.types, case.values)
+        assert out.shape == case.op.infer_type(case.types).shape
+        for y, x in np.ndindex(*out.shape[:2]):
+            assert (out[y, x] == values[min(y, image.height - 1), min(x, image.width - 1)]).all()
+
+
+def test_host_equals_numpy_under_sanitizers() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+
+
+def test_cortex_m4_equals_numpy() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_qemu(cases))
+
+
+def test_negative_padding_is_refused() -> None:
+    with pytest.raises(ModelError, match="bottom -1"):
+        ReplicatePad(-1, 0).infer_type((tensor(2, 2, 1),))
