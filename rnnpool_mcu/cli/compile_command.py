@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -48,10 +49,8 @@ def compile_command(
     seed: int,
 ) -> None:
     """Compile MODEL to C whose whole RAM stays within --ram."""
-    if name is not None and not (name.isidentifier() and name.isascii()):
-        raise UsageError(
-            f"--name '{name}': is no C identifier; use letters, digits and underscores, e.g. face"
-        )
+    if name is not None and re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
+        raise UsageError(f"--name '{name}': is no C prefix; use a-z, 0-9 and _, a letter first, e.g. face")
     from rnnpool_mcu.pipeline import compile_model
     from rnnpool_mcu.report import renderable
 

@@ -16,6 +16,7 @@ from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.images import model_image, read_image
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
+from rnnpool_mcu.report import read_report, with_run, write_report
 from rnnpool_mcu.validation import run_engine
 
 
@@ -33,7 +34,7 @@ from rnnpool_mcu.validation import run_engine
 def run_command(
     say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
 ) -> None:
-    """Run the compiled model in DIR on PHOTO and print what it finds."""
+    """Run the model compiled into DIR on PHOTO and print what it finds."""
     project = Project.load(folder)
     if out is not None and project.kind != "detector":
         raise UsageError(
@@ -44,6 +45,8 @@ def run_command(
     resize = "fit" if project.kind == "detector" else "stretch"
     with say.progress(f"running on {engine}") as progress:
         result = run_engine(folder, engine, model_image(picture, size, resize)[None], progress)
+    if result.instructions is not None:
+        write_report(with_run(read_report(folder), result), folder)
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
     if project.kind == "detector":
         factor = max(picture.width / size[1], picture.height / size[0])

@@ -131,13 +131,14 @@ def _totals(ram: dict[str, Any], stack_bytes: int | None, prefix: str) -> dict[s
 def _flash(source: ReportInput) -> dict[str, int | None]:
     sizes = source.sizes
     if sizes is None:
-        keys = ("total_bytes", "code_bytes", "constants_bytes", "harness_bytes")
+        keys = ("total_bytes", "code_bytes", "constants_bytes", "library_bytes", "harness_bytes")
         return dict.fromkeys(keys) | {"weights_bytes": source.weights_bytes}
     return {
         "total_bytes": sizes.flash_bytes,
         "code_bytes": sizes.model_code_bytes,
         "constants_bytes": sizes.model_constants_bytes,
         "weights_bytes": sizes.weights_bytes,
+        "library_bytes": sizes.library_bytes,
         "harness_bytes": sizes.harness_flash_bytes,
     }
 
@@ -146,7 +147,7 @@ def _flash(source: ReportInput) -> dict[str, int | None]:
 _MEASURED = {
     *(f"ram.{key}_bytes" for key in ("static", "data", "bss", "stack_measured")),
     *(f"ram.measured_{key}_bytes" for key in ("without_image", "with_image")),
-    *(f"flash.{key}_bytes" for key in ("total", "code", "constants", "harness")),
+    *(f"flash.{key}_bytes" for key in ("total", "code", "constants", "library", "harness")),
     "instructions",
 }
 

@@ -32,6 +32,7 @@ _TOTALS = (
     ("flash: code", "flash.code_bytes"),
     ("flash: constants", "flash.constants_bytes"),
     ("flash: weights", "flash.weights_bytes"),
+    ("flash: compiler's library", "flash.library_bytes"),
     ("flash: start-up and harness", "flash.harness_bytes"),
     ("flash", "flash.total_bytes"),
     ("multiply-accumulates", "macs"),

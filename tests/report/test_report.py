@@ -46,6 +46,7 @@ SOURCE = ReportInput(
         model_code_bytes=12_000,
         model_constants_bytes=500,
         weights_bytes=160_016,
+        library_bytes=200,
         harness_flash_bytes=3_000,
         data_bytes=4,
         bss_bytes=8,
@@ -66,7 +67,7 @@ def test_totals_are_the_sums_of_their_parts() -> None:
     assert report["ram"]["static_bytes"] == 12
     assert report["ram"]["without_image_bytes"] == WITHOUT_IMAGE
     assert report["ram"]["with_image_bytes"] == WITH_IMAGE
-    assert report["flash"]["total_bytes"] == 12_000 + 500 + 160_016 + 3_000 + 4
+    assert report["flash"]["total_bytes"] == 12_000 + 500 + 160_016 + 200 + 3_000 + 4
     assert report["macs"] == 5_691_200
 
 
