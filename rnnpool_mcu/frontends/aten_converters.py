@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+import rnnpool_mcu.nn  # noqa: F401  registers torch.ops.rnnpool_mcu
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends import fx_reader
 from rnnpool_mcu.ir.operator import Int8Array, Operator
@@ -21,6 +22,8 @@ from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 
 aten = torch.ops.aten
@@ -171,6 +174,19 @@ def convert_pad(call: Call) -> Operator:
     return ReplicatePad(bottom, right)
 
 
+def convert_l2_norm(call: Call) -> Operator:
+    """rnnpool_mcu.l2_norm with learned scales per channel."""
+    weight = call.constant("weight")
+    if weight is None:
+        raise ModelError("L2Norm: no weight; give one scale per channel")
+    return L2Norm.of(weight.astype(np.float64), call.output)
+
+
+def convert_max_out(call: Call) -> Operator:
+    """rnnpool_mcu.max_out of the first channels."""
+    return MaxOut(int(call.arguments["background"]))
+
+
 def _window(call: Call, kernel: Sequence[int]) -> Window:
     padding = call.arguments["padding"]
     stride = _pair(call.arguments["stride"])
@@ -188,6 +204,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (int(values[0]), int(values[-1]))
 
 
+own = torch.ops.rnnpool_mcu
 CONVERTERS: dict[Any, Converter] = {
     aten.conv2d.default: Converter(("input",), convert_conv2d),
     aten.conv2d.padding: Converter(("input",), convert_conv2d),
@@ -197,4 +214,6 @@ CONVERTERS: dict[Any, Converter] = {
     aten.adaptive_avg_pool2d.default: Converter(("self",), convert_adaptive_average),
     aten.pad.default: Converter(("self",), convert_pad),
     aten.replication_pad2d.default: Converter(("self",), convert_pad),
+    own.l2_norm.default: Converter(("x",), convert_l2_norm),
+    own.max_out.default: Converter(("x",), convert_max_out),
 }
