@@ -73,6 +73,9 @@ class Conv2d(Operator):
             }
         )
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def _packed_weights(self) -> Int8Array:
         """[out_channels, kernel_h, kernel row bytes filled with zeros to a multiple of 4]."""
         out_channels, kernel_h = self.weights.shape[:2]
