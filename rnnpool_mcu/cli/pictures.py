@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 
 from rnnpool_mcu.detections import Detection
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import image_files, model_image, read_image
 
 BOX_COLOUR = (64, 255, 64)
 TEXT_COLOUR = (0, 0, 0)
@@ -19,6 +18,8 @@ TEXT_COLOUR = (0, 0, 0)
 
 def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:
     """The first `count` pictures of a folder as the model sees them, uint8 [N, H, W, C]."""
+    from rnnpool_mcu.images import image_files, model_image, read_image
+
     files = image_files(folder)
     if len(files) < count:
         raise UsageError(

@@ -13,7 +13,6 @@ from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.pictures import save_boxes
 from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import model_image, read_image
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.report import read_report, with_run, write_report
@@ -35,6 +34,8 @@ def run_command(
     say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
 ) -> None:
     """Run the model compiled into DIR on PHOTO and print what it finds."""
+    from rnnpool_mcu.images import model_image, read_image
+
     project = Project.load(folder)
     if out is not None and project.kind != "detector":
         raise UsageError(
