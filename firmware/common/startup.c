@@ -118,10 +118,11 @@ __attribute__((naked)) void fault_handler(void)
 
 void fault_report(uint32_t exception, const uint32_t *frame)
 {
-    static const char *const names[] = {"Reset", "NMI", "HardFault", "MemManage", "BusFault", "UsageFault"};
+    static const char *const names[] = {"",          "Reset",    "NMI",       "HardFault",
+                                        "MemManage", "BusFault", "UsageFault"};
     const uint32_t status = SCB_CFSR;
     io_print("\nfault ");
-    io_print(exception <= 5u ? names[exception] : "Interrupt");
+    io_print(exception <= 6u ? names[exception] : "Interrupt");
     if ((status & CFSR_STACKING_FAILED) != 0u) {
         io_print(" stacking_failed 1"); /* the frame, and the program counter in it, is lost */
     } else if (frame >= &__stack_bottom && frame + 7 < &__stack_top) {

@@ -52,7 +52,7 @@ static const uint8_t *next_row(void *user, int32_t y)
 
 static int canaries_intact(const uint8_t *block)
 {
-    for (size_t i = 0; i < CANARIES; i++) {
+    for (int i = 0; i < CANARIES; i++) {
         if (block[i] != CANARY || block[CANARIES + MODEL_ARENA_BYTES + i] != CANARY) {
             return 0;
         }

@@ -42,13 +42,14 @@ class ElfImage:
 class FlashAndStatic:
     """Bytes of an ELF image by what they are, as linked.
 
-    Flash is the sum of code, weights, constants and the copy of `.data`; what the harness (start-up,
+    Flash is the sum of code, weights, constants, library and the copy of `.data`; what the harness (start-up,
     runner, board) adds is told apart from the model's own. `buffers_bytes` is image or row plus output.
     """
 
     model_code_bytes: int
     model_constants_bytes: int
     weights_bytes: int
+    library_bytes: int  # memcpy, 64-bit division and the like, called by the model or the harness
     harness_flash_bytes: int
     data_bytes: int
     bss_bytes: int
@@ -63,6 +64,7 @@ class FlashAndStatic:
             self.model_code_bytes
             + self.model_constants_bytes
             + self.weights_bytes
+            + self.library_bytes
             + self.harness_flash_bytes
             + self.data_bytes
         )

@@ -1,4 +1,4 @@
-"""What a compiled project folder says about itself: `project.json`, read by everything that builds or runs it."""
+"""What a compiled project folder says about itself: `project.json`, read by all that builds or runs it."""
 
 from __future__ import annotations
 

@@ -70,9 +70,8 @@ def _execute(command: list[str], folder: Path, images: int) -> str:
     except subprocess.TimeoutExpired as error:
         raise RunError(f"host: no end after {error.timeout:.0f} s over {images} images") from error
     if done.returncode not in (0, 1):  # 1: an image failed, the report says which
-        raise RunError(f"host: runner ended with {done.returncode}:\n{done.stdout[-500:]}{done.stderr[-4000:]}")
-    if done.returncode == 1 and "Sanitizer" in done.stderr + done.stdout:
-        raise RunError(f"host: {done.stderr[-4000:]}")
-    if done.returncode == 1 and "runtime error" in done.stderr:
-        raise RunError(f"host: {done.stderr[-4000:]}")
+        end = done.stdout[-500:] + done.stderr[-4000:]
+        raise RunError(f"host: runner ended with {done.returncode}:\n{end}")
+    if "Sanitizer" in done.stderr or "runtime error" in done.stderr:
+        raise RunError(f"host: a sanitizer found:\n{done.stderr[-4000:]}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""The report lines a runner prints (`firmware/common/harness.c`, `firmware/host/host_main.c`) and their meaning.
+"""The report lines of a runner (`firmware/common/harness.c`, `firmware/host/host_main.c`), parsed.
 
     runner 1
     memory ram 262144 stack 2048 data 0 bss 8 pixels 320 output 164 arena 60000 canaries 16 free 199588
@@ -108,14 +108,15 @@ def _count(image: Mapping[str, str]) -> int:
 def check(engine: str, report: Report, text: str, *, images: int) -> None:
     """RunError unless every one of `images` images ran, with status 0 and whole canaries."""
     if report.fault is not None:
-        raise RunError(f"{engine}: image {len(report.images)} ended in a fault: {describe_fault(report.fault)}")
+        fault = describe_fault(report.fault)
+        raise RunError(f"{engine}: image {len(report.images)} ended in a fault: {fault}")
     if report.error is not None:
         raise RunError(f"{engine}: {report.error}")
     for image in report.images:
         if image["status"] != "0":
             raise RunError(f"{engine}: image {image['index']}: the model returned status {image['status']}")
         if image["canaries_ok"] != "1":
-            raise RunError(f"{engine}: image {image['index']}: the model wrote outside its arena (canary gone)")
+            raise RunError(f"{engine}: image {image['index']}: a write outside the arena (canary gone)")
     if report.done_images != images:
         tail = "\n".join(text.splitlines()[-10:])
         raise RunError(f"{engine}: {len(report.images)} of {images} images ran; the report ends:\n{tail}")

@@ -34,7 +34,7 @@ def run(project: Path, images: NDArray[np.uint8], *, seconds: int = 60) -> RunRe
     described = Project.load(project)
     window = struct.pack(_HEADER, len(images)) + batch.as_bytes(described, images)
     if len(window) > _WINDOW_BYTES:
-        raise RunError(f"renode: {len(images)} images take {len(window)} bytes, at most {_WINDOW_BYTES} at once")
+        raise RunError(f"renode: {len(images)} images are {len(window)} bytes, at most {_WINDOW_BYTES} fit")
     variables = {"BOARD": described.board, "IO": "window", "TRACE": "0"}
     tools.make(project, "elf", variables, compiler="arm-none-eabi-gcc")
     with tempfile.TemporaryDirectory() as temporary:

@@ -17,6 +17,7 @@ def measure(elf: ElfImage) -> FlashAndStatic:
         model_code_bytes=sizes.get(".model_text", 0),
         model_constants_bytes=sizes.get(".model_rodata", 0),
         weights_bytes=sizes.get(".weights", 0),
+        library_bytes=sizes.get(".library", 0),
         harness_flash_bytes=sum(sizes.get(name, 0) for name in _HARNESS_SECTIONS),
         data_bytes=sizes.get(".data", 0),
         bss_bytes=sizes.get(".bss", 0),

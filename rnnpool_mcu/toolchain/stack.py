@@ -12,6 +12,7 @@ that is no return counts as an indirect call, but for a switch table.
 
 from __future__ import annotations
 
+import bisect
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -27,9 +28,9 @@ OBJDUMP = "arm-none-eabi-objdump"
 ROOT = "reset_handler"
 ROW_CALLBACKS = ("harness_row",)
 
-_FUNCTION = re.compile(r"^[0-9a-f]+ <(?P<name>[^>]+)>:$")
+_FUNCTION = re.compile(r"^(?P<address>[0-9a-f]+) <(?P<name>[^>]+)>:$")
 _INSTRUCTION = re.compile(r"^\s*[0-9a-f]+:\t[0-9a-f ]+\t(?P<name>\S+)(?:\t(?P<operands>[^;@]*))?")
-_TARGET = re.compile(r"<(?P<name>[^>+]+)(?P<offset>\+0x[0-9a-f]+)?>")
+_TARGET = re.compile(r"^(?P<address>[0-9a-f]+) <")
 _STACK_USAGE = re.compile(r"^.*:(?P<name>[^:\t]+)\t(?P<bytes>\d+)\t(?P<kind>\S+)$")
 _BRANCH = re.compile(r"^(b|bl|b(?:eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le|hs|lo))(\.[nw])?$")
 
@@ -46,6 +47,13 @@ class Function:
     frame_bytes: int
     calls: frozenset[str]
     indirect: bool = False
+
+
+@dataclass(frozen=True)
+class _Body:
+    name: str
+    address: int
+    instructions: list[tuple[str, str]]  # operation, operands
 
 
 @dataclass(frozen=True)
@@ -92,37 +100,38 @@ def read_stack_usage(su_dir: Path) -> _StackUsage:
 
 def parse_functions(listing: str, frames: Mapping[str, int]) -> Iterator[Function]:
     """The functions of an `objdump -d` listing, with frames of at least those in `frames`."""
-    for name, instructions in _split_functions(listing):
+    bodies = sorted(_split_functions(listing), key=lambda body: body.address)
+    starts = [body.address for body in bodies]
+    for body in bodies:
         calls: set[str] = set()
         pushed = 0
         indirect = False
-        for operation, operands in instructions:
+        for operation, operands in body.instructions:
             pushed += pushed_bytes(operation, operands)
-            target = _branch_target(operation, operands)
-            if target is not None and target != name:
-                calls.add(target)
-            if target == name and operation.startswith("bl"):
-                calls.add(name)
+            address = _branch_target(operation, operands)
+            if address is not None:
+                target = bodies[max(bisect.bisect_right(starts, address) - 1, 0)].name
+                if target != body.name or operation.split(".")[0] == "bl":
+                    calls.add(target)
             indirect = indirect or _is_indirect(operation, operands)
-        known = max(frames.get(name, 0), frames.get(name.split(".")[0], 0))
-        yield Function(name, max(known, pushed), frozenset(calls), indirect)
+        known = max(frames.get(body.name, 0), frames.get(body.name.split(".")[0], 0))
+        yield Function(body.name, max(known, pushed), frozenset(calls), indirect)
 
 
-def _split_functions(listing: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    name: str | None = None
-    instructions: list[tuple[str, str]] = []
+def _split_functions(listing: str) -> Iterator[_Body]:
+    body: _Body | None = None
     for line in listing.splitlines():
         header = _FUNCTION.match(line)
         if header is not None:
-            if name is not None:
-                yield name, instructions
-            name, instructions = header["name"], []
+            if body is not None:
+                yield body
+            body = _Body(header["name"], int(header["address"], 16), [])
             continue
         instruction = _INSTRUCTION.match(line)
-        if instruction is not None:
-            instructions.append((instruction["name"], (instruction["operands"] or "").strip()))
-    if name is not None:
-        yield name, instructions
+        if instruction is not None and body is not None:
+            body.instructions.append((instruction["name"], (instruction["operands"] or "").strip()))
+    if body is not None:
+        yield body
 
 
 def pushed_bytes(operation: str, operands: str) -> int:
@@ -152,16 +161,13 @@ def _register_bytes(register: str) -> int:
     return width * (high - low + 1)
 
 
-def _branch_target(operation: str, operands: str) -> str | None:
-    """The function a branch goes to; None for other instructions and for jumps inside a function."""
-    if operation.split(".")[0] in ("cbz", "cbnz") or _BRANCH.match(operation):
-        target = _TARGET.search(operands)
-        if target is None:
-            return None
-        if target["offset"] is not None:
-            return None
-        return target["name"]
-    return None
+def _branch_target(operation: str, operands: str) -> int | None:
+    """The address a branch goes to; None for other instructions. (The name beside it in the listing may
+    be that of any symbol with a near value, such as a size the linker was given.)"""
+    if _BRANCH.match(operation) is None:
+        return None
+    target = _TARGET.match(operands)
+    return None if target is None else int(target["address"], 16)
 
 
 def _is_indirect(operation: str, operands: str) -> bool:
@@ -212,7 +218,7 @@ def _deepest(
         raise StackBoundError(f"{name}: called by {chain[-1] if chain else 'nobody'}, but not in the image")
     function = functions[name]
     if function.indirect:
-        raise StackBoundError(f"{name}: calls through a pointer; only the model's row callback may be called so")
+        raise StackBoundError(f"{name}: a call through a pointer that is not the model's row callback")
     below: tuple[int, tuple[str, ...]] = (0, ())
     for callee in sorted(function.calls):
         below = max(below, _deepest(functions, callee, known, (*chain, name)), key=lambda found: found[0])

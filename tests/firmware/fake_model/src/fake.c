@@ -28,8 +28,8 @@ extern uint8_t __ram_end;
 __attribute__((noinline)) static void overflow_stack(uint8_t value)
 {
     volatile uint8_t block[8192];
-    block[0] = value;
     block[8191] = value;
+    block[0] = block[8191];
 }
 #endif
 

@@ -1,0 +1,62 @@
+"""Boards, missing tools and what a compiler's refusal looks like to a user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rnnpool_mcu import tools
+from rnnpool_mcu.errors import ToolMissingError, UsageError
+from rnnpool_mcu.toolchain.board import available_boards, check_ram, load_board
+
+
+def test_every_board_loads_and_has_what_a_build_needs() -> None:
+    assert available_boards() == ("mps2-an386", "nucleo-f439zi")
+    for name in available_boards():
+        board = load_board(name)
+        assert board.name == name
+        assert board.ram_bytes >= 192 * 1024
+        for file in ("memory.ld", "port.c", "board.h", "board.repl"):
+            assert (board.folder / file).is_file()
+
+
+def test_memory_of_linker_script_is_that_of_the_description() -> None:
+    for name in available_boards():
+        board = load_board(name)
+        script = (board.folder / "memory.ld").read_text()
+        assert (
+            f"FLASH (rx) : ORIGIN = {board.flash_origin:#010x}, LENGTH = {board.flash_bytes >> 20}M" in script
+        )
+        assert f"__flash_log2_bytes = {board.flash_bytes.bit_length() - 1};" in script
+        assert f"RAM (rw) : ORIGIN = {board.ram_origin:#010x}" in script
+
+
+def test_unknown_board_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'nucleo-f439zi'"):
+        load_board("nucleo-f429zi")
+
+
+def test_budget_above_the_boards_ram_is_refused() -> None:
+    with pytest.raises(UsageError, match="use --ram 192k"):
+        check_ram(load_board("nucleo-f439zi"), 256 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("tool", "package"),
+    [("arm-none-eabi-gcc", "gcc-arm-none-eabi"), ("qemu-system-arm", "qemu-system-arm")],
+)
+def test_missing_tool_names_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: str, package: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        ToolMissingError, match=f"{tool} is not on PATH; install it: apt-get install {package}"
+    ):
+        tools.find_tool(tool)
+
+
+def test_failed_build_shows_the_compilers_message(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("elf:\n\t@echo 'face.c:1: error: no' >&2; exit 1\n")
+    with pytest.raises(tools.BuildError, match=r"face\.c:1: error: no"):
+        tools.make(tmp_path, "elf", {}, compiler="gcc")
