@@ -131,4 +131,5 @@ def quantize_cell(
 
 def _look_up(table: Int16Array, value: Int32Array, shift: int) -> Int32Array:
     half = TABLE_SIZE // 2
-    return table[np.clip(value >> shift, -half, half - 1) + half].astype(np.int32)
+    found: Int32Array = table[np.clip(value >> shift, -half, half - 1) + half].astype(np.int32)
+    return found

@@ -42,7 +42,7 @@ class L2Norm(Operator):
         largest = float(np.abs(real).max())
         if not (np.isfinite(real).all() and 0.0 < largest < 2.0**14):
             raise ModelError(
-                f"L2Norm: weight / output scale reaches {largest:g}, allowed: finite, above 0 and below 16384; "
+                f"L2Norm: weight / output scale reaches {largest:g}, allowed: finite, > 0 and < 16384; "
                 "calibrate the output's range"
             )
         shift = min(MAX_SHIFT, 62 - int(np.frexp(largest)[1]))

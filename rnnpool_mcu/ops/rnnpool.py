@@ -137,7 +137,8 @@ class RnnPool(Operator):
 
 
 def _to_int8(state: NDArray[np.int16]) -> Int8Array:
-    return np.clip((state.astype(np.int32) + 128) >> 8, -128, 127).astype(np.int8)
+    rounded: Int8Array = np.clip((state.astype(np.int32) + 128) >> 8, -128, 127).astype(np.int8)
+    return rounded
 
 
 def _even(count: int) -> int:

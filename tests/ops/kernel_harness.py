@@ -19,7 +19,7 @@ import numpy as np
 
 from rnnpool_mcu.codegen.c_literals import c_array, c_params
 from rnnpool_mcu.ir.operator import Absorber, Int8Array, Margin, Operator
-from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
 from rnnpool_mcu.resources import template_dir
 
 SUPPORT = Path(__file__).parent / "kernel_support"
@@ -265,7 +265,11 @@ def _absorber_body(i: int, case: KernelCase) -> list[str]:
     """begin, then the groups' rows in turns (so that groups interleave), then finish."""
     op = case.op
     assert isinstance(op, Absorber)
+    boxes = isinstance(op.infer_type(case.types), DetectionsType)
+    result = "(void *)out, (void *)(out + 4)" if boxes else "(void *)out"  # a count, then the boxes
+    cleared = ["    memset(out, 0, out_bytes);"] if boxes else []  # as the model does before it starts
     lines = [
+        *cleared,
         "    const uint32_t start = port_instructions();",
         f"    {op.kernel}_begin(&case{i}_p, state);",
     ]
@@ -284,7 +288,7 @@ def _absorber_body(i: int, case: KernelCase) -> list[str]:
         *lines,
         *for_rows,
         "    }",
-        f"    {op.kernel}_finish(&case{i}_p, state, (void *)out);",
+        f"    {op.kernel}_finish(&case{i}_p, state, {result});",
         "    const uint32_t count = port_instructions() - start;",
         _intact(case),
     ]

@@ -168,7 +168,7 @@ def test_c_equals_numpy_on_the_cortex_m4() -> None:
 
 
 def test_face_m4_layer_costs_less_than_its_bound() -> None:
-    """Of 160x120x4, patch 8, stride 4, hidden 16, two strips are run: all rows but the first cost the same."""
+    """Of 160x120x4, patch 8, stride 4, hidden 16, two strips run: rows but the first cost the same."""
     op = make_op(float_weights(4, 16, 16, 1), (8, 8), (4, 4))
     short, tall = (random_case(op, (TensorType(h, 160, 4, RELU6),), 1) for h in (8, 16))
     results = run_qemu([short, tall])
