@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from torch import nn
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.aten_converters import CONVERTERS, Call, Converter
 from rnnpool_mcu.frontends.torch_export import import_exported
-from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.nn.fastgrnn import NONLINEARITIES
+from rnnpool_mcu.ops.detector_decode import DetectorDecode
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.calibration import as_batches, calibration_images, synthetic_images
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model
@@ -23,6 +25,10 @@ from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint
 
 Kind = Literal["detector", "classifier"]
+
+SCORE_THRESHOLD = 0.02
+"""Least probability of a box that leaves the model; low, so that average precision can be measured."""
+DETECTIONS_NAME = "detections"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +51,9 @@ def load_graph(
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
+    score_threshold: float = SCORE_THRESHOLD,
 ) -> Imported:
-    """Integer graph of a `.pt` checkpoint.
+    """Integer graph of a `.pt` checkpoint; a detector's ends in the decode of its boxes.
 
     Activation ranges come from `calibration`, a folder of pictures of which at most `count` are drawn by
     `seed`; else from the checkpoint; else from made-up images, which is for trials only. Raises UserError.
@@ -55,10 +62,12 @@ def load_graph(
     input_size: tuple[int, int, int] = tuple(loaded.model.input_size)  # type: ignore[arg-type]
     quantized, origin = quantize_loaded(loaded, input_size, calibration, count, seed)
     imported = import_exported(quantized.module, input_size, TORCH_CONVERTERS)
-    graph = run_passes(imported.graph)
     kind: Kind = "detector" if hasattr(loaded.model, "anchors") else "classifier"
+    graph = imported.graph
+    if kind == "detector":
+        graph = with_decode(graph, loaded.model, score_threshold)
     return Imported(
-        graph,
+        run_passes(graph),
         loaded.model,
         loaded.preprocessing,
         loaded.labels,
@@ -83,6 +92,20 @@ def quantize_loaded(
         images = calibration_images(folder, input_size, count, seed, resize)
         origin = f"{len(images)} images of {folder.name}"
     return quantize_model(loaded.model, input_size, as_batches(images)), origin
+
+
+def with_decode(graph: Graph, detector: Any, score_threshold: float) -> Graph:
+    """The graph with its head outputs (loc_1, conf_1, ..) decoded to boxes by the model's own priors."""
+    decode = DetectorDecode(
+        anchors=tuple((int(size), int(stride)) for size, stride in detector.anchors),
+        image_size=graph.input_type.shape[:2],
+        score_threshold=score_threshold,
+        variances=tuple(detector.variances),
+    )
+    node = Node(DETECTIONS_NAME, decode, graph.outputs)
+    decoded = replace(graph, nodes=(*graph.nodes, node), outputs=(node.name,))
+    verify_graph(decoded)
+    return decoded
 
 
 def convert_rnnpool(call: Call) -> Operator:
