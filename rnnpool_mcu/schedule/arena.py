@@ -33,9 +33,9 @@ def place(blocks: Sequence[Block], *, seconds: float = 10.0) -> Placement:
     size = arena_size(problem, offsets)
     if size == problem.bound_bytes:
         return Placement(offsets, size, problem.bound_bytes, "first fit meets the area bound", True)
-    solved = _solve_exactly(problem, offsets, seconds)
+    solved = _solve_exactly(problem, offsets, seconds) if seconds > 0 else None
     if solved is None:
-        return Placement(offsets, size, problem.bound_bytes, "first fit (no exact solver installed)", False)
+        return Placement(offsets, size, problem.bound_bytes, "first fit, no exact search", False)
     offsets, optimal = solved
     method = "CP-SAT, proven optimal" if optimal else "CP-SAT, stopped at its time limit"
     return Placement(offsets, arena_size(problem, offsets), problem.bound_bytes, method, optimal)
