@@ -30,7 +30,7 @@ _DAMAGED = (
 _MODULES = ("rnnpool_mcu.ops.", "rnnpool_mcu.ir.", "rnnpool_mcu.numerics.")
 
 
-def save_graph(path: Path, graph: Graph) -> None:
+def save_graph(graph: Graph, path: Path) -> None:
     """Writes `graph` to `path`."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     content = {

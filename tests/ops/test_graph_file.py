@@ -33,7 +33,7 @@ def _graph() -> Graph:
 
 def test_a_graph_read_back_gives_the_same_values(tmp_path: Path) -> None:
     graph = _graph()
-    save_graph(tmp_path / "graph.npz", graph)
+    save_graph(graph, tmp_path / "graph.npz")
     loaded = load_graph(tmp_path / "graph.npz")
     assert dict(loaded.types) == dict(graph.types)
     assert loaded.outputs == graph.outputs
@@ -46,7 +46,7 @@ def test_a_graph_read_back_gives_the_same_values(tmp_path: Path) -> None:
 
 def test_the_same_graph_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        save_graph(tmp_path / name, _graph())
+        save_graph(_graph(), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -75,7 +75,7 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: object) -> 
 @pytest.mark.parametrize("cut", [0, 10, 400])
 def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "graph.npz"
-    save_graph(path, _graph())
+    save_graph(_graph(), path)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ModelError, match="compile the model again"):
         load_graph(path)
