@@ -60,15 +60,7 @@ def load_graph(path: Path) -> Graph:
             raise ValueError("the input is no tensor")
         nodes = tuple(Node(name, _decode(op, arrays), tuple(inputs)) for name, op, inputs in content["nodes"])
         return Graph(content["input_name"], input_type, nodes, tuple(content["outputs"]))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ImportError,
-        zipfile.BadZipFile,
-    ) as error:
+    except _DAMAGED as error:
         raise ModelError(f"{path}: is no graph of this version ({error}); compile the model again") from error
 
 
