@@ -24,7 +24,8 @@ class ConvBNReLU6(nn.Sequential):
 class InvertedResidual(nn.Module):
     """1x1 expansion, 3x3 depthwise, linear 1x1 projection (Sandler et al., "MobileNetV2", CVPR 2018).
 
-    The input is added to the output when stride is 1 and the channels are equal; expansion 1 has no first 1x1.
+    The input is added to the output when stride is 1 and the channels are equal; expansion 1 has no first
+    1x1.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:

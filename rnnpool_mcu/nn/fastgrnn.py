@@ -117,9 +117,11 @@ class _Sweep(torch.autograd.Function):
         ctx: Any, wx: Tensor, u: Tensor, bias_gate: Tensor, bias_update: Tensor, nonlinearity: int
     ) -> Tensor:
         trace = SweepTrace(wx.shape[0], wx.shape[1], u.shape[0], wx)
-        last = sweep_forward(
-            lambda t, out: out.copy_(wx[t]) and None, trace, u, bias_gate, bias_update, nonlinearity
-        )
+
+        def load(t: int, out: Tensor) -> None:
+            out.copy_(wx[t])
+
+        last = sweep_forward(load, trace, u, bias_gate, bias_update, nonlinearity)
         ctx.save_for_backward(u)
         ctx.trace, ctx.nonlinearity = trace, nonlinearity
         return last.clone()
@@ -173,7 +175,8 @@ def check_fixed_gates(state_dict: dict[str, Tensor], prefix: str) -> None:
             continue
         actual = torch.sigmoid(value.double())
         if not bool(((actual - wanted).abs() < 1e-6).all()):
+            given, became = value.flatten()[0].item(), actual.flatten()[0].item()
             raise ValueError(
-                f"FastGRNN '{prefix}{name}': sigmoid({value.flatten()[0].item():g}) = {actual.flatten()[0].item():g}, "
-                f"supported only {wanted:g}; train with zeta = {FIXED_ZETA:g} and nu = {FIXED_NU:g} held fixed"
+                f"FastGRNN '{prefix}{name}': sigmoid({given:g}) = {became:g}, supported only {wanted:g}; "
+                f"train with zeta = {FIXED_ZETA:g} and nu = {FIXED_NU:g} held fixed"
             )

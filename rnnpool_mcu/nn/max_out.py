@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @torch.library.custom_op("rnnpool_mcu::max_out", mutates_args=())
 def max_out(x: Tensor, background: int) -> Tensor:
-    """Channels [b0 .. b(background-1), face] of x [N, background + 1, H, W] to [max(b), face], [N, 2, H, W]."""
+    """Channels [b0, b1, .., face] of x [N, background + 1, H, W] to [max(b), face], [N, 2, H, W]."""
     return torch.cat((x[:, :background].amax(dim=1, keepdim=True), x[:, background:]), dim=1).contiguous()
 
 
@@ -19,7 +19,7 @@ def _(x: Tensor, background: int) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1] - background + 1, x.shape[2], x.shape[3])
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:  # noqa: ARG001
     x, background = inputs
     ctx.background = background
     ctx.save_for_backward(x[:, :background].argmax(dim=1, keepdim=True))

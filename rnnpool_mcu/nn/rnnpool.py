@@ -218,16 +218,16 @@ class _RNNPoolFunction(torch.autograd.Function):
         grid, weights = ctx.grid, ctx.saved_tensors
         grad = grad_outputs[0].permute(0, 2, 3, 1).unflatten(3, (SWEEPS, -1))
         grad_x = grad.new_zeros(ctx.shape[0], *ctx.shape[2:], ctx.shape[1])
-        totals: list[Tensor] | None = None
+        totals = [torch.zeros_like(weight) for weight in weights]
         first = 0
         for chunk in ctx.chunks:
             n = chunk.pixels.shape[0]
             part = grad[first : first + n]
             grad_pixels, grads = _backward_chunk(part, chunk, weights, grid, ctx.nonlinearity)
             grad_x[first : first + n, : grid.height, : grid.width] = grad_pixels
-            totals = grads if totals is None else [a + b for a, b in zip(totals, grads, strict=True)]
+            totals = [a + b for a, b in zip(totals, grads, strict=True)]
             first += n
-        return (grad_x.permute(0, 3, 1, 2), None, None, None, *(totals or [None] * len(weights)))
+        return (grad_x.permute(0, 3, 1, 2), None, None, None, *totals)
 
 
 @torch.library.custom_op("rnnpool_mcu::rnnpool", mutates_args=())
@@ -245,10 +245,12 @@ def rnnpool(
     stride: int,
     nonlinearity: int,
 ) -> Tensor:
-    """RNNPool of x [N, C, H, W], no padding; returns [N, 4*h2, (H - patch)//stride + 1, (W - patch)//stride + 1].
+    """RNNPool of x [N, C, H, W] without padding, [N, 4*h2, out(H), out(W)].
 
+    out(n) = (n - patch) // stride + 1.
     w1 [C, h1], u1 [h1, h1], w2 [h1, h2], u2 [h2, h2], biases [1, hidden]; nonlinearity is a value of
-    `fastgrnn.NONLINEARITIES`. Channel order: rows forwards, rows backwards, columns forwards, columns backwards.
+    `fastgrnn.NONLINEARITIES`. Channel order: rows forwards, rows backwards, columns forwards, columns
+    backwards.
     """
     grid = patch_grid(x.shape[2], x.shape[3], patch, stride)
     weights = (w1, u1, bias_gate1, bias_update1, w2, u2, bias_gate2, bias_update2)
@@ -259,14 +261,16 @@ def rnnpool(
 
 @rnnpool.register_fake
 def _(
-    x: Tensor, w1: Tensor, u1: Tensor, bias_gate1: Tensor, bias_update1: Tensor, w2: Tensor, u2: Tensor,
-    bias_gate2: Tensor, bias_update2: Tensor, patch: int, stride: int, nonlinearity: int,
+    x: Tensor, w1: Tensor, u1: Tensor, bias_gate1: Tensor, bias_update1: Tensor,
+    w2: Tensor, u2: Tensor, bias_gate2: Tensor, bias_update2: Tensor,
+    patch: int, stride: int, nonlinearity: int,
 ) -> Tensor:  # fmt: skip
+    del w1, u1, bias_gate1, bias_update1, w2, bias_gate2, bias_update2, nonlinearity
     height, width = (x.shape[2] - patch) // stride + 1, (x.shape[3] - patch) // stride + 1
     return x.new_empty(x.shape[0], SWEEPS * u2.shape[0], height, width)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     ctx.save_for_backward(*inputs[:9])
     ctx.sizes = inputs[9:]
 

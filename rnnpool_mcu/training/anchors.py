@@ -19,7 +19,7 @@ COMPENSATION_IOU = 0.1
 
 @lru_cache(maxsize=16)
 def priors(anchors: Anchors, height: int, width: int) -> NDArray[np.float32]:
-    """All priors of an input [height, width] as [n, 4] (cx, cy, w, h) pixels: level, then row, then column."""
+    """All priors of an input [height, width] as [n, 4] (cx, cy, w, h) pixels: by level, row, column."""
     levels = []
     for size, stride in anchors:
         rows, columns = -(-height // stride), -(-width // stride)

@@ -30,7 +30,7 @@ class Sample:
 
 
 def default_data_root() -> Path:
-    """Folder of the data sets: $RNNPOOL_MCU_DATA, or ../shared/data beside the repository; UsageError if absent."""
+    """Folder of the data: $RNNPOOL_MCU_DATA, or ../shared/data beside the repository; else UsageError."""
     named = os.environ.get(DATA_VARIABLE)
     candidates = [Path(named)] if named else [Path(__file__).resolve().parents[3] / "shared" / "data"]
     for candidate in candidates:
@@ -110,7 +110,7 @@ DERIVED_SPLITS = ("part_b_train", "part_b_val")
 
 
 def load_split(root: Path, split: str) -> list[Sample]:
-    """A split by name: of COCO_SPLITS, or part_b_train / part_b_val, the fixed division of part_b_trainval."""
+    """A split by name: of COCO_SPLITS, or part_b_train / part_b_val, its fixed division."""
     if split in DERIVED_SPLITS:
         samples = load_split(root, "part_b_trainval")
         held_out = set(
@@ -159,7 +159,7 @@ def fit(width: int, height: int, canvas_width: int, canvas_height: int) -> Lette
 def letterbox(
     image: Image.Image, height: int, width: int, channels: int
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Image resized to fit [height, width, channels] uint8, padded right and bottom with 0; 1 channel = grey."""
+    """Image resized to fit [height, width, channels] uint8, padded right and bottom with 0."""
     placed = fit(image.width, image.height, width, height)
     converted = image.convert("L" if channels == 1 else "RGB")
     resized = converted.resize((placed.width, placed.height), Image.Resampling.BILINEAR)

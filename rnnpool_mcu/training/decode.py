@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from rnnpool_mcu.training.anchors import Anchors, corners, iou_matrix, priors
 
@@ -16,7 +16,7 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def nms(boxes: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """Boxes [n, 5] best first; one that overlaps a better kept one by more than `threshold` (IoU) is dropped."""
+    """Boxes [n, 5] best first; of two that overlap by an IoU above `threshold`, the better stays."""
     overlap = iou_matrix(boxes[:, :4], boxes[:, :4])
     alive = np.ones(len(boxes), dtype=bool)
     for index in range(len(boxes)):
@@ -34,7 +34,7 @@ def decode(
     iou_threshold: float = 0.3,
     candidates: int = 400,
 ) -> NDArray[np.float32]:
-    """Boxes [n, 5] of one image from (loc_1, conf_1, ..), each [4, h, w] or [2, h, w]; input_size is (H, W)."""
+    """Boxes [n, 5] of one image from (loc_1, conf_1, ..), each [4, h, w] or [2, h, w]; input_size: (H, W)."""
     loc = np.concatenate([level.reshape(4, -1).T for level in outputs[0::2]])
     conf = np.concatenate([level.reshape(2, -1).T for level in outputs[1::2]])
     score = 1 / (1 + np.exp(np.clip(conf[:, 0] - conf[:, 1], -60, 60)))
@@ -48,7 +48,18 @@ def decode(
     return nms(np.concatenate((boxes, score[kept, None]), axis=1).astype(np.float32), iou_threshold)
 
 
-def torch_predictor(model: nn.Module, score_floor: float = 0.02, iou_threshold: float = 0.3) -> Predict:
+class Detector(Protocol):
+    """What a detector of the zoo says about its outputs, besides being a module."""
+
+    anchors: Anchors
+    variances: tuple[float, float]
+
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+
+    def eval(self) -> object: ...
+
+
+def torch_predictor(model: Detector, score_floor: float = 0.02, iou_threshold: float = 0.3) -> Predict:
     """Predictor of a float detector of the zoo, for `evaluate_detector`."""
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -52,7 +52,8 @@ class Trainer:
         self.recipe, self.root, self.out, self.rank, self.started = recipe, root, out, rank, started
         self.console = Console(quiet=quiet or rank != 0)
         torch.manual_seed(recipe.seed)
-        self.model = create(recipe.arch, **recipe.config).to(memory_format=torch.channels_last)
+        self.model: Any = create(recipe.arch, **recipe.config)
+        self.model.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).eval()
         self.optimizer = torch.optim.AdamW(_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate)
         self.step, self.progress, self.best_ap50, self.earlier_seconds = 0, 0.0, -1.0, 0.0
@@ -144,7 +145,7 @@ class Trainer:
         return torch.stack((loc_loss, conf_loss)).detach()
 
     def _average_gradients(self) -> None:
-        """Mean of gradients and of the progress over the processes: all take the same step and end together."""
+        """Mean of gradients and progress over the processes: all take the same step and end together."""
         own = self._own_progress()
         if self.recipe.processes == 1:
             self.progress = min(1.0, own)
@@ -217,10 +218,15 @@ class Trainer:
 
     def _save(self) -> None:
         state: dict[str, Any] = {
-            "model": self.model.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "step": self.step, "progress": self.progress, "best_ap50": self.best_ap50, "seconds": self.seconds(),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "progress": self.progress,
+            "best_ap50": self.best_ap50,
+            "seconds": self.seconds(),
             "recipe": describe(self.recipe),
-        }  # fmt: skip
+        }
         atomic_save(state, self.out / "last.pt")
 
     def _resume(self) -> None:

@@ -14,7 +14,7 @@ MIN_NEGATIVES = 8
 
 
 def flatten_levels(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(loc_1, conf_1, ..) to offsets [N, priors, 4] and scores [N, priors, 2], in the order of `anchors.priors`."""
+    """(loc_1, conf_1, ..) to offsets [N, priors, 4] and scores [N, priors, 2], ordered as `priors`."""
     loc = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in outputs[0::2]]
     conf = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in outputs[1::2]]
     return torch.cat(loc, dim=1), torch.cat(conf, dim=1)

@@ -14,7 +14,7 @@ from rnnpool_mcu.training.decode import Predict
 
 
 def true_positives(found: NDArray[np.float32], truth: NDArray[np.float32], iou: float) -> NDArray[np.bool_]:
-    """Which detections [n, 5], best first, are right: each claims the box it overlaps most, once (PASCAL VOC)."""
+    """Which detections [n, 5], best first, are right: each claims the box it overlaps most (PASCAL VOC)."""
     right = np.zeros(len(found), dtype=bool)
     if len(found) == 0 or len(truth) == 0:
         return right

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.datasets import default_data_root
@@ -104,7 +104,7 @@ def train(
     if processes == 1:
         run_worker(0, *arguments)
     else:
-        multiprocessing.spawn(run_worker, arguments, nprocs=processes)
+        spawn(run_worker, arguments, nprocs=processes)
     last = torch.load(out / "last.pt", weights_only=True)
     return {"best": str(out / "best.pt"), "ap50": last["best_ap50"], "steps": last["step"]}
 

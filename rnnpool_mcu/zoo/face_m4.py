@@ -13,6 +13,7 @@ ANCHORS = ((8, 8), (16, 8), (32, 16), (48, 16))
 """Per level: side of the square prior and stride, both in input pixels."""
 L2_SCALES = (10.0, 8.0, 5.0)
 BACKGROUND_SCORES = 3
+RARE_FACE_BIAS = -4.0
 
 
 class FaceM4(nn.Module):
@@ -46,14 +47,15 @@ class FaceM4(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
+        """Small heads; the face's bias starts near a probability of 0.02, since faces are rare."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        for head in (*self.loc, *self.conf):
-            nn.init.normal_(head.weight, std=0.01)
-            nn.init.zeros_(head.bias)
-        for head in self.conf:  # faces are rare: start near a probability of 0.02
-            nn.init.constant_(head.bias[-1:], -4.0)
+        for heads, last_bias in ((self.loc, 0.0), (self.conf, RARE_FACE_BIAS)):
+            for head in heads.children():
+                for name, parameter in head.named_parameters():
+                    nn.init.normal_(parameter, std=0.01) if name == "weight" else nn.init.zeros_(parameter)
+                nn.init.constant_(head.get_parameter("bias")[-1:], last_bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Scores and offsets of all levels; see the class."""

@@ -59,5 +59,5 @@ class MobileNetV2RNNPool(nn.Module):
 def mobilenetv2_rnnpool_035(
     num_classes: int = 2, resolution: int = 224, nonlinearity: str = "quantTanh/quantSigmoid"
 ) -> MobileNetV2RNNPool:
-    """Width 0.35, 8 stem channels, h1 = h2 = 8, 320 last channels; VWW used the piecewise-linear functions."""
+    """Width 0.35, 8 stem channels, h1 = h2 = 8, 320 last channels; piecewise-linear functions as for VWW."""
     return MobileNetV2RNNPool(0.35, 8, 8, 320, num_classes, resolution, nonlinearity)

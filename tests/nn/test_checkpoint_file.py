@@ -1,0 +1,124 @@
+"""The checkpoint file: what is written is read back, and every other file is refused with a reason."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rnnpool_mcu.errors import ModelError  # noqa: E402
+from rnnpool_mcu.zoo import create  # noqa: E402
+from rnnpool_mcu.zoo.checkpoint import (  # noqa: E402
+    GRAY_PREPROCESSING,
+    atomic_save,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    torch.manual_seed(1)
+    save_checkpoint(
+        path, create("face-m4", hidden=4), "face-m4", {"hidden": 4}, GRAY_PREPROCESSING, ["face"], {"a": 1}
+    )
+    return path
+
+
+def change(path: Path, **changes: Any) -> Path:
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, **changes}, path)
+    return path
+
+
+def test_round_trip(good: Path) -> None:
+    loaded = load_checkpoint(good)
+    torch.manual_seed(1)
+    wanted = create("face-m4", hidden=4).state_dict()
+    assert loaded.arch == "face-m4" and loaded.labels == ["face"] and loaded.metrics == {"a": 1}
+    assert loaded.preprocessing == GRAY_PREPROCESSING
+    assert not loaded.model.training
+    assert all(torch.equal(value, wanted[name]) for name, value in loaded.model.state_dict().items())
+    assert [p.name for p in good.parent.iterdir()] == ["model.pt"]
+
+
+def refused(path: Path, pattern: str) -> None:
+    with pytest.raises(ModelError, match=pattern) as caught:
+        load_checkpoint(path)
+    assert caught.value.exit_code == 3
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_folder_and_other_files(tmp_path: Path, good: Path) -> None:
+    refused(tmp_path / "none.pt", "does not exist")
+    refused(tmp_path, "is a folder")
+    for name, content, pattern in (
+        ("empty.pt", b"", "empty"),
+        ("text.pt", b"hello, I am no model", "not a model"),
+        ("bare.pt", pickle.dumps({"a": 1}), "bare pickle"),
+        ("cut.pt", good.read_bytes()[: good.stat().st_size // 2], "truncated"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, pattern)
+
+
+def test_damaged_inside(good: Path) -> None:
+    data = bytearray(good.read_bytes())
+    data[40:120] = bytes(80)
+    good.write_bytes(bytes(data))
+    refused(good, "damaged|pickled")
+
+
+def test_pickled_module_is_refused_and_shows_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "whole.pt"
+    torch.save(torch.nn.Linear(2, 2), path)
+    refused(path, "nn.Module.*save_checkpoint")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    refused(path, "TorchScript")
+
+
+def test_bare_state_dict_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    refused(path, "bare state_dict without format_version")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinite_weights_are_named(good: Path, value: float) -> None:
+    state = torch.load(good, weights_only=True)["state_dict"]
+    state["stem.0.weight"][0, 0, 1, 1] = value
+    refused(change(good, state_dict=state), "'stem.0.weight' has 1 of 36 values NaN or infinite")
+
+
+def test_wrong_arch_version_config_and_keys(good: Path) -> None:
+    content = torch.load(good, weights_only=True)
+    refused(change(good, arch="resnet"), "'resnet' is not known; known: face-m4")
+    refused(change(good, arch="face-m4", format_version=9), "format_version 9, supported 1")
+    change(good, format_version=1, config={"hidden": 8})
+    refused(good, "do not fit the model")
+    state = dict(content["state_dict"])
+    state["extra"] = state.pop("stem.0.weight")
+    change(good, config={"hidden": 4}, state_dict=state)
+    refused(good, "missing stem.0.weight; unexpected extra")
+
+
+def test_a_trained_zeta_is_refused(good: Path) -> None:
+    state = torch.load(good, weights_only=True)["state_dict"]
+    state["pool.rnn1.zeta"][:] = 0.5
+    refused(change(good, state_dict=state), "zeta.*supported only 1")
+
+
+def test_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
+        atomic_save({"f": lambda: None}, tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []
