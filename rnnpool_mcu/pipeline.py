@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rnnpool_mcu.codegen.emit import emit
 from rnnpool_mcu.errors import BudgetError
-from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound
+from rnnpool_mcu.ir.firmware import PROTECTION_BYTES, Board, FlashAndStatic, StackBound
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import Project
@@ -125,9 +125,12 @@ def _measure(out: Path, plan: Plan, project: Project, board: Board) -> tuple[Fla
 
 
 def ram_needed(sizes: FlashAndStatic, bound: StackBound) -> int:
-    """The whole program's RAM in bytes: static, buffers, arena with canaries, and the deepest stack."""
-    used = sizes.static_bytes + sizes.buffers_bytes + sizes.arena_bytes + bound.bytes
-    return (used + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
+    """The smallest budget: static, buffers, arena with canaries, deepest stack, in units of protection."""
+    used = (
+        sizes.ram_without_stack_bytes
+        + (bound.bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
+    )
+    return (used + PROTECTION_BYTES - 1) // PROTECTION_BYTES * PROTECTION_BYTES
 
 
 def _check_budget(plan: Plan, project: Project, sizes: FlashAndStatic, bound: StackBound) -> None:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+# The memory protection unit opens the RAM budget in whole units of this; a rest stays closed and unused.
+PROTECTION_BYTES = 256
+
+
 @dataclass(frozen=True)
 class Board:
     """A board folder's `board.toml`."""
@@ -56,6 +60,7 @@ class FlashAndStatic:
     buffers_bytes: int
     arena_bytes: int  # with its canaries
     stack_reserve_bytes: int
+    ram_without_stack_bytes: int  # all of the above RAM but the stack, with the padding between sections
 
     @property
     def flash_bytes(self) -> int:

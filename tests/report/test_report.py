@@ -53,6 +53,7 @@ SOURCE = ReportInput(
         buffers_bytes=76_964,
         arena_bytes=50_016,
         stack_reserve_bytes=2_048,
+        ram_without_stack_bytes=126_992,
     ),
     stack=StackBound(900, ("Reset_Handler", "main", "face_run"), 700),
 )

@@ -35,8 +35,14 @@ class Peripheral:
     kind: str
     parent: str
     address: int | None
+    register_bytes: int = 0x1000  # where the entry does not say
     properties: dict[str, str] = field(default_factory=dict)
     connections: list[str] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """How much of the address space it answers."""
+        return int(self.properties["size"], 16) if "size" in self.properties else self.register_bytes
 
 
 def parse_platform(text: str) -> dict[str, Peripheral]:
@@ -49,9 +55,9 @@ def parse_platform(text: str) -> dict[str, Peripheral]:
         entry, prop, connection = _ENTRY.match(line), _PROPERTY.match(line), _CONNECTION.match(line)
         if entry:
             address = entry["address"] or entry["start"]
-            current = Peripheral(
-                entry["kind"], entry["parent"], None if address is None else int(address, 16)
-            )
+            current = Peripheral(entry["kind"], entry["parent"], int(address, 16) if address else None)
+            if entry["size"]:
+                current.register_bytes = int(entry["size"], 16)
             if entry["name"] in entries:
                 raise ValueError(f"line {number}: {entry['name']} twice")
             entries[entry["name"]] = current
