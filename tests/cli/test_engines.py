@@ -1,0 +1,172 @@
+"""validate, run, evaluate and report on a small compiled model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from rnnpool_mcu.cli import main
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.pipeline import Target, compile_graph
+
+needs_board = pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
+    reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
+)
+
+
+def _conv(rng: np.random.Generator, out_channels: int, in_channels: int, stride: int) -> Conv2d:
+    return Conv2d(
+        weights=rng.integers(-127, 128, (out_channels, 3, 3, in_channels)).astype(np.int8),
+        bias=rng.integers(-900, 900, out_channels).astype(np.int32),
+        weight_scales=rng.uniform(0.001, 0.004, out_channels),
+        window=Window((3, 3), (stride, stride), Padding(1, 1, 1, 1)),
+        output=Quantization(0.02, 3),
+    )
+
+
+def _graph() -> Graph:
+    rng = np.random.default_rng(7)
+    nodes = (Node("first", _conv(rng, 4, 3, 2), ("image",)), Node("second", _conv(rng, 5, 4, 1), ("first",)))
+    return Graph("image", TensorType(12, 16, 3, Quantization(1 / 255, -128)), nodes, ("second",))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compiled two-layer classifier, not to be written to."""
+    folder = tmp_path_factory.mktemp("compiled") / "tiny"
+    folder.mkdir()
+    target = Target("tiny", 64 * 1024, "resident", "mps2-an386", "two layers", "tiny.pt")
+    compile_graph(_graph(), target, folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(compiled: Path, tmp_path: Path) -> Path:
+    """A copy of the compiled model of one's own."""
+    return Path(shutil.copytree(compiled, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three noisy photographs of different sizes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for number, (height, width) in enumerate([(12, 16), (30, 20), (9, 50)]):
+        pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@needs_board
+def test_validate_proves_both_engines_and_fills_in_the_report(
+    tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    result = _run("validate", tiny, "--images", photos, "--count", "3", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    assert "host: equals numpy byte for byte on 3 images" in result.stdout
+    assert "qemu: equals numpy byte for byte on 3 images" in result.stdout
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["bit_exact"] is True
+    report = json.loads((tiny / "report.json").read_text(encoding="utf-8"))
+    expected = {"engine": "host+qemu", "images": 3, "bit_exact": True, "first_difference": None}
+    assert report["validation"] == expected
+    assert report["instructions"] > report["macs"] / 2
+    assert 0 < report["ram"]["stack_measured_bytes"] <= report["ram"]["stack_bytes"]
+    assert report["ram"]["measured_with_image_bytes"] <= report["ram"]["total_bytes"] <= 64 * 1024
+
+
+@needs_board
+@pytest.mark.parametrize("engine", ["host", "qemu"])
+def test_validate_names_the_first_layer_that_differs(tiny: Path, photos: Path, engine: str) -> None:
+    weights = tiny / "src" / "tiny_weights.c"
+    text = weights.read_text(encoding="utf-8")
+    start = text.index("{", text.index("tiny_second_weights")) + 1
+    stop = text.index("}", start)
+    numbers = text[start:stop].replace("127", "126").replace("-1", "1")
+    weights.write_text(text[:start] + numbers + text[stop:], encoding="utf-8")
+    result = _run("validate", tiny, "--images", photos, "--count", "2", "--engine", engine)
+    assert result.exit_code == 5
+    assert f"{engine} differs from numpy: image 0, layer 2 'second' (conv2d_s8)" in result.stderr
+    report = json.loads((tiny / "report.json").read_text(encoding="utf-8"))
+    assert report["validation"]["bit_exact"] is False
+
+
+@needs_board
+def test_run_prints_the_class_and_what_it_took(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    outputs = {}
+    for engine in ("numpy", "host", "qemu"):
+        found = tmp_path / f"{engine}.json"
+        result = _run("run", tiny, photos / "1.png", "--engine", engine, "--json", found)
+        assert result.exit_code == 0, result.output
+        outputs[engine] = json.loads(found.read_text(encoding="utf-8"))
+    assert outputs["numpy"]["logits"] == outputs["host"]["logits"] == outputs["qemu"]["logits"]
+    assert outputs["host"]["instructions"] is None
+    assert outputs["qemu"]["instructions"] > 0
+
+
+def test_run_refuses_boxes_of_a_classifier(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    result = _run("run", tiny, photos / "0.png", "-o", tmp_path / "boxes.png")
+    assert result.exit_code == 2
+    assert "is a classifier, it has no boxes to draw" in result.stderr
+
+
+def test_report_shows_the_layers(tiny: Path) -> None:
+    result = _run("report", tiny)
+    assert result.exit_code == 0
+    assert "conv2d_s8" in result.stdout
+    assert "RAM budget, image resident" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "photos", "--count", "9"], "holds 3 pictures, 9 asked for; give --count 3"),
+        (["--images", "empty"], "holds no pictures"),
+        (["--images", "broken"], "is not a readable picture"),
+        (["--images", "nowhere"], "does not exist"),
+    ],
+)
+def test_validate_refuses_bad_pictures(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    Path("empty").mkdir()
+    Path("broken").mkdir()
+    for number in range(10):
+        Path("broken", f"{number}.jpg").write_bytes(b"\xff\xd8\xff but no picture")
+    result = _run("validate", tiny, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(("lost", "code"), [("graph.npz", 3), ("project.json", 2), ("report.json", 2)])
+def test_validate_needs_a_whole_folder(tiny: Path, photos: Path, lost: str, code: int) -> None:
+    (tiny / lost).unlink()
+    result = _run("validate", tiny, "--images", photos, "--count", "1")
+    assert result.exit_code == code
+    assert lost in result.stderr
+
+
+@pytest.mark.parametrize(("engine", "tool"), [("host", "gcc"), ("qemu", "qemu-system-arm")])
+def test_a_missing_tool_is_named(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, engine: str, tool: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tiny))
+    result = _run("validate", tiny, "--images", photos, "--count", "1", "--engine", engine)
+    assert result.exit_code == 6
+    assert f"{tool} is not on PATH" in result.stderr
+    assert "apt-get install" in result.stderr
