@@ -14,6 +14,8 @@ from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import OutputStage, Window
 
+GROUP = 4  # channels that the kernel takes at once
+
 
 @dataclass(frozen=True, eq=False)
 class DepthwiseConv2d(Operator):
@@ -55,10 +57,13 @@ class DepthwiseConv2d(Operator):
         return out.height * out.width * int(self.weights.size)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        stage = self._stage(inputs)
+        fields = stage.c_fields()
+        del fields["bias"], fields["multipliers"]
         return CParams(
             {
-                "weights": CArray("int8_t", self.weights),
-                **self._stage(inputs).c_fields(),
+                "groups": CArray("int32_t", self._groups(stage)),
+                **fields,
                 "kernel_height": self.window.kernel[0],
                 "kernel_width": self.window.kernel[1],
                 "stride_width": self.window.stride[1],
@@ -66,6 +71,25 @@ class DepthwiseConv2d(Operator):
                 "channels": inputs[0].channels,
             }
         )
+
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
+    def _groups(self, stage: OutputStage) -> NDArray[np.int32]:
+        """[channels / 4, 4 + 2 * taps + 4]: of four channels the biases, weights and multipliers.
+
+        A tap's weights are two words of two int16: channels 0 and 2 of the four, then 1 and 3.
+        """
+        channels = self.weights.shape[2]
+        fill = -channels % GROUP
+        taps = np.pad(self.weights.reshape(-1, channels).astype(np.int64), ((0, 0), (0, fill)))
+        low_high = taps.reshape(taps.shape[0], -1, 2, 2).transpose(1, 0, 3, 2)  # [group, tap, word, half]
+        words = ((low_high[..., 1] << 16) | (low_high[..., 0] & 0xFFFF)).astype(np.int32)
+        bias, multipliers = (
+            np.pad(values, (0, fill)).reshape(-1, GROUP)
+            for values in (stage.bias, stage.requantization.multipliers)
+        )
+        return np.hstack([bias, words.reshape(len(words), -1), multipliers])
 
     def _stage(self, inputs: Sequence[TensorType]) -> OutputStage:
         by_channel = self.weights.reshape(-1, self.weights.shape[2]).T
