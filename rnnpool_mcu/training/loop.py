@@ -52,9 +52,9 @@ class Trainer:
         self.recipe, self.root, self.out, self.rank, self.started = recipe, root, out, rank, started
         self.console = Console(quiet=quiet or rank != 0)
         torch.manual_seed(recipe.seed)
-        self.model: Any = create(recipe.arch, **recipe.config)
-        self.model.to(memory_format=torch.channels_last)
-        self.ema = copy.deepcopy(self.model).eval()
+        model: Any = create(recipe.arch, **recipe.config)
+        self.model = model.to(memory_format=torch.channels_last)
+        self.ema: Any = copy.deepcopy(self.model).eval()
         self.optimizer = torch.optim.AdamW(_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate)
         self.step, self.progress, self.best_ap50, self.earlier_seconds = 0, 0.0, -1.0, 0.0
 
@@ -170,10 +170,9 @@ class Trainer:
     @torch.no_grad()
     def _update_ema(self) -> None:
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        for kept, value in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-            kept.lerp_(value, 1 - decay)
-        for kept, value in zip(self.ema.buffers(), self.model.buffers(), strict=True):
-            kept.lerp_(value, 1 - decay) if kept.is_floating_point() else kept.copy_(value)
+        own = self.model.state_dict()
+        for name, kept in self.ema.state_dict().items():
+            kept.lerp_(own[name], 1 - decay) if kept.is_floating_point() else kept.copy_(own[name])
 
     def evaluate(self) -> float:
         """AP at IoU 0.5 of the averaged weights on the validation split; keeps the best as best.pt."""
