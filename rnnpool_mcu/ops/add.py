@@ -53,6 +53,9 @@ class Add(Operator):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return 2 * inputs[0].bytes
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         factors = self.factors(inputs)
         return CParams(
