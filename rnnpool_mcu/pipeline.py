@@ -22,7 +22,7 @@ from rnnpool_mcu.report import Report, report_of_plan, write_report
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
-from rnnpool_mcu.toolchain.board import load_board
+from rnnpool_mcu.toolchain.board import check_ram, load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 
 Progress = Callable[[str], None]
@@ -62,6 +62,7 @@ def compile_model(
     from rnnpool_mcu.importing import load_graph
 
     target_board = load_board(board)
+    check_ram(target_board, ram_bytes)
     imported = load_graph(model, calibration=calibration, count=count, seed=seed)
     symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
     target = Target(symbol, ram_bytes, image, target_board.name, f"{imported.kind} {model.stem}", model.name)
@@ -70,18 +71,8 @@ def compile_model(
 
 def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress = lambda _: None) -> Report:
     """Plan a graph, write its C and its firmware into `out`, build them, and prove that they fit."""
-    verify_graph(graph)
-    progress("planning the memory")
-    plan = plan_graph(graph)
-    validate_plan(plan)
-    progress("writing C")
-    for path, text in emit(plan, name=target.name, title=target.title).items():
-        file = out / "src" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    save_graph(graph, out / FILE_NAME)  # what validation checks against
-    project = _project(plan, target)
-    write_project_files(out, project)
+    progress("planning the memory, writing C")
+    plan, project = generate(graph, target, out)
     progress("building and measuring the firmware")
     sizes, bound = _measure(out, plan, project, load_board(target.board))
     _check_budget(plan, project, sizes, bound)
@@ -91,6 +82,21 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
     report = report_of_plan(plan, project, target.source, sizes, bound)
     write_report(report, out)
     return report
+
+
+def generate(graph: Graph, target: Target, out: Path, *, exact_seconds: float = 10.0) -> tuple[Plan, Project]:
+    """Plan a graph and write its C, its firmware and its definition into `out`; nothing is built yet."""
+    verify_graph(graph)
+    plan = plan_graph(graph, exact_seconds=exact_seconds)
+    validate_plan(plan)
+    for path, text in emit(plan, name=target.name, title=target.title).items():
+        file = out / "src" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    save_graph(graph, out / FILE_NAME)  # what validation checks against
+    project = _project(plan, target)
+    write_project_files(out, project)
+    return plan, project
 
 
 def _project(plan: Plan, target: Target) -> Project:
