@@ -15,6 +15,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import OutputStage, Window
 
 WORD_BYTES = 4
+PAIR = 2  # output channels that the kernel takes at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Conv2d(Operator):
         return (self.window.margin(inputs[0].width),)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        return 2 * 2 * int(self._packed_weights()[0].size)  # two pixels' windows as int16
+        return 2 * 2 * WORD_BYTES * self._window_words()  # two pixels' windows as int16
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         out = self.infer_type(inputs)
@@ -61,10 +62,13 @@ class Conv2d(Operator):
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         out, (_, kernel_h, kernel_w, channels) = self.infer_type(inputs), self.weights.shape
+        stage = self._stage(inputs)
+        fields = stage.c_fields()
+        del fields["bias"], fields["multipliers"]
         return CParams(
             {
-                "weights": CArray("int8_t", self._packed_weights()),
-                **self._stage(inputs).c_fields(),
+                "pairs": CArray("int32_t", self._pairs(stage)),
+                **fields,
                 "kernel_height": kernel_h,
                 "kernel_row_bytes": kernel_w * channels,
                 "step_bytes": self.window.stride[1] * channels,
@@ -76,11 +80,27 @@ class Conv2d(Operator):
     def variants(self) -> tuple[str, ...]:
         return ("m4",)
 
-    def _packed_weights(self) -> Int8Array:
-        """[out_channels, kernel_h, kernel row bytes filled with zeros to a multiple of 4]."""
+    def _window_words(self) -> int:
+        """Words of four int8 in a window whose kernel rows are each filled up to whole words."""
+        kernel_h, kernel_w, channels = self.weights.shape[1:]
+        return kernel_h * (-(-kernel_w * channels // WORD_BYTES))
+
+    def _pairs(self, stage: OutputStage) -> NDArray[np.int32]:
+        """[out_channels / 2, 2 + 2 * window words + 2]: of two channels the biases, weights and multipliers.
+
+        Words of four int8 weights, first input lowest, alternate between the two channels.
+        """
         out_channels, kernel_h = self.weights.shape[:2]
         rows = self.weights.reshape(out_channels, kernel_h, -1)
-        return np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % WORD_BYTES)))
+        fill = -out_channels % PAIR
+        rows = np.pad(rows, ((0, fill), (0, 0), (0, -rows.shape[2] % WORD_BYTES)))
+        words = np.ascontiguousarray(rows).view("<i4").reshape(-1, PAIR, self._window_words())
+        bias, multipliers = (
+            np.pad(values, (0, fill)).reshape(-1, PAIR)
+            for values in (stage.bias, stage.requantization.multipliers)
+        )
+        alternating = words.transpose(0, 2, 1).reshape(len(words), -1)
+        return np.hstack([bias, alternating, multipliers])
 
     def _stage(self, inputs: Sequence[TensorType]) -> OutputStage:
         return OutputStage.of(self.weights, self.bias, self.weight_scales, inputs[0], self.output, self.clamp)
