@@ -1,27 +1,28 @@
-"""The integer FastGRNN cell: int16 weights, int16 Q15 state, gates from tables.
+"""The integer FastGRNN cell: int16 weights, int16 Q14 state, gates from tables.
 
 One step, for an int16 input x and state h (all sums exact in int32, p = fraction_bits):
 
     acc = W.x + U.h                                            in 2**-p of the pre-activation
-    z   = gate_table[clamp((acc + bias_gate) >> (p - 7))]      Q15, 0..32767
-    c   = update_table[clamp((acc + bias_update) >> (p - 8))]  Q15, -32767..32767
-    h'  = c + ((z * (h - c) + 2**14) >> 15)
+    z   = gate_table[clamp((acc + bias_gate) >> (p - 7))]      Q16, 0..65535
+    c   = update_table[clamp((acc + bias_update) >> (p - 8))]  Q14, -16383..16383
+    h'  = c + ((z * (h - c)) >> 16)                            Q14, rounded down
 
 A power of two as the accumulator's scale makes the table index a shift; W and U take what precision that
-leaves them (2**-9 and finer for U at p = 24), so neither has a scale of its own.
+leaves them (2**-10 for U at p = 24), so neither has a scale of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.numerics.lookup_tables import (
     GATE_STEP_BITS,
-    Q15_MAX,
+    STATE_BITS,
     TABLE_SIZE,
     UPDATE_STEP_BITS,
     GateTables,
@@ -30,6 +31,7 @@ from rnnpool_mcu.numerics.lookup_tables import (
 
 MAX_FRACTION_BITS = 24  # pre-activations within +-128; the fast Cortex-M4 path is written for this value
 MIN_FRACTION_BITS = 12
+INT16_MAX = 32767
 
 Int32Array = NDArray[np.int32]
 
@@ -58,8 +60,9 @@ class FastGrnnCell:
         input_zero_point is that of an int8 input in units of the int16 input; it is folded into the biases.
         """
         w, u = np.abs(self.w.astype(np.int64)).sum(axis=1), np.abs(self.u.astype(np.int64)).sum(axis=1)
-        bias = np.maximum(np.abs(self.bias_gate.astype(np.int64)), np.abs(self.bias_update.astype(np.int64)))
-        return int((w * (32768 + abs(input_zero_point)) + u * 32768 + bias).max())
+        gate, update = self.bias_gate.astype(np.int64), self.bias_update.astype(np.int64)
+        biases = np.abs(gate) + np.abs(update - gate)  # kernels add the gate's, then the difference
+        return int((w * (32768 + abs(input_zero_point)) + (u << STATE_BITS) + biases).max())
 
     def with_zero_point(self, input_zero_point: int) -> FastGrnnCell:
         """The same cell for inputs that still carry a zero point: it is folded into both biases."""
@@ -88,7 +91,7 @@ class FastGrnnCell:
     def _step(self, acc: Int32Array, h: Int32Array, tables: GateTables) -> Int32Array:
         z = _look_up(tables.gate, acc + self.bias_gate, self.fraction_bits - GATE_STEP_BITS)
         c = _look_up(tables.update, acc + self.bias_update, self.fraction_bits - UPDATE_STEP_BITS)
-        return c + ((z * (h - c) + (1 << 14)) >> 15)
+        return c + ((z * (h - c)) >> 16)
 
 
 def quantize_cell(
@@ -108,9 +111,9 @@ def quantize_cell(
     """
     for bits in range(MAX_FRACTION_BITS, MIN_FRACTION_BITS - 1, -1):
         unit = 2.0**bits
-        w_int, u_int = np.rint(w.T * (unit * input_step)), np.rint(u.T * (unit / 32768.0))
+        w_int, u_int = np.rint(w.T * (unit * input_step)), np.rint(u.T * (unit / 2.0**STATE_BITS))
         gate, update = np.rint(bias_gate * unit), np.rint(bias_update * unit)
-        if max(np.abs(w_int).max(), np.abs(u_int).max()) > Q15_MAX:
+        if max(np.abs(w_int).max(), np.abs(u_int).max()) > INT16_MAX:
             continue
         if max(np.abs(gate).max(), np.abs(update).max()) >= 2.0**31:
             continue
@@ -129,7 +132,7 @@ def quantize_cell(
     )
 
 
-def _look_up(table: Int16Array, value: Int32Array, shift: int) -> Int32Array:
+def _look_up(table: NDArray[Any], value: Int32Array, shift: int) -> Int32Array:
     half = TABLE_SIZE // 2
     found: Int32Array = table[np.clip(value >> shift, -half, half - 1) + half].astype(np.int32)
     return found

@@ -1,4 +1,4 @@
-"""Tables of the gate functions of recurrent cells, int16 Q15, over a fixed range of the pre-activation.
+"""Tables of the gate functions of recurrent cells, 16 bits, over a fixed range of the pre-activation.
 
 Entry i of a table holds the function at the middle of bin i - SIZE/2, so that the index is a plain floor:
 
@@ -21,7 +21,9 @@ Int16Array = NDArray[np.int16]
 TABLE_SIZE = 2048
 GATE_STEP_BITS = 7  # bins per unit of the gate's pre-activation: 2**7
 UPDATE_STEP_BITS = 8  # of the candidate's
-Q15_MAX = 32767
+GATE_MAX = 65535  # Q16
+STATE_BITS = 14  # states and candidates are Q14, so that a difference of two of them is an int16
+STATE_MAX = 2**STATE_BITS - 1
 
 SMOOTH = "tanh/sigmoid"
 PIECEWISE_LINEAR = "quantTanh/quantSigmoid"
@@ -32,8 +34,8 @@ NONLINEARITIES = (SMOOTH, PIECEWISE_LINEAR)
 class GateTables:
     """Look-up tables of one pair of gate functions, TABLE_SIZE entries each."""
 
-    gate: Int16Array  # z in 0..32767 (Q15)
-    update: Int16Array  # c in -32767..32767 (Q15)
+    gate: NDArray[np.uint16]  # z in 0..65535 (Q16)
+    update: Int16Array  # c in -16383..16383 (Q14)
 
 
 def gate_tables(nonlinearity: str) -> GateTables:
@@ -42,8 +44,8 @@ def gate_tables(nonlinearity: str) -> GateTables:
         raise ValueError(f"nonlinearity {nonlinearity!r}, allowed: {', '.join(map(repr, NONLINEARITIES))}")
     gate_at, update_at = _bin_centres(GATE_STEP_BITS), _bin_centres(UPDATE_STEP_BITS)
     if nonlinearity == SMOOTH:
-        return GateTables(_q15(1.0 / (1.0 + np.exp(-gate_at))), _q15(np.tanh(update_at)))
-    return GateTables(_q15(np.clip((gate_at + 1.0) / 2.0, 0.0, 1.0)), _q15(np.clip(update_at, -1.0, 1.0)))
+        return _quantized(1.0 / (1.0 + np.exp(-gate_at)), np.tanh(update_at))
+    return _quantized(np.clip((gate_at + 1.0) / 2.0, 0.0, 1.0), np.clip(update_at, -1.0, 1.0))
 
 
 def _bin_centres(step_bits: int) -> NDArray[np.float64]:
@@ -51,5 +53,7 @@ def _bin_centres(step_bits: int) -> NDArray[np.float64]:
     return np.ldexp(bins, -step_bits)
 
 
-def _q15(real: NDArray[np.float64]) -> Int16Array:
-    return np.clip(np.floor(real * 32768.0 + 0.5), -Q15_MAX, Q15_MAX).astype(np.int16)
+def _quantized(gate: NDArray[np.float64], update: NDArray[np.float64]) -> GateTables:
+    z = np.minimum(np.floor(gate * 65536.0 + 0.5), GATE_MAX).astype(np.uint16)
+    c = np.clip(np.floor(update * 2.0**STATE_BITS + 0.5), -STATE_MAX, STATE_MAX).astype(np.int16)
+    return GateTables(z, c)

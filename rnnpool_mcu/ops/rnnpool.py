@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, UPDATE_STEP_BITS,
 
 SWEEPS = 4  # of RNN2: rows forwards, rows backwards, columns forwards, columns backwards
 INPUT_SHIFT = 8  # an int8 input x enters RNN1 as the int16 x << 8
+CHUNK = 4  # int16 values that the kernels take at a time
 OUTPUT = Quantization(1.0 / 128.0, 0)
 
 
@@ -26,8 +27,8 @@ class RnnPool(Operator):
 
     Output channels, hidden2 each: RNN2 over the row summaries top to bottom and bottom to top, then over the
     column summaries left to right and right to left. No padding; output int8 at scale 1/128, zero point 0:
-    clamp((h + 128) >> 8). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
-    (x - zero_point) << 8, RNN2's the Q15 state of RNN1.
+    clamp((h + 64) >> 7). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
+    (x - zero_point) << 8, RNN2's the Q14 state of RNN1.
     """
 
     kernel: ClassVar[str] = "rnnpool_s8"
@@ -91,13 +92,15 @@ class RnnPool(Operator):
         """The row summaries that the next output row needs again; a word where there are none."""
         out = self.infer_type(inputs)
         shared = self._shared_rows if out.height > 1 else 0
-        return max(4, 2 * out.width * shared * _even(self.rnn1.hidden))
+        return max(4, 2 * out.width * shared * _padded(self.rnn1.hidden))
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """Row and column summaries of one patch, one sequence of widened inputs and two states."""
-        hidden1, hidden2 = _even(self.rnn1.hidden), _even(self.rnn2.hidden)
-        sequence = max(self.patch) * _even(self.rnn1.inputs)
-        return 2 * (sum(self.patch) * hidden1 + sequence + 2 * max(hidden1, hidden2))
+        """Summaries of one patch, two sequences of widened inputs, two states and the sweeps' own vectors."""
+        hidden1, hidden2 = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden)
+        inputs1 = _padded(self.rnn1.inputs)
+        sequences = 2 * max(self.patch) * inputs1
+        vectors = 4 * max(hidden1 + inputs1, hidden2 + hidden1)
+        return 2 * (sum(self.patch) * hidden1 + sequences + 2 * hidden2 + vectors)
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)
@@ -109,7 +112,7 @@ class RnnPool(Operator):
                 "rnn1": _cell_params(self.rnn1.with_zero_point(inputs[0].zero_point << INPUT_SHIFT)),
                 "rnn2": _cell_params(self.rnn2),
                 "tables": CParams(
-                    {"gate": CArray("int16_t", tables.gate), "update": CArray("int16_t", tables.update)}
+                    {"gate": CArray("uint16_t", tables.gate), "update": CArray("int16_t", tables.update)}
                 ),
                 "channels": inputs[0].channels,
                 "patch_height": self.patch[0],
@@ -137,22 +140,31 @@ class RnnPool(Operator):
 
 
 def _to_int8(state: NDArray[np.int16]) -> Int8Array:
-    rounded: Int8Array = np.clip((state.astype(np.int32) + 128) >> 8, -128, 127).astype(np.int8)
+    rounded: Int8Array = np.clip((state.astype(np.int32) + 64) >> 7, -128, 127).astype(np.int8)
     return rounded
 
 
-def _even(count: int) -> int:
-    """int16 vectors are padded to whole words."""
-    return count + count % 2
+def _padded(count: int) -> int:
+    """int16 vectors are padded to whole chunks, CHUNK values each."""
+    return -(-count // CHUNK) * CHUNK
 
 
 def _cell_params(cell: FastGrnnCell) -> CParams:
-    """Per unit: pairs of input weights, pairs of state weights, gate bias, update bias; a word each."""
-    words = [_pairs(cell.w), _pairs(cell.u), cell.bias_gate[:, None], cell.bias_update[:, None]]
+    """The cell's weights in the order in which a kernel reads them, two units at a time.
+
+    Per two units: their gate biases, then for each chunk of four of (state, input) a word of two weights for
+    elements 0, 1 and one for 2, 3 of the first unit, the same of the second, then update minus gate biases.
+    """
+    units = cell.hidden + cell.hidden % 2
+    both = np.concatenate([_padded_columns(cell.u), _padded_columns(cell.w)], axis=1)
+    pairs = _pairs(_padded_units(both, units)).reshape(units // 2, 2, -1, 2).transpose(0, 2, 1, 3)
+    gate = _padded_units(cell.bias_gate[:, None], units).reshape(-1, 2)
+    difference = _padded_units((cell.bias_update - cell.bias_gate)[:, None], units).reshape(-1, 2)
+    blocks = np.concatenate([gate, pairs.reshape(units // 2, -1), difference], axis=1)
     return CParams(
         {
-            "weights": CArray("int32_t", np.concatenate(words, axis=1)),
-            "inputs": _even(cell.inputs),
+            "weights": CArray("int32_t", blocks),
+            "inputs": _padded(cell.inputs),
             "hidden": cell.hidden,
             "gate_shift": cell.fraction_bits - GATE_STEP_BITS,
             "update_shift": cell.fraction_bits - UPDATE_STEP_BITS,
@@ -160,8 +172,16 @@ def _cell_params(cell: FastGrnnCell) -> CParams:
     )
 
 
+def _padded_columns(weights: NDArray[np.int16]) -> NDArray[np.int16]:
+    return np.pad(weights, ((0, 0), (0, _padded(weights.shape[1]) - weights.shape[1])))
+
+
+def _padded_units(values: NDArray[Any], units: int) -> NDArray[Any]:
+    return np.pad(values, ((0, units - values.shape[0]), (0, 0)))
+
+
 def _pairs(weights: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Two int16 to a word, the first in the low half; an odd one is paired with 0."""
-    even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).astype(np.int32)
-    words: NDArray[np.int32] = (even[:, 0::2] & 0xFFFF) | (even[:, 1::2] << 16)
+    """Two int16 to a word, the first in the low half."""
+    wide = weights.astype(np.int32)
+    words: NDArray[np.int32] = (wide[:, 0::2] & 0xFFFF) | (wide[:, 1::2] << 16)
     return words

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.numerics.fastgrnn import quantize_cell
+from rnnpool_mcu.numerics.lookup_tables import STATE_BITS
 from rnnpool_mcu.ops.rnnpool import INPUT_SHIFT, RnnPool
 
 FloatArray = NDArray[np.float64] | NDArray[np.float32]
@@ -43,7 +44,9 @@ def quantize_rnnpool(
             input_step=input.scale / 2**INPUT_SHIFT,
             input_zero_point=input.zero_point << INPUT_SHIFT,
         )
-        rnn2 = quantize_cell(second[0], second[1], second[2].ravel(), second[3].ravel(), input_step=2.0**-15)
+        rnn2 = quantize_cell(
+            second[0], second[1], second[2].ravel(), second[3].ravel(), input_step=2.0**-STATE_BITS
+        )
     except ValueError as error:
         raise ModelError(f"RNNPool: {error}") from error
     return RnnPool(patch, stride, rnn1, rnn2, nonlinearity)
