@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.augment import ViewSettings
 from rnnpool_mcu.training.batches import Batch, Source, draw_batch
 from rnnpool_mcu.training.cache import open_gray_cache
 from rnnpool_mcu.training.datasets import DetectionDataset, load_split
 from rnnpool_mcu.training.decode import torch_predictor
+from rnnpool_mcu.training.display import Display
 from rnnpool_mcu.training.loss import detection_loss
 from rnnpool_mcu.training.metrics import evaluate_detector
 from rnnpool_mcu.training.recipe import Phase, Recipe, describe
@@ -50,7 +51,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, root: Path, out: Path, rank: int, quiet: bool, started: float) -> None:
         self.recipe, self.root, self.out, self.rank, self.started = recipe, root, out, rank, started
-        self.console = Console(quiet=quiet or rank != 0)
+        self.display = Display(f"training {recipe.arch}", quiet or rank != 0)
         torch.manual_seed(recipe.seed)
         model: Any = create(recipe.arch, **recipe.config)
         self.model = model.to(memory_format=torch.channels_last)
@@ -66,15 +67,18 @@ class Trainer:
         self.validation = DetectionDataset(
             load_split(self.root, "part_b_val")[: self.recipe.validation_images], self.model.input_size
         )
-        next_evaluation = math.floor(self.progress * self.recipe.evaluations) + 1
+        with self.display:
+            self._train_and_evaluate()
+
+    def _train_and_evaluate(self) -> None:
+        """Rank 0 evaluates while the others wait for its next step."""
+        evaluations = self.recipe.evaluations
         while self.progress < 1.0:
-            train_until = min(1.0, next_evaluation / self.recipe.evaluations)
-            losses, speed = self.train_until(train_until)
-            ap50 = self.evaluate() if self.rank == 0 else 0.0
+            following = (math.floor(self.progress * evaluations + 1e-9) + 1) / evaluations
+            losses, speed = self.train_until(min(1.0, following))
             if self.rank == 0:
-                self._log(losses, speed, ap50)
+                self._log(losses, speed, self.evaluate())
                 self._save()
-            next_evaluation += 1
 
     def _open_sources(self) -> list[Source]:
         folder = self.out.parent / "cache"
@@ -123,9 +127,10 @@ class Trainer:
             total, count, images = total + losses, count + 1, images + len(batch.x) * self.recipe.processes
             if self.step % LOG_EVERY == 0:
                 mean, speed = total / count, images / (time.time() - begin)
-                self.console.print(
-                    f"step {self.step} {100 * self.progress:.1f} % loc {mean[0]:.3f} conf {mean[1]:.3f} "
-                    f"{speed:.1f} images/s {self.seconds() / 60:.1f} min"
+                self.display.update(
+                    self.progress,
+                    f"step {self.step} loc {mean[0]:.3f} conf {mean[1]:.3f} {speed:.1f} images/s "
+                    f"{self.seconds() / 60:.1f} min",
                 )
         return total / max(1, count), images / max(1e-6, time.time() - begin)
 
@@ -211,9 +216,7 @@ class Trainer:
             if fresh:
                 writer.writerow(LOG_FIELDS)
             writer.writerow([f"{v:.6g}" for v in values])
-        self.console.print(
-            f"[bold]validation AP {ap50:.4f}[/] (best {self.best_ap50:.4f}) after {self.step} steps"
-        )
+        self.display.line(f"validation AP {ap50:.4f} (best {self.best_ap50:.4f}) after {self.step} steps")
 
     def _save(self) -> None:
         state: dict[str, Any] = {
@@ -230,6 +233,13 @@ class Trainer:
 
     def _resume(self) -> None:
         state = torch.load(self.out / "last.pt", weights_only=True)
+        was, now = state["recipe"], describe(self.recipe)
+        for setting in ("arch", "config", "seed", "processes"):
+            if was[setting] != now[setting]:
+                raise UsageError(
+                    f"train: {self.out / 'last.pt'} was trained with {setting} {was[setting]!r}, not "
+                    f"{now[setting]!r}; give the same to resume, or another output folder"
+                )
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])

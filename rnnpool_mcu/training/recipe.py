@@ -16,7 +16,7 @@ import torch
 from torch.multiprocessing.spawn import spawn
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.datasets import default_data_root
+from rnnpool_mcu.training.datasets import default_data_root, load_split
 from rnnpool_mcu.zoo import create
 
 
@@ -88,15 +88,21 @@ def train(
         )
     if processes < 1:
         raise UsageError(f"train: processes {processes}, at least 1")
-    create(arch, **(config or {}))  # fails early for an unknown name
+    if not hasattr(create(arch, **(config or {})), "anchors"):
+        raise UsageError(
+            f"train: {arch!r} is no detector; only detectors can be trained so far, e.g. face-m4"
+        )
     root = Path(data_root) if data_root else default_data_root()
     if not root.is_dir():
         raise UsageError(f"train: no data folder {root}")
+    load_split(root, "part_b_val")  # fails early, and not inside a process of its own
     recipe = Recipe(
         arch=arch, config=config or {}, minutes=minutes, steps=steps, learning_rate=learning_rate, seed=seed,
         processes=processes, phases=phases, validation_images=validation_images, evaluations=evaluations,
     )  # fmt: skip
     out = Path(out_dir)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"train: the output folder {out} is a file; give another")
     out.mkdir(parents=True, exist_ok=True)
     if resume and not (out / "last.pt").is_file():
         raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")

@@ -232,6 +232,8 @@ def test_training_writes_checkpoint_log_and_resumes_alike(tiny_data: Path, tmp_p
         patch.setattr(loop.Trainer, "_save", save_then_stop)
         with pytest.raises(Stop):
             tiny_train(tiny_data, tmp_path / "b")
+    with pytest.raises(UsageError, match="trained with seed 1, not 2"):
+        tiny_train(tiny_data, tmp_path / "b", resume=True, seed=2)
     tiny_train(tiny_data, tmp_path / "b", resume=True)
     a, b = (torch.load(tmp_path / run / "last.pt", weights_only=True)["model"] for run in "ab")
     for name, value in a.items():
@@ -254,6 +256,11 @@ def test_train_refuses_what_cannot_work(tiny_data: Path, tmp_path: Path) -> None
         tiny_train(tiny_data, tmp_path, resume=True)
     with pytest.raises(UsageError, match="no data folder"):
         tiny_train(tmp_path / "none", tmp_path)
+    with pytest.raises(UsageError, match="is no detector"):
+        train("mobilenetv2-rnnpool-0.35", tmp_path, tiny_data, steps=1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        tiny_train(tiny_data, tmp_path / "file")
     with pytest.raises(ModelError, match="not known"):
         train("face-m9", tmp_path, tiny_data, steps=1)
 
