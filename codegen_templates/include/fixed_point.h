@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1)
+/* Cortex-M4 kernels need every register, so a build without optimization takes the portable ones. */
+#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && defined(__OPTIMIZE__)
 #include <arm_acle.h>
 #define FIXED_POINT_M4 1
 #else

@@ -82,8 +82,8 @@ class Conv2d(Operator):
 
     def _window_words(self) -> int:
         """Words of four int8 in a window whose kernel rows are each filled up to whole words."""
-        kernel_h, kernel_w, channels = self.weights.shape[1:]
-        return kernel_h * (-(-kernel_w * channels // WORD_BYTES))
+        kernel_h, kernel_w, channels = map(int, self.weights.shape[1:])
+        return kernel_h * -(-kernel_w * channels // WORD_BYTES)
 
     def _pairs(self, stage: OutputStage) -> NDArray[np.int32]:
         """[out_channels / 2, 2 + 2 * window words + 2]: of two channels the biases, weights and multipliers.

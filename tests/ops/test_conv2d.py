@@ -129,3 +129,10 @@ def test_factor_beyond_fixed_point_is_refused() -> None:
     image = tensor(3, 3, 4)
     with pytest.raises(ModelError, match="requantization factor"):
         conv(image, 2, POINT, factor=1e6).c_params((image,))
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-Os", "-O3"])
+def test_any_optimization_level_equals_numpy(optimize: str) -> None:
+    image = tensor(3, 5, 7)
+    cases = [on_random(conv(image, 3, Window((3, 3), (1, 1), SAME_3X3)), image)]
+    assert_bit_exact(cases, run_qemu(cases, optimize=optimize))
