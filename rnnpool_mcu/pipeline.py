@@ -19,6 +19,7 @@ from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.report import Report, report_of_plan, write_report
+from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
@@ -84,10 +85,12 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
     return report
 
 
-def generate(graph: Graph, target: Target, out: Path, *, exact_seconds: float = 10.0) -> tuple[Plan, Project]:
+def generate(
+    graph: Graph, target: Target, out: Path, *, exact_effort: float = EXACT_EFFORT
+) -> tuple[Plan, Project]:
     """Plan a graph and write its C, its firmware and its definition into `out`; nothing is built yet."""
     verify_graph(graph)
-    plan = plan_graph(graph, exact_seconds=exact_seconds)
+    plan = plan_graph(graph, exact_effort=exact_effort)
     validate_plan(plan)
     for path, text in emit(plan, name=target.name, title=target.title).items():
         file = out / "src" / path

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
-from rnnpool_mcu.schedule.arena import place
+from rnnpool_mcu.schedule.arena import EXACT_EFFORT, place
 from rnnpool_mcu.schedule.lifetimes import memory_blocks, row_buffers, simulate
 
 
 def plan_graph(
-    graph: Graph, cascades: Sequence[Sequence[str]] | None = None, *, exact_seconds: float = 10.0
+    graph: Graph, cascades: Sequence[Sequence[str]] | None = None, *, exact_effort: float = EXACT_EFFORT
 ) -> Plan:
     """Plan of a verified graph; one cascade of everything unless cut otherwise.
 
     `cascades` lists the values made in each, upstream first; the image belongs to the first. A value
-    read across a cut stands whole in the arena. `exact_seconds` limits the exact search for offsets.
+    read across a cut stands whole in the arena. `exact_effort` limits the exact search for offsets.
     """
     everything = (graph.input_name, *(node.name for node in graph.nodes))
     cut = tuple(tuple(c) for c in cascades) if cascades is not None else (everything,)
@@ -26,11 +26,11 @@ def plan_graph(
     buffers = row_buffers(graph, demand)
     blocks = memory_blocks(graph, demand, buffers)
     return Plan(
-        graph, cut, tuple(demand.steps), buffers, blocks, place(tuple(blocks.values()), seconds=exact_seconds)
+        graph, cut, tuple(demand.steps), buffers, blocks, place(tuple(blocks.values()), effort=exact_effort)
     )
 
 
-def layer_by_layer(graph: Graph, *, exact_seconds: float = 10.0) -> Plan:
+def layer_by_layer(graph: Graph, *, exact_effort: float = EXACT_EFFORT) -> Plan:
     """The plan that makes each value whole before the next: what row streaming is measured against."""
     names = (graph.input_name, *(node.name for node in graph.nodes))
-    return plan_graph(graph, [(name,) for name in names], exact_seconds=exact_seconds)
+    return plan_graph(graph, [(name,) for name in names], exact_effort=exact_effort)

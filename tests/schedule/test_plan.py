@@ -21,7 +21,7 @@ from tests.graphs import INPUT, GraphBuilder, graphs
 @settings(max_examples=80, deadline=None)
 @given(graphs())
 def test_streamed_plans_replay(graph: Graph) -> None:
-    plan = plan_graph(graph, exact_seconds=0)
+    plan = plan_graph(graph, exact_effort=0)
     assert validate_plan(plan) <= plan.arena_bytes
     assert plan.arena_bytes >= plan.placement.bound_bytes
 
@@ -32,7 +32,7 @@ def test_plans_cut_anywhere_replay(graph: Graph, data: st.DataObject) -> None:
     names = [INPUT, *(node.name for node in graph.nodes)]
     cuts = sorted(data.draw(st.sets(st.integers(1, len(names) - 1), max_size=3)))
     edges = [0, *cuts, len(names)]
-    plan = plan_graph(graph, [names[a:b] for a, b in itertools.pairwise(edges)], exact_seconds=0)
+    plan = plan_graph(graph, [names[a:b] for a, b in itertools.pairwise(edges)], exact_effort=0)
     validate_plan(plan)
     assert [len(c) for c in plan.cascades] == [b - a for a, b in itertools.pairwise(edges)]
 
@@ -40,7 +40,7 @@ def test_plans_cut_anywhere_replay(graph: Graph, data: st.DataObject) -> None:
 @settings(max_examples=40, deadline=None)
 @given(graphs())
 def test_layer_by_layer_keeps_values_whole(graph: Graph) -> None:
-    plan = layer_by_layer(graph, exact_seconds=0)
+    plan = layer_by_layer(graph, exact_effort=0)
     validate_plan(plan)
     for name, buffer in plan.buffers.items():
         if graph.consumers[name]:
@@ -140,7 +140,7 @@ lives = st.builds(
 @given(st.lists(st.tuples(st.integers(1, 100), lives), min_size=1, max_size=9))
 def test_placements_never_overlap_and_meet_their_bound(parts: list[tuple[int, int]]) -> None:
     blocks = [Block(f"b{i}", size, live) for i, (size, live) in enumerate(parts)]
-    placement = place(blocks, seconds=1.0)
+    placement = place(blocks, effort=1.0)
     for a in blocks:
         for b in blocks:
             if a is not b and a.conflicts(b):
