@@ -39,11 +39,16 @@ def quantize_multipliers(real: NDArray[np.float64]) -> Requantization:
     return Requantization(np.minimum(multipliers, 2.0**31 - 1).astype(np.int32), shift, left_shift)
 
 
+def clamp_s32(value: NDArray[Any], low: int, high: int) -> NDArray[Any]:
+    """value limited to low..high"""
+    clamped: NDArray[Any] = np.clip(value, low, high)
+    return clamped
+
+
 def requantize(
     acc: NDArray[Any], multiplier: NDArray[Any] | int, shift: int, zero_point: int, low: int, high: int
 ) -> NDArray[np.int8]:
     """clamp(floor((acc * multiplier + 2**(shift - 1)) / 2**shift) + zero_point, low, high), half up."""
     product = acc.astype(np.int64) * np.asarray(multiplier, dtype=np.int64)
     rounded = (product + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift)
-    clamped: NDArray[np.int8] = np.clip(rounded + zero_point, low, high).astype(np.int8)
-    return clamped
+    return clamp_s32(rounded + zero_point, low, high).astype(np.int8)

@@ -87,24 +87,35 @@ def run_host(
     cases: Sequence[KernelCase], *, sanitize: bool = False, compiler: str = "gcc", optimize: str = "-O2"
 ) -> list[KernelResult]:
     """Results of the portable kernels; with `sanitize`, any overrun or undefined behaviour raises."""
+    flags = (optimize, *(SANITIZERS if sanitize else ()))
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        sources = _write_sources(cases, work)
-        flags = (*WARNINGS, optimize, *(SANITIZERS if sanitize else ()))
-        _call([compiler, *flags, "-I.", *sources, str(SUPPORT / "host.c"), "-o", "kernels"], work)
-        return _parse(cases, _call(["./kernels"], work))
+        _write_sources(cases, work)
+        return _parse(cases, run_program_host(work, compiler, flags))
 
 
 def run_qemu(cases: Sequence[KernelCase], *, optimize: str = "-O2") -> list[KernelResult]:
     """Results and instruction counts on QEMU's mps2-an386, with the Cortex-M4 variants."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        sources = _write_sources(cases, work)
-        link = ("-nostartfiles", "--specs=nano.specs", f"-T{SUPPORT / 'mps2.ld'}")
-        flags = (*CORTEX_M4, *WARNINGS, optimize, "-I.")
-        _call(["arm-none-eabi-gcc", *flags, *link, *sources, str(SUPPORT / "mps2.c"), "-o", "k.elf"], work)
-        _call(["qemu-system-arm", *MACHINE, "-kernel", "k.elf"], work)
-        return _parse(cases, (work / "result.bin").read_bytes())
+        _write_sources(cases, work)
+        return _parse(cases, run_program_qemu(work, (optimize,)))
+
+
+def run_program_host(work: Path, compiler: str = "gcc", flags: Sequence[str] = ("-O2",)) -> bytes:
+    """Build every C and assembler file in `work`, which defines main() on port.h; gives what it wrote."""
+    command = [compiler, *WARNINGS, *flags, *_add_support(work), str(SUPPORT / "host.c"), "-o", "program"]
+    _call(command, work)
+    return _call(["./program"], work)
+
+
+def run_program_qemu(work: Path, flags: Sequence[str] = ("-O2",)) -> bytes:
+    """The same on QEMU's mps2-an386."""
+    link = ("-nostartfiles", "--specs=nano.specs", f"-T{SUPPORT / 'mps2.ld'}")
+    sources = [*_add_support(work), str(SUPPORT / "mps2.c")]
+    _call(["arm-none-eabi-gcc", *CORTEX_M4, *WARNINGS, *flags, *link, *sources, "-o", "program.elf"], work)
+    _call(["qemu-system-arm", *MACHINE, "-kernel", "program.elf"], work)
+    return (work / "result.bin").read_bytes()
 
 
 def render_kernel(kernel: str, variants: Sequence[str]) -> dict[str, str]:
@@ -128,10 +139,15 @@ def _call(command: list[str], work: Path) -> bytes:
     return done.stdout
 
 
-def _write_sources(cases: Sequence[KernelCase], work: Path) -> list[str]:
-    """Write every file of the build; gives the names of those to compile."""
+def _add_support(work: Path) -> list[str]:
+    """Copy the headers that programs include; gives the include option and the sources in `work`."""
     for header in [*(template_dir() / "include").glob("*.h"), *SUPPORT.glob("*.h")]:
         (work / header.name).write_text(header.read_text())
+    return ["-I.", *sorted(path.name for path in work.iterdir() if path.suffix in (".c", ".S"))]
+
+
+def _write_sources(cases: Sequence[KernelCase], work: Path) -> None:
+    """Write the kernels and a main() that runs every case."""
     files: dict[str, str] = {}
     for case in cases:
         files |= render_kernel(case.op.kernel, case.op.variants())
@@ -145,7 +161,6 @@ def _write_sources(cases: Sequence[KernelCase], work: Path) -> list[str]:
     files["data.S"] = _data_source(cases)
     for name, text in files.items():
         (work / name).write_text(text)
-    return [name for name in files if name.endswith((".c", ".S"))]
 
 
 def _data_source(cases: Sequence[KernelCase]) -> str:
