@@ -18,6 +18,7 @@ from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, UPDATE_STEP_BITS,
 SWEEPS = 4  # of RNN2: rows forwards, rows backwards, columns forwards, columns backwards
 INPUT_SHIFT = 8  # an int8 input x enters RNN1 as the int16 x << 8
 CHUNK = 4  # int16 values that the kernels take at a time
+CONTEXT = 16  # int16 of room beside a vector of the Cortex-M4 kernel
 OUTPUT = Quantization(1.0 / 128.0, 0)
 
 
@@ -95,12 +96,10 @@ class RnnPool(Operator):
         return max(4, 2 * out.width * shared * _padded(self.rnn1.hidden))
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """Summaries of one patch, two sequences of widened inputs, two states and the sweeps' own vectors."""
+        """Summaries of one patch, and two vectors of two sequences' states and inputs."""
         hidden1, hidden2 = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden)
-        inputs1 = _padded(self.rnn1.inputs)
-        sequences = 2 * max(self.patch) * inputs1
-        vectors = 4 * max(hidden1 + inputs1, hidden2 + hidden1)
-        return 2 * (sum(self.patch) * hidden1 + sequences + 2 * hidden2 + vectors)
+        elements = hidden1 + max(_padded(self.rnn1.inputs), hidden2)
+        return 2 * (sum(self.patch) * hidden1 + 2 * (2 * elements + CONTEXT))
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)
