@@ -41,7 +41,7 @@ static inline int8_t requantize(int32_t acc, int32_t multiplier, int32_t shift, 
 /* Word-wise building blocks of the Cortex-M4 kernels. */
 
 /* Four bytes at any address; one LDR. */
-static inline uint32_t load_word(const int8_t *bytes)
+static inline uint32_t load_s8x4(const int8_t *bytes)
 {
     uint32_t word;
     memcpy(&word, bytes, sizeof word);
@@ -49,7 +49,7 @@ static inline uint32_t load_word(const int8_t *bytes)
 }
 
 /* The last 1..3 bytes of a row, without touching what follows; the rest is 0. */
-static inline uint32_t load_tail(const int8_t *bytes, int32_t count)
+static inline uint32_t load_s8x4_tail(const int8_t *bytes, int32_t count)
 {
     uint32_t word = (uint8_t)bytes[0];
     if (count > 1) {
@@ -102,7 +102,7 @@ static inline void clamp_row_s8(int8_t *row, int32_t bytes, int32_t low, int32_t
         return;
     }
     for (; bytes >= 4; bytes -= 4) {
-        int8x4_t word = (int8x4_t)load_word(row);
+        int8x4_t word = (int8x4_t)load_s8x4(row);
         (void)__ssub8(word, lows);
         word = (int8x4_t)__sel((uint8x4_t)word, (uint8x4_t)lows);
         (void)__ssub8(highs, word);

@@ -86,8 +86,11 @@ def assert_bit_exact(cases: Sequence[KernelCase], results: Sequence[KernelResult
 def run_host(
     cases: Sequence[KernelCase], *, sanitize: bool = False, compiler: str = "gcc", optimize: str = "-O2"
 ) -> list[KernelResult]:
-    """Results of the portable kernels; with `sanitize`, any overrun or undefined behaviour raises."""
-    flags = (optimize, *(SANITIZERS if sanitize else ()))
+    """Results of the portable kernels; with `sanitize`, any overrun or undefined behaviour raises.
+
+    Sanitized builds are not optimized: the many small cases take longer to compile than to run.
+    """
+    flags = ("-O0", *SANITIZERS) if sanitize else (optimize,)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         _write_sources(cases, work)

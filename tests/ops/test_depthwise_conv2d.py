@@ -86,7 +86,7 @@ def test_cortex_m4_work_per_mac() -> None:
 SHAPE = st.tuples(*[st.integers(1, 9)] * 2, *[st.integers(1, 4)] * 4, st.integers(0, 2))
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(SHAPE, min_size=8, max_size=8))
 def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
     cases = []
