@@ -15,7 +15,7 @@ from __future__ import annotations
 import bisect
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,7 @@ def parse_functions(listing: str, frames: Mapping[str, int]) -> Iterator[Functio
         calls: set[str] = set()
         pushed = 0
         indirect = False
+        labels: set[str] = set()  # registers that hold an address within this function
         for operation, operands in body.instructions:
             pushed += pushed_bytes(operation, operands)
             address = _branch_target(operation, operands)
@@ -113,7 +114,8 @@ def parse_functions(listing: str, frames: Mapping[str, int]) -> Iterator[Functio
                 target = bodies[max(bisect.bisect_right(starts, address) - 1, 0)].name
                 if target != body.name or operation.split(".")[0] == "bl":
                     calls.add(target)
-            indirect = indirect or _is_indirect(operation, operands)
+            labels |= _own_label(operation, operands)
+            indirect = indirect or _is_indirect(operation, operands, labels)
         known = max(frames.get(body.name, 0), frames.get(body.name.split(".")[0], 0))
         yield Function(body.name, max(known, pushed), frozenset(calls), indirect)
 
@@ -170,13 +172,22 @@ def _branch_target(operation: str, operands: str) -> int | None:
     return None if target is None else int(target["address"], 16)
 
 
-def _is_indirect(operation: str, operands: str) -> bool:
+def _own_label(operation: str, operands: str) -> set[str]:
+    """The register that an instruction makes point near itself, as a jump into an unrolled loop does."""
+    base = operation.split(".")[0]
+    near = base == "adr" or (base in ("add", "addw") and re.fullmatch(r"\w+, pc, #\d+", operands.strip()))
+    return {operands.partition(",")[0]} if near else set()
+
+
+def _is_indirect(operation: str, operands: str, labels: Set[str]) -> bool:
     base = operation.split(".")[0]
     if base == "blx":
         return True
     if base.startswith("bx") and operands != "lr":
         return True
-    return base.startswith("mov") and operands.startswith("pc, ") and operands != "pc, lr"
+    if not (base.startswith("mov") and operands.startswith("pc, ")):
+        return False
+    return operands != "pc, lr" and operands.removeprefix("pc, ") not in labels
 
 
 def _resolve_row_callback(
