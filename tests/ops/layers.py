@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rnnpool_mcu.ir.operator import Int8Array, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
@@ -23,7 +27,9 @@ def tensor(height: int, width: int, channels: int, zero_point: int = -3) -> Tens
     return TensorType(height, width, channels, Quantization(IN_SCALE, zero_point))
 
 
-def _weights_and_bias(rng, shape, out_channels, taps, factor):  # type: ignore[no-untyped-def]
+def _weights_and_bias(
+    rng: np.random.Generator, shape: tuple[int, ...], out_channels: int, taps: int, factor: float
+) -> tuple[Int8Array, NDArray[np.int32], NDArray[np.float64]]:
     weights = rng.integers(-127, 128, shape, dtype=np.int8)
     bias = rng.integers(-(2**14), 2**14, out_channels).astype(np.int32)
     factor = factor or 1 / (80 * np.sqrt(taps))
@@ -44,7 +50,7 @@ def conv(
     """A convolution with random weights; `factor` is the largest requantization factor."""
     rng = np.random.default_rng(seed)
     shape = (out_channels, *window.kernel, image.channels)
-    weights, bias, scales = _weights_and_bias(rng, shape, out_channels, np.prod(shape[1:]), factor)
+    weights, bias, scales = _weights_and_bias(rng, shape, out_channels, math.prod(shape[1:]), factor)
     return Conv2d(weights, bias, scales, window, Quantization(OUT_SCALE, zero_point), clamp)
 
 
@@ -60,20 +66,24 @@ def depthwise(
     """A depthwise convolution with random weights; `factor` is the largest requantization factor."""
     rng = np.random.default_rng(seed)
     shape = (*window.kernel, image.channels)
-    weights, bias, scales = _weights_and_bias(rng, shape, image.channels, np.prod(window.kernel), factor)
+    weights, bias, scales = _weights_and_bias(rng, shape, image.channels, math.prod(window.kernel), factor)
     return DepthwiseConv2d(weights, bias, scales, window, Quantization(OUT_SCALE, zero_point), clamp)
 
 
-def at_bound(op, image: TensorType):  # type: ignore[no-untyped-def]
+Layer = TypeVar("Layer", Conv2d, DepthwiseConv2d)
+
+
+def at_bound(op: Layer, image: TensorType) -> Layer:
     """The layer with biases that let its accumulators come within one of +-2^31, alternating signs."""
     stage = op._stage((image,))
-    weights = op.weights.reshape(stage.bias.size, -1) if isinstance(op, Conv2d) else None
-    if weights is None:
-        weights = op.weights.reshape(-1, stage.bias.size).T
-    absolute = np.abs(weights.astype(np.int64)).sum(axis=1)
+    channels = stage.bias.size
+    is_full = isinstance(op, Conv2d)
+    by_channel = op.weights.reshape(channels, -1) if is_full else op.weights.reshape(-1, channels).T
+    weights = by_channel.astype(np.int64)
+    absolute = np.abs(weights).sum(axis=1)
     room = 2**31 - 1 - 128 * absolute
     signs = np.where(np.arange(room.size) % 2, -1, 1)
-    bias = signs * room + image.zero_point * weights.astype(np.int64).sum(axis=1)
+    bias = signs * room + image.zero_point * weights.sum(axis=1)
     scales = np.full(room.size, 100 / 2.0**31) * op.output.scale / image.scale
     return replace(op, bias=np.clip(bias, -(2**31) + 1, 2**31 - 1).astype(np.int32), weight_scales=scales)
 
@@ -86,6 +96,6 @@ def extremes(case: KernelCase) -> list[KernelCase]:
     return [KernelCase(case.op, case.types, (values,)) for values in images]
 
 
-def on_random(op, *types: TensorType, seed: int = 0) -> KernelCase:  # type: ignore[no-untyped-def]
+def on_random(op: Operator, *types: TensorType, seed: int = 0) -> KernelCase:
     """The operator on random inputs."""
     return random_case(op, types, seed)
