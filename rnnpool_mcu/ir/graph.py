@@ -48,7 +48,11 @@ class Graph:
 
     def input_types(self, node: Node) -> tuple[TensorType, ...]:
         """Types of a node's inputs, in its order."""
-        return self._tensor_types(node, self.types)
+        return self._input_types[node.name]
+
+    @cached_property
+    def _input_types(self) -> Mapping[str, tuple[TensorType, ...]]:
+        return {node.name: self._tensor_types(node, self.types) for node in self.nodes}
 
     def node(self, name: str) -> Node:
         """The node of that name; KeyError when there is none."""

@@ -72,23 +72,43 @@ def advance(progress: Progress, step: Step) -> None:
         progress.made[step.value] += 1
 
 
-def next_of_cascade(graph: Graph, values: Sequence[str], progress: Progress) -> Step | None:
-    """The step a cascade takes next, or None when all of its values are complete.
+class Cascade:
+    """The values made together, and which of their nodes may be ready.
 
-    Raises RuntimeError when the cascade is stuck, which a verified graph cut in order never is.
+    A node found waiting is not asked again until one of its inputs has grown: long chains stay cheap.
     """
-    members = set(values)
-    for node in reversed(graph.nodes):
-        step = next_step(graph, node, progress) if node.name in members else None
-        if step is not None:
-            return step
-    row = progress.made[graph.input_name]
-    if graph.input_name in members and row < graph.input_type.height:
-        return Step("image", graph.input_name, row)
-    unfinished = [v for v in values if progress.made[v] < height_of(graph, v)]
-    if unfinished and graph.input_name not in unfinished:
-        raise RuntimeError(f"cascade stops before '{unfinished[0]}' is complete")
-    return None
+
+    def __init__(self, graph: Graph, values: Sequence[str]) -> None:
+        self._graph, self._values = graph, values
+        members = set(values)
+        self._nodes = [node for node in reversed(graph.nodes) if node.name in members]
+        self._pulls_image = graph.input_name in members
+        self._waiting: set[str] = set()
+
+    def next_step(self, progress: Progress) -> Step | None:
+        """The step the cascade takes next, or None when all of its values are complete.
+
+        Raises RuntimeError when the cascade is stuck, which a verified graph cut in order never is.
+        """
+        for node in self._nodes:
+            if node.name in self._waiting:
+                continue
+            step = next_step(self._graph, node, progress)
+            if step is not None:
+                return step
+            self._waiting.add(node.name)
+        row = progress.made[self._graph.input_name]
+        if self._pulls_image and row < self._graph.input_type.height:
+            return Step("image", self._graph.input_name, row)
+        unfinished = [v for v in self._values if progress.made[v] < height_of(self._graph, v)]
+        if unfinished:
+            raise RuntimeError(f"cascade stops before '{unfinished[0]}' is complete")
+        return None
+
+    def advance(self, progress: Progress, step: Step) -> None:
+        """Take a step: record it, and ask the readers of its value again."""
+        advance(progress, step)
+        self._waiting.difference_update(node.name for node in self._graph.consumers[step.value])
 
 
 def first_needed_row(graph: Graph, value: str, progress: Progress) -> int:

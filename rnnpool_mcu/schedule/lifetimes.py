@@ -9,7 +9,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Margin
 from rnnpool_mcu.ir.plan import Block, RowBuffer, Step
 from rnnpool_mcu.ir.tensor_type import TensorType
-from rnnpool_mcu.schedule.cascade import advance, first_needed_row, fresh_progress, next_of_cascade
+from rnnpool_mcu.schedule.cascade import Cascade, first_needed_row, fresh_progress
 
 ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
 
@@ -29,7 +29,8 @@ def simulate(graph: Graph, cascades: Sequence[Sequence[str]]) -> Demand:
     inputs = {n.name: tuple(dict.fromkeys(n.inputs)) for n in graph.nodes} | {graph.input_name: ()}
     holding: set[str] = set()  # values with a row that some consumer still has to read
     for values in cascades:
-        while (step := next_of_cascade(graph, values, progress)) is not None:
+        cascade = Cascade(graph, values)
+        while (step := cascade.next_step(progress)) is not None:
             bit = 1 << len(demand.steps)
             demand.steps.append(step)
             for name in holding | {step.value}:
@@ -37,7 +38,7 @@ def simulate(graph: Graph, cascades: Sequence[Sequence[str]]) -> Demand:
             if step.kind != "absorb":
                 rows = step.row + 1 - first_needed_row(graph, step.value, progress)
                 demand.kept_rows[step.value] = max(demand.kept_rows.get(step.value, 1), rows)
-            advance(progress, step)
+            cascade.advance(progress, step)
             for name in (*inputs[step.value], step.value):
                 needed = first_needed_row(graph, name, progress) < progress.made[name]
                 (holding.add if needed else holding.discard)(name)
