@@ -38,7 +38,8 @@ def find_tool(name: str) -> Path:
 def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: str) -> None:
     """Runs `make target` in a project folder; BuildError with the end of its log when it fails.
 
-    BudgetError when the linker finds that the RAM budget is exceeded.
+    BudgetError when the linker finds that the RAM budget is exceeded, ToolMissingError when a program or
+    the C library's headers are missing.
     """
     find_tool(compiler)
     command = [str(find_tool("make")), "--no-print-directory", "-j2", "-C", str(project), target]
@@ -52,6 +53,12 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
         raise BudgetError(
             f"{project}: the firmware does not fit, {overflow[1]} exceeded by {overflow[2]} bytes; "
             f"allow more, or compile the model with a smaller image or budget"
+        )
+    header = re.search(r"fatal error: (std\w+|string)\.h: No such file", log)
+    if header is not None:
+        package = "libnewlib-arm-none-eabi" if compiler.startswith("arm") else "libc6-dev"
+        raise ToolMissingError(
+            f"{compiler} finds no C library ({header[1]}.h); install it: apt-get install {package}"
         )
     tail = "\n".join(log.splitlines()[-_LOG_LINES:])
     raise BuildError(f"{project}: `{' '.join(command)}` failed:\n{tail}")

@@ -51,7 +51,7 @@ def load_board(name: str) -> Board:
 
 
 def check_ram(board: Board, ram_bytes: int) -> None:
-    """BudgetError's sibling for boards: UsageError when the budget is more than the board has."""
+    """UsageError when the budget is more than the board has."""
     if ram_bytes > board.ram_bytes:
         raise UsageError(
             f"board '{board.name}' has {board.ram_bytes} bytes of contiguous RAM, the budget is {ram_bytes}; "

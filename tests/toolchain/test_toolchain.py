@@ -56,6 +56,13 @@ def test_missing_tool_names_its_package(
         tools.find_tool(tool)
 
 
+def test_missing_c_library_names_its_package(tmp_path: Path) -> None:
+    message = "face.c:5:10: fatal error: string.h: No such file or directory"
+    (tmp_path / "Makefile").write_text(f"elf:\n\t@echo '{message}' >&2; exit 1\n")
+    with pytest.raises(ToolMissingError, match="apt-get install libnewlib-arm-none-eabi"):
+        tools.make(tmp_path, "elf", {}, compiler="arm-none-eabi-gcc")
+
+
 def test_failed_build_shows_the_compilers_message(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("elf:\n\t@echo 'face.c:1: error: no' >&2; exit 1\n")
     with pytest.raises(tools.BuildError, match=r"face\.c:1: error: no"):
