@@ -18,7 +18,7 @@ from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, UPDATE_STEP_BITS,
 SWEEPS = 4  # of RNN2: rows forwards, rows backwards, columns forwards, columns backwards
 INPUT_SHIFT = 8  # an int8 input x enters RNN1 as the int16 x << 8
 CHUNK = 4  # int16 values that the kernels take at a time
-CONTEXT = 16  # int16 of room beside a vector of the Cortex-M4 kernel
+CONTEXT = 20  # int16 of room beside a vector of the Cortex-M4 kernel
 OUTPUT = Quantization(1.0 / 128.0, 0)
 
 
