@@ -96,6 +96,13 @@ def extremes(case: KernelCase) -> list[KernelCase]:
     return [KernelCase(case.op, case.types, (values,)) for values in images]
 
 
+def small_numbers(op: Layer, image: TensorType) -> KernelCase:
+    """The layer with weights, biases and inputs near zero, so that large factors do not saturate."""
+    seen = random_case(op, (image,)).values[0] % 4 + image.zero_point
+    op = replace(op, weights=op.weights % 4, bias=op.bias % 5)
+    return KernelCase(op, (image,), (seen.astype(np.int8),))
+
+
 def on_random(op: Operator, *types: TensorType, seed: int = 0) -> KernelCase:
     """The operator on random inputs."""
     return random_case(op, types, seed)

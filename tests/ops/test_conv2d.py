@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.convolution import Padding, Window
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
-from tests.ops.layers import SAME_3X3, at_bound, conv, extremes, on_random, tensor
+from tests.ops.layers import SAME_3X3, at_bound, conv, extremes, on_random, small_numbers, tensor
 
 POINT = Window((1, 1), (1, 1))
 
@@ -55,7 +55,8 @@ def edge_cases() -> list[KernelCase]:
     cases += extremes(on_random(at_bound(replace(op, clamp=(-100, 100)), image), image))
     for factor in (0.24, 0.25, 0.9, 3.0, 700.0):
         small = tensor(1, 3, 2)
-        cases.append(on_random(conv(small, 4, POINT, factor=factor, zero_point=-128, clamp=(-128, 5)), small))
+        op = conv(small, 4, POINT, factor=factor, zero_point=-128, clamp=(-128, 5))
+        cases += [on_random(op, small), small_numbers(op, small)]
     return cases
 
 

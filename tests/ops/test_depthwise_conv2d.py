@@ -13,7 +13,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
-from tests.ops.layers import SAME_3X3, at_bound, depthwise, extremes, on_random, tensor
+from tests.ops.layers import SAME_3X3, at_bound, depthwise, extremes, on_random, small_numbers, tensor
 
 SAME = Window((3, 3), (1, 1), SAME_3X3)
 
@@ -36,7 +36,8 @@ def edge_cases() -> list[KernelCase]:
     cases += extremes(on_random(at_bound(replace(op, clamp=(-100, 100)), image), image))
     for factor in (0.24, 0.25, 0.9, 3.0, 700.0):
         small = tensor(3, 3, 5)
-        cases.append(on_random(depthwise(small, SAME, factor=factor, clamp=(-128, 50)), small))
+        op = depthwise(small, SAME, factor=factor, clamp=(-128, 120))
+        cases += [on_random(op, small), small_numbers(op, small)]
     return cases
 
 
