@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from rnnpool_mcu.errors import ModelError
@@ -22,7 +24,7 @@ from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.calibration import as_batches, calibration_images, synthetic_images
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
-from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint
+from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 
 Kind = Literal["detector", "classifier"]
 
@@ -59,7 +61,7 @@ def load_graph(
     `seed`; else from the checkpoint; else from made-up images, which is for trials only. Raises UserError.
     """
     loaded = load_checkpoint(path)
-    input_size: tuple[int, int, int] = tuple(loaded.model.input_size)  # type: ignore[arg-type]
+    input_size = input_size_of(loaded.model)
     quantized, origin = quantize_loaded(loaded, input_size, calibration, count, seed)
     imported = import_exported(quantized.module, input_size, TORCH_CONVERTERS)
     kind: Kind = "detector" if hasattr(loaded.model, "anchors") else "classifier"
@@ -106,6 +108,29 @@ def with_decode(graph: Graph, detector: Any, score_threshold: float) -> Graph:
     decoded = replace(graph, nodes=(*graph.nodes, node), outputs=(node.name,))
     verify_graph(decoded)
     return decoded
+
+
+def calibrate_checkpoint(path: Path, out: Path, images: NDArray[np.uint8]) -> QuantizedModel:
+    """Write a checkpoint again with activation ranges stored in it, found on uint8 images [N, H, W, C]."""
+    loaded = load_checkpoint(path)
+    quantized = quantize_model(loaded.model, input_size_of(loaded.model), as_batches(images))
+    save_checkpoint(
+        out,
+        loaded.model,
+        loaded.arch,
+        loaded.config,
+        loaded.preprocessing,
+        loaded.labels,
+        loaded.metrics,
+        quantized.calibration,
+    )
+    return quantized
+
+
+def input_size_of(model: nn.Module) -> tuple[int, int, int]:
+    """Height, width and channels of a zoo model's input."""
+    height, width, channels = cast(Any, model).input_size
+    return (int(height), int(width), int(channels))
 
 
 def convert_rnnpool(call: Call) -> Operator:

@@ -27,7 +27,7 @@ def quantize_model(
     input_size: tuple[int, int, int],
     images: Iterable[Tensor] | None = None,
     calibration: Calibration | None = None,
-    observer: ObserverName = "minmax",
+    observer: ObserverName = "histogram",
 ) -> QuantizedModel:
     """Quantize a model whose input is float [N, C, H, W] in 0..1, of input_size = (height, width, channels).
 

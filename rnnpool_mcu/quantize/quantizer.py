@@ -72,7 +72,7 @@ Calibration = Mapping[str, tuple[float, int]]
 class Int8Quantizer(Quantizer):  # type: ignore[misc]
     """Annotates an exported graph; with `calibration`, ranges come from there and nothing is observed."""
 
-    def __init__(self, calibration: Calibration | None = None, observer: ObserverName = "minmax") -> None:
+    def __init__(self, calibration: Calibration | None = None, observer: ObserverName = "histogram") -> None:
         super().__init__()
         self._calibration = calibration
         self._observer = _OBSERVERS[observer]
