@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.numerics.fastgrnn import quantize_cell
-from rnnpool_mcu.numerics.lookup_tables import STATE_BITS
+from rnnpool_mcu.numerics.lookup_tables import STATE_BITS, gate_tables
 from rnnpool_mcu.ops.rnnpool import INPUT_SHIFT, RnnPool
 
 FloatArray = NDArray[np.float64] | NDArray[np.float32]
@@ -32,10 +32,11 @@ def quantize_rnnpool(
     """The integer operator of float cells: W [inputs, hidden], U [hidden, hidden], biases [hidden].
 
     nonlinearity is a member of `lookup_tables.NONLINEARITIES`. Raises ModelError for weights that are not
-    finite, or too large for an int32 accumulator.
+    finite or too large for an int32 accumulator, and for any other nonlinearity.
     """
     first, second = [_checked(a) for a in (w1, u1, bg1, bu1)], [_checked(a) for a in (w2, u2, bg2, bu2)]
     try:
+        gate_tables(nonlinearity)  # a name it does not know is an error here, not when C is written
         rnn1 = quantize_cell(
             first[0],
             first[1],

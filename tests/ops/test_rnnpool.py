@@ -138,6 +138,7 @@ def kernel_cases() -> list[KernelCase]:
         (4, 8, 16, (5, 5), (3, 3), 5, 11, -3),
         (5, 3, 20, (4, 4), (4, 2), 8, 9, 44),
         (32, 18, 2, (3, 3), (2, 2), 7, 7, -128),
+        (4, 40, 44, (3, 2), (2, 2), 5, 5, -128),
     ]
     cases = []
     for seed, (channels, hidden1, hidden2, patch, stride, height, width, zero_point) in enumerate(shapes):
@@ -162,9 +163,10 @@ def test_c_equals_numpy_on_the_host(compiler: str, sanitize: bool) -> None:
     assert_bit_exact(cases, run_host(cases, sanitize=sanitize, compiler=compiler))
 
 
-def test_c_equals_numpy_on_the_cortex_m4() -> None:
+@pytest.mark.parametrize("optimize", ["-O2", "-O0"])
+def test_c_equals_numpy_on_the_cortex_m4(optimize: str) -> None:
     cases = kernel_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_bit_exact(cases, run_qemu(cases, optimize=optimize))
 
 
 def test_face_m4_layer_costs_less_than_its_bound() -> None:
@@ -197,5 +199,7 @@ def test_bad_weights_and_inputs_are_refused() -> None:
     spoilt[1][0, 0] = np.nan
     with pytest.raises(ModelError, match="NaN or infinity"):
         make_op(spoilt, (8, 8), (4, 4))
+    with pytest.raises(ModelError, match="nonlinearity 'relu', allowed: 'tanh/sigmoid'"):
+        make_op(weights, (8, 8), (4, 4), "relu")
     with pytest.raises(ModelError, match="pre-activations beyond"):
         make_op([w * 1e8 for w in weights], (8, 8), (4, 4))
