@@ -38,10 +38,12 @@ def parse_detections(output: bytes) -> tuple[Detection, ...]:
     room = (len(output) - _COUNT.size) // _BOX.size
     if not 0 <= count <= room:
         raise ValueError(f"{count} boxes, allowed: 0..{room}")
-    rows = (_BOX.unpack_from(output, _COUNT.size + i * _BOX.size) for i in range(count))
-    return tuple(
-        Detection(*(value / COORDINATE_STEPS for value in row[:4]), row[4] / SCORE_STEPS) for row in rows
-    )
+    return tuple(_detection(*_BOX.unpack_from(output, _COUNT.size + i * _BOX.size)) for i in range(count))
+
+
+def _detection(x1: int, y1: int, x2: int, y2: int, score: int) -> Detection:
+    steps = COORDINATE_STEPS
+    return Detection(x1 / steps, y1 / steps, x2 / steps, y2 / steps, score / SCORE_STEPS)
 
 
 def as_array(detections: tuple[Detection, ...]) -> NDArray[np.float32]:

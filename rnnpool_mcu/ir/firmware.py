@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-
 # The memory protection unit opens the RAM budget in whole units of this; a rest stays closed and unused.
 PROTECTION_BYTES = 256
 

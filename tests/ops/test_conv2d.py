@@ -100,8 +100,13 @@ def test_cortex_m4_work_per_mac() -> None:
 
 
 @settings(max_examples=4, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(1, 6)] * 3, *[st.integers(1, 3)] * 4, st.integers(0, 2)), min_size=8,
-                max_size=8))
+@given(
+    st.lists(
+        st.tuples(*[st.integers(1, 6)] * 3, *[st.integers(1, 3)] * 4, st.integers(0, 2)),
+        min_size=8,
+        max_size=8,
+    )
+)
 def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
     cases = []
     for seed, (width, channels, out_channels, kernel_h, kernel_w, step_y, step_x, pad) in enumerate(shapes):
