@@ -61,6 +61,7 @@ def load_graph(
     `seed`; else from the checkpoint; else from made-up images, which is for trials only. Raises UserError.
     """
     loaded = load_checkpoint(path)
+    check_preprocessing(path, loaded.preprocessing)
     input_size = input_size_of(loaded.model)
     quantized, origin = quantize_loaded(loaded, input_size, calibration, count, seed)
     imported = import_exported(quantized.module, input_size, TORCH_CONVERTERS)
@@ -78,6 +79,17 @@ def load_graph(
         imported.sources,
         origin,
     )
+
+
+def check_preprocessing(path: Path, preprocessing: Mapping[str, Any]) -> None:
+    """Camera bytes go in as they are: refuse a model that wants anything but pixel / 255."""
+    scale, mean, std = (preprocessing.get(key) for key in ("scale", "mean", "std"))
+    plain = scale in (None, 1 / 255) and not np.any(mean or 0.0) and np.all(np.asarray(std or 1.0) == 1.0)
+    if not plain:
+        raise ModelError(
+            f"{path}: preprocessing scale {scale}, mean {mean}, std {std}; supported 1/255, 0 and 1: "
+            "put the normalisation into the model's first layer before saving"
+        )
 
 
 def quantize_loaded(

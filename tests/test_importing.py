@@ -107,6 +107,14 @@ def test_damaged_ranges_are_refused(tmp_path: Path, stored: object) -> None:
         load_graph(path)
 
 
+@pytest.mark.parametrize("change", [{"mean": [0.5]}, {"std": [0.2]}, {"scale": 1 / 128}])
+def test_other_normalisations_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "face.pt"
+    save_checkpoint(path, face_m4(8), "face-m4", {"hidden": 8}, GRAY_PREPROCESSING | change, ["face"])
+    with pytest.raises(ModelError, match=r"preprocessing.*supported"):
+        load_graph(path)
+
+
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         load_graph(save_face(tmp_path / "face.pt"), calibration=tmp_path / "absent")

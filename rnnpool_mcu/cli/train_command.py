@@ -14,6 +14,7 @@ from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import Project
 
 ENGINES = {"torch": "torch", "int8": "numpy", "c": "host", "qemu": "qemu"}
+CHECKPOINT_ENGINES, FOLDER_ENGINES = ("torch", "int8"), ("int8", "c", "qemu")
 
 _data_option = click.option(
     "--data",
@@ -57,13 +58,13 @@ def evaluate_command(
 ) -> None:
     """Measure the average precision of MODEL: a .pt checkpoint, or a folder that `compile` wrote."""
     engine = engine or ("int8" if model.is_dir() else "torch")
-    if model.is_dir() == (engine == "torch"):
+    if engine not in (FOLDER_ENGINES if model.is_dir() else CHECKPOINT_ENGINES):
         wanted = "a folder that `compile` wrote" if engine != "torch" else "a .pt checkpoint"
         raise UsageError(
             f"{model}: engine '{engine}' takes {wanted}; choose another --engine or compile the model"
         )
     with say.progress(f"evaluating on {engine}") as progress:
-        evaluate = _evaluate_checkpoint if engine == "torch" else _evaluate_folder
+        evaluate = _evaluate_folder if model.is_dir() else _evaluate_checkpoint
         result = evaluate(model, engine, data, split, count, progress)
     value = {"model": str(model), "engine": engine, "split": split, **result}
     say.result(
@@ -75,8 +76,10 @@ Progress = Callable[[str], None]
 
 
 def _evaluate_checkpoint(
-    model: Path, _engine: str, data: Path | None, split: str, count: int | None, _progress: Progress
+    model: Path, engine: str, data: Path | None, split: str, count: int | None, _progress: Progress
 ) -> dict[str, Any]:
+    from rnnpool_mcu.importing import load_graph
+    from rnnpool_mcu.quantize.predictor import int8_predictor
     from rnnpool_mcu.training import evaluate_detector, open_dataset, torch_predictor
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
@@ -84,7 +87,8 @@ def _evaluate_checkpoint(
     detector = cast(Any, loaded.model)
     if not hasattr(detector, "anchors"):
         raise UsageError(f"{model}: '{loaded.arch}' is no detector; only detectors can be evaluated so far")
-    return evaluate_detector(torch_predictor(detector), open_dataset(split, detector.input_size, data, count))
+    predict = torch_predictor(detector) if engine == "torch" else int8_predictor(load_graph(model).graph)
+    return evaluate_detector(predict, open_dataset(split, detector.input_size, data, count))
 
 
 def _evaluate_folder(

@@ -1,0 +1,52 @@
+"""`quantize` stores ranges in a checkpoint; `evaluate --engine int8` reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+pytest.importorskip("torch")
+pytest.importorskip("torchao")
+
+from rnnpool_mcu.cli import main
+from rnnpool_mcu.quantize.calibration import synthetic_images
+from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, load_checkpoint, save_checkpoint
+from tests.torch_models import face_m4
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "face.pt"
+    save_checkpoint(path, face_m4(4), "face-m4", {"hidden": 4}, GRAY_PREPROCESSING, ["face"], {"ap50": 0.5})
+    return path
+
+
+def test_ranges_are_stored_and_all_else_is_kept(model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index, image in enumerate(synthetic_images((60, 80, 3), 2)):
+        Image.fromarray(image).save(photos / f"{index}.png")
+    out = tmp_path / "quantized.pt"
+    result = CliRunner().invoke(
+        main, ["quantize", str(model), "--calibration", str(photos), "-o", str(out), "--json", "-"]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 2
+    before, after = load_checkpoint(model), load_checkpoint(out)
+    assert before.calibration is None
+    assert after.calibration is not None and len(after.calibration) == json.loads(result.stdout)["values"]
+    assert after.metrics == {"ap50": 0.5} and after.labels == ["face"]
+    weights = after.model.state_dict()
+    assert all((value == weights[name]).all() for name, value in before.model.state_dict().items())
+
+
+@pytest.mark.parametrize("source", [[], ["--calibration", ".", "--split", "part_b_train"]])
+def test_exactly_one_source_of_images(model: Path, tmp_path: Path, source: list[str]) -> None:
+    out = tmp_path / "out.pt"
+    result = CliRunner().invoke(main, ["quantize", str(model), "-o", str(out), *source])
+    assert result.exit_code == 2 and "either --calibration" in result.output
+    assert not out.exists()
