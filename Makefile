@@ -5,7 +5,7 @@ IMAGE ?=
 DEMO_OUT ?= demo_out
 TEST_JOBS ?= 2
 
-.PHONY: help setup demo test test-all lint golden clean
+.PHONY: help setup demo test test-all lint golden fit-costs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ lint: setup ## style, types and the import contract
 
 golden: setup ## write the golden generated sources again, after a wanted change
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/codegen/test_golden.py
+
+fit-costs: setup ## measure the kernels on the emulated board, fit the planner's cost model to them
+	$(BIN)/python -m scripts.fit_costs
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build dist $(DEMO_OUT) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -64,6 +64,17 @@ class CParams:
         return found
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a kernel does over a whole inference: the features its cost is predicted from."""
+
+    kernel: str
+    macs: int  # executed, recomputed ones included
+    outputs: int  # elements written
+    inputs: int  # elements of all windows read
+    calls: int
+
+
 class Operator(ABC):
     """One integer operator. Subclasses are frozen dataclasses whose fields are its attributes.
 
@@ -71,7 +82,8 @@ class Operator(ABC):
     height x width x channels. An operator's C kernel computes one output row:
 
         void <kernel>(const <kernel>_params *p, const int8_t *const *in, int8_t *out
-                      [, int32_t row, void *state]   when state_bytes() > 0: state lives for the whole run
+                      [, int32_t row, void *state]   when state_bytes() > 0: state lives for the whole run;
+                                                     when takes_row: always, state NULL without any
                       [, void *scratch]);            when scratch_bytes() > 0: scratch lives for one call
 
     `in` holds the row pointers of the first input's window, then of the second input's, and so on. Each
@@ -80,6 +92,7 @@ class Operator(ABC):
     """
 
     kernel: ClassVar[str]  # C function name and template file name (codegen_templates/ops/<kernel>.c.j2)
+    takes_row: ClassVar[bool] = False  # the kernel is told the output row, whether it keeps a state or not
 
     @abstractmethod
     def infer_type(self, inputs: Sequence[TensorType]) -> ValueType:
@@ -113,9 +126,21 @@ class Operator(ABC):
         """Bytes that the kernel needs during one call only."""
         return 0
 
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        """The kernel calls of a whole inference, summed per kernel."""
+        out = self.infer_type(inputs)
+        height, outputs = (out.height, out.bytes) if isinstance(out, TensorType) else (1, 0)
+        windows = self.input_windows(0, inputs)
+        read = sum((w.stop - w.first) * t.row_bytes for w, t in zip(windows, inputs, strict=True))
+        return (Work(self.kernel, self.macs(inputs), outputs, height * read, height),)
+
     def variants(self) -> tuple[str, ...]:
         """Instruction-set variants of the kernel that have a template of their own: ('m4',)."""
         return ()
+
+    def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Every kernel the operator calls, with its variants; one made of others names theirs too."""
+        return ((self.kernel, self.variants()),)
 
 
 class Absorber(Operator):
@@ -137,3 +162,8 @@ class Absorber(Operator):
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         return tuple(RowWindow(0, t.height) for t in inputs)
+
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        read = sum(t.bytes for t in inputs)
+        calls = sum(inputs[group[0]].height for group in self.groups())
+        return (Work(self.kernel, self.macs(inputs), 0, read, calls),)

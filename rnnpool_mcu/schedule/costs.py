@@ -1,0 +1,45 @@
+"""Predicted instructions of an operator on a Cortex-M4: a linear model per kernel, fitted to measured runs.
+
+Multiply-accumulates alone misrank plans: a first convolution, a depthwise row and an RNN gate cost several
+times as much per MAC as a 1 x 1 convolution. `costs.json` holds the coefficients, the shapes they were
+fitted to and the error left; `make fit-costs` measures the kernels on the emulated board and writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.operator import Work
+
+COSTS_FILE = "costs.json"
+FEATURES = ("macs", "outputs", "inputs", "calls")
+
+
+@lru_cache(maxsize=1)
+def coefficients() -> Mapping[str, tuple[float, ...]]:
+    """Instructions per feature, by kernel, in the order of FEATURES."""
+    text = resources.files(__package__).joinpath(COSTS_FILE).read_text(encoding="utf-8")
+    kernels = json.loads(text)["kernels"]
+    return {name: tuple(entry["coefficients"][f] for f in FEATURES) for name, entry in kernels.items()}
+
+
+def predicted_work(work: Work) -> float:
+    """Predicted instructions of one kernel's work; a kernel never fitted costs as its dearest relative."""
+    known = coefficients()
+    features = (work.macs, work.outputs, work.inputs, work.calls)
+    factors = known.get(work.kernel) or tuple(max(column) for column in zip(*known.values(), strict=True))
+    return sum(factor * amount for factor, amount in zip(factors, features, strict=True))
+
+
+def predicted_instructions(graph: Graph, node: Node) -> float:
+    """Predicted instructions of one node over a whole inference."""
+    return sum(predicted_work(work) for work in node.op.work(graph.input_types(node)))
+
+
+def predicted_total(graph: Graph) -> float:
+    """Predicted instructions of one inference."""
+    return sum(predicted_instructions(graph, node) for node in graph.nodes)

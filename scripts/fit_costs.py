@@ -1,0 +1,145 @@
+"""Measures every kernel on the emulated board and fits the planner's cost model: `make fit-costs`.
+
+Writes rnnpool_mcu/schedule/costs.json: per kernel the instructions per feature (see schedule/costs.py),
+the number of shapes, and the largest relative error over them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.lookup_tables import SMOOTH
+from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.max_out import MaxOut
+from rnnpool_mcu.ops.replicate_pad import ReplicatePad
+from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
+from rnnpool_mcu.schedule.costs import COSTS_FILE, FEATURES
+from tests.ops import layers
+from tests.ops.kernel_harness import KernelCase, random_case, run_qemu
+
+OUT = Path(__file__).resolve().parents[1] / "rnnpool_mcu" / "schedule" / COSTS_FILE
+ROWS = 4  # output rows measured of each shape
+
+POINTWISE = [  # width, channels in, channels out
+    *((40, 64, 128), (40, 128, 32), (40, 32, 64), (20, 64, 128), (20, 128, 64), (112, 16, 96), (56, 96, 24)),
+    *((14, 96, 576), (7, 960, 160), (7, 320, 1280), (48, 8, 16), (24, 16, 32), (160, 24, 144), (8, 144, 32)),
+]
+SPATIAL = [  # width, channels in, channels out, kernel, stride
+    *((320, 1, 4, 3, 2), (224, 3, 32, 3, 2), (40, 32, 4, 3, 1), (40, 32, 2, 3, 1), (20, 64, 4, 3, 1)),
+    *((32, 16, 16, 3, 1), (8, 64, 64, 3, 1), (80, 24, 6, 5, 1), (96, 3, 8, 3, 2)),
+]
+DEPTHWISE = [  # width, channels, kernel, stride
+    *((40, 128, 3, 1), (40, 64, 3, 2), (20, 128, 3, 1), (112, 32, 3, 1), (112, 96, 3, 2), (14, 576, 3, 1)),
+    *((7, 960, 3, 1), (28, 144, 5, 1), (28, 144, 5, 2), (20, 7, 3, 1)),
+]
+RNNPOOL = [(160, 4, 8, 4, 16), (112, 8, 6, 4, 8), (112, 32, 6, 4, 16), (80, 3, 8, 4, 4), (80, 3, 8, 4, 6)]
+
+
+def _window(kernel: int, stride: int) -> Window:
+    pad = kernel // 2
+    return Window((kernel, kernel), (stride, stride), Padding(0, pad, 0, pad))
+
+
+def _image(kernel: int, stride: int, width: int, channels: int) -> TensorType:
+    return layers.tensor((ROWS - 1) * stride + kernel, width, channels)
+
+
+def _rnnpool(channels: int, patch: int, stride: int, hidden: int, image: TensorType) -> Operator:
+    rng = np.random.default_rng(0)
+    shapes = [(channels, hidden), (hidden, hidden), (hidden,), (hidden,)]
+    shapes += [(hidden, hidden), (hidden, hidden), (hidden,), (hidden,)]
+    weights = [rng.normal(0, 0.4, shape) for shape in shapes]
+    return quantize_rnnpool(
+        *weights, patch=(patch, patch), stride=(stride, stride), nonlinearity=SMOOTH, input=image.quantization
+    )
+
+
+def _cases() -> list[KernelCase]:
+    found = []
+    for width, inner, outer in POINTWISE:
+        image = layers.tensor(ROWS, width, inner)
+        found.append(random_case(layers.conv(image, outer, _window(1, 1)), (image,)))
+    for width, inner, outer, kernel, stride in SPATIAL:
+        image = _image(kernel, stride, width, inner)
+        found.append(random_case(layers.conv(image, outer, _window(kernel, stride)), (image,)))
+    for width, channels, kernel, stride in DEPTHWISE:
+        image = _image(kernel, stride, width, channels)
+        found.append(random_case(layers.depthwise(image, _window(kernel, stride)), (image,)))
+    for width, channels, patch, stride, hidden in RNNPOOL:
+        image = _image(patch, stride, width, channels)
+        found.append(random_case(_rnnpool(channels, patch, stride, hidden, image), (image,)))
+    return found + _small_cases()
+
+
+def _small_cases() -> list[KernelCase]:
+    """Kernels whose cost is nearly one number per element."""
+    rng, out, found = np.random.default_rng(0), Quantization(0.05, 0), []
+    for width, channels in ((40, 32), (20, 64), (80, 24)):
+        image = layers.tensor(ROWS, width, channels)
+        found.append(random_case(Add(out), (image, image)))
+        found.append(random_case(L2Norm.of(rng.uniform(5, 10, channels), Quantization(0.08, 0)), (image,)))
+        found.append(random_case(ReplicatePad(bottom=1, right=1), (image,)))
+        found.append(random_case(GlobalAveragePool(out), (image,)))
+        found.append(random_case(MaxOut(background=3), (layers.tensor(ROWS, width, 4),)))
+    for inner, outer in ((1280, 10), (320, 2), (64, 100)):
+        weights = rng.integers(-127, 128, (outer, inner), dtype=np.int8)
+        op = FullyConnected(weights, np.zeros(outer, np.int32), np.full(outer, 0.001), Quantization(0.1, 0))
+        found.append(random_case(op, (layers.tensor(1, 1, inner),)))
+    return found
+
+
+def _fit(features: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least relative squares with factors >= 0: features whose factor would be negative are left out."""
+    used = [i for i in range(features.shape[1]) if features[:, i].any()]
+    scaled = features / measured[:, None]
+    while True:
+        factors = np.linalg.lstsq(scaled[:, used], np.ones(len(measured)), rcond=None)[0]
+        if factors.min() >= 0 or len(used) == 1:
+            break
+        used.pop(int(factors.argmin()))
+    full = np.zeros(features.shape[1])
+    full[used] = np.maximum(factors, 0)
+    return full
+
+
+def main() -> None:
+    """Measure, fit, write, and print what is left."""
+    rows: dict[str, list[tuple[list[float], int]]] = defaultdict(list)
+    cases = _cases()
+    for case, result in zip(cases, run_qemu(cases), strict=True):
+        (work,) = case.op.work(case.types)
+        rows[work.kernel].append(([work.macs, work.outputs, work.inputs, work.calls], result.instructions))
+    kernels = {}
+    for kernel, samples in sorted(rows.items()):
+        features, measured = (
+            np.array([s[0] for s in samples], float),
+            np.array([s[1] for s in samples], float),
+        )
+        factors = _fit(features, measured)
+        error = np.abs(features @ factors / measured - 1).max()
+        kernels[kernel] = {
+            "coefficients": {name: round(float(f), 4) for name, f in zip(FEATURES, factors, strict=True)},
+            "shapes": len(samples),
+            "largest_error_percent": round(100 * float(error), 1),
+        }
+        print(
+            f"{kernel:28s} {len(samples):3d} shapes, largest error {100 * error:5.1f} %  {factors.round(3)}"
+        )
+    OUT.write_text(
+        json.dumps({"unit": "instructions", "kernels": kernels}, indent=2) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()
