@@ -40,6 +40,7 @@ class Target:
     board: str
     title: str
     source: str  # the model file, for the report
+    calibration: str | None = None  # where the activation ranges came from, for the report
 
 
 def compile_model(
@@ -66,7 +67,8 @@ def compile_model(
     check_ram(target_board, ram_bytes)
     imported = load_graph(model, calibration=calibration, count=count, seed=seed)
     symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
-    target = Target(symbol, ram_bytes, image, target_board.name, f"{imported.kind} {model.stem}", model.name)
+    title = f"{imported.kind} {model.stem}"
+    target = Target(symbol, ram_bytes, image, target_board.name, title, model.name, imported.calibration)
     return compile_graph(imported.graph, target, out, progress=progress)
 
 
@@ -80,7 +82,7 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
     reserve = (bound.bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
     project = dataclasses.replace(project, stack_bytes=reserve)
     write_project_files(out, project)
-    report = report_of_plan(plan, project, target.source, sizes, bound)
+    report = report_of_plan(plan, project, target.source, sizes, bound, target.calibration)
     write_report(report, out)
     return report
 
