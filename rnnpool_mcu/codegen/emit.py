@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnpool_mcu import __version__
 from rnnpool_mcu.codegen.c_literals import c_array
-from rnnpool_mcu.codegen.layers import Layer, Naming, absorbed_counter, make_layer
+from rnnpool_mcu.codegen.layers import Call, Layer, Naming, absorbed_counter, make_layer
 from rnnpool_mcu.codegen.render import read_plain, render
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Absorber, CArray
@@ -61,7 +61,7 @@ def emit(plan: Plan, *, name: str, title: str) -> dict[str, str]:
 
 def _kernel_files(graph: Graph) -> dict[str, str]:
     files = {}
-    for kernel, variants in sorted({(n.op.kernel, n.op.variants()) for n in graph.nodes}):
+    for kernel, variants in sorted({found for n in graph.nodes for found in n.op.kernels()}):
         files[f"kernels/{kernel}.h"] = render(f"ops/{kernel}.c.j2", part="header")
         files[f"kernels/{kernel}.c"] = render(f"ops/{kernel}.c.j2", part="source")
         for variant in variants:
@@ -194,8 +194,8 @@ def _image_context(plan: Plan, naming: Naming) -> dict[str, Any]:
 def _cascade_context(
     plan: Plan, values: tuple[str, ...], layers: list[Layer], naming: Naming
 ) -> dict[str, Any]:
-    members = [layer for layer in reversed(layers) if layer.node in set(values)]
-    steps = [{"condition": c.condition, "action": c.action} for layer in members for c in layer.calls]
+    calls = [call for layer in reversed(layers) for call in layer.calls if _runs_in(call, layer, set(values))]
+    steps = [{"condition": call.condition, "action": call.action} for call in calls]
     graph = plan.graph
     if graph.input_name in values:
         model = naming.model
@@ -203,3 +203,8 @@ def _cascade_context(
         steps.append({"condition": f"made.{graph.input_name} < {graph.input_type.height}", "action": pull})
     comment = "The deepest layer whose input rows are there goes first; the image only when none can."
     return {"comment": comment, "steps": steps}
+
+
+def _runs_in(call: Call, layer: Layer, values: set[str]) -> bool:
+    """Whether a call belongs to the cascade of these values."""
+    return not values.isdisjoint(call.absorbs) if call.absorbs else layer.node in values

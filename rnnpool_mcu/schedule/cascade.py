@@ -75,15 +75,20 @@ def advance(progress: Progress, step: Step) -> None:
 class Cascade:
     """The values made together, and which of their nodes may be ready.
 
-    A node found waiting is not asked again until one of its inputs has grown: long chains stay cheap.
+    Absorbers take rows of a cascade's values as they are made, also when they finish in a later one. A node
+    found waiting is not asked again until one of its inputs has grown: long chains stay cheap.
     """
 
     def __init__(self, graph: Graph, values: Sequence[str]) -> None:
         self._graph, self._values = graph, values
-        members = set(values)
-        self._nodes = [node for node in reversed(graph.nodes) if node.name in members]
-        self._pulls_image = graph.input_name in members
+        self._members = set(values)
+        self._nodes = [node for node in reversed(graph.nodes) if self._takes_part(node)]
+        self._pulls_image = graph.input_name in self._members
         self._waiting: set[str] = set()
+
+    def _takes_part(self, node: Node) -> bool:
+        early = isinstance(node.op, Absorber) and not self._members.isdisjoint(node.inputs)
+        return early or node.name in self._members
 
     def next_step(self, progress: Progress) -> Step | None:
         """The step the cascade takes next, or None when all of its values are complete.
@@ -94,7 +99,7 @@ class Cascade:
             if node.name in self._waiting:
                 continue
             step = next_step(self._graph, node, progress)
-            if step is not None:
+            if step is not None and (step.kind != "finish" or node.name in self._members):
                 return step
             self._waiting.add(node.name)
         row = progress.made[self._graph.input_name]
