@@ -20,6 +20,7 @@ class Call:
     body: tuple[str, ...]
     condition: str
     out_parameter: str  # ", <name>_output *out" where the function writes a graph output, else ""
+    absorbs: tuple[str, ...] = ()  # values it takes rows of; it runs in the cascade that makes them
 
     @property
     def action(self) -> str:
@@ -149,6 +150,8 @@ def _arguments(plan: Plan, node: Node, naming: Naming) -> list[str]:
     arguments = [f"&{naming.symbol(node.name)}", "in", "out_row"]
     if f"{node.name}.state" in plan.blocks:
         arguments += ["row", _address(plan, f"{node.name}.state")]
+    elif node.op.takes_row:
+        arguments += ["row", "NULL"]
     if f"{node.name}.scratch" in plan.blocks:
         arguments.append(_address(plan, f"{node.name}.scratch"))
     return arguments
@@ -196,7 +199,8 @@ def _absorb_call(plan: Plan, node: Node, op: Absorber, group: int, naming: Namin
     assert isinstance(source, TensorType)
     ready = [f"made.{counter} < {source.height}"]
     ready += [f"made.{node.inputs[i]} > made.{counter}" for i in members]
-    return Call(f"{symbol}_absorb_{group}", tuple(body), " && ".join(dict.fromkeys(ready)), "")
+    absorbs = tuple(node.inputs[i] for i in members)
+    return Call(f"{symbol}_absorb_{group}", tuple(body), " && ".join(dict.fromkeys(ready)), "", absorbs)
 
 
 def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Naming) -> Call:

@@ -153,7 +153,8 @@ def _write_sources(cases: Sequence[KernelCase], work: Path) -> None:
     """Write the kernels and a main() that runs every case."""
     files: dict[str, str] = {}
     for case in cases:
-        files |= render_kernel(case.op.kernel, case.op.variants())
+        for kernel, variants in case.op.kernels():
+            files |= render_kernel(kernel, variants)
     lines = [f'#include "{kernel}.h"' for kernel in sorted({case.op.kernel for case in cases})]
     lines += ['#include "run_case.h"', "", "int main(void);"]
     for i, case in enumerate(cases):
@@ -258,6 +259,8 @@ def _row_body(i: int, case: KernelCase) -> list[str]:
     scratch_bytes = op.scratch_bytes(types)
     if op.state_bytes(types):
         arguments += ["y", "state"]
+    elif op.takes_row:
+        arguments += ["y", "NULL"]
     if scratch_bytes:
         arguments.append("scratch")
     spoil = [f"        memset(scratch, {SCRATCH_FILL}, {scratch_bytes}u);"] if scratch_bytes else []
