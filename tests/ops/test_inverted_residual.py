@@ -1,4 +1,4 @@
-"""InvertedResidual: C and the Cortex-M4 build against the composition; what each variant keeps and computes."""
+"""InvertedResidual: C and the Cortex-M4 build against numpy; what each variant keeps and computes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,131 @@
+"""Fuse expansion, depthwise convolution, projection and sum into one InvertedResidual each.
+
+Not one of PASSES: whether and how a block is fused is the planner's choice. Requires a topological order;
+ensures the same outputs, bit for bit, under the same names.
+
+1. A depthwise convolution read by one 1 x 1 convolution alone, its projection, is a block.
+2. A 1 x 1 convolution that makes the depthwise convolution's input, for it alone, is the block's expansion.
+3. An Add that is the projection's only reader, and whose other term is another value, belongs to the block;
+   of two blocks that end in one Add, the first has it.
+4. A value inside a block is no output of the graph.
+5. The fused node has the name and place of the block's last; it reads the block's input, then the other term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from rnnpool_mcu.ops.inverted_residual import MAX_KERNEL_HEIGHT, InvertedResidual, is_pointwise
+
+
+@dataclass(frozen=True)
+class Block:
+    """Names of the nodes that can become one."""
+
+    expand: str | None
+    depthwise: str
+    project: str
+    add: str | None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """In the order they run."""
+        members = (self.expand, self.depthwise, self.project, self.add)
+        return tuple(name for name in members if name is not None)
+
+    @property
+    def name(self) -> str:
+        """Name of the last node, and of the fused one."""
+        return self.nodes[-1]
+
+
+@dataclass(frozen=True)
+class BlockOption:
+    """How a block is fused; see InvertedResidual."""
+
+    keep_rows: bool  # False where the block has no expansion
+    tile: int  # output columns computed at once
+
+
+def fusible_blocks(graph: Graph) -> tuple[Block, ...]:
+    """Every block, in the graph's order; no node belongs to two."""
+    makers = {node.name: node for node in graph.nodes}
+    blocks: list[Block] = []
+    taken: set[str] = set()
+    for node in graph.nodes:
+        project = _projection(graph, node)
+        if project is None:
+            continue
+        expand = _expansion(graph, node, makers)
+        add = _sum(graph, project)
+        if add is not None and add.name in taken:
+            add = None
+        block = Block(expand.name if expand else None, node.name, project.name, add.name if add else None)
+        blocks.append(block)
+        taken.update(block.nodes)
+    return tuple(blocks)
+
+
+def fuse(graph: Graph, choices: Mapping[str, BlockOption]) -> Graph:
+    """The graph with the chosen blocks, by name, fused. ValueError where a name is no block's."""
+    blocks = {block.name: block for block in fusible_blocks(graph)}
+    unknown = sorted(choices.keys() - blocks.keys())
+    if unknown:
+        raise ValueError(f"no fusible block is named '{unknown[0]}', allowed: {', '.join(blocks) or 'none'}")
+    chosen = [blocks[name] for name in choices]
+    inner = {name for block in chosen for name in block.nodes[:-1]}
+    kept = (node for node in graph.nodes if node.name not in inner)
+    nodes = (_fused(graph, blocks[n.name], choices[n.name]) if n.name in choices else n for n in kept)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _only_reader(graph: Graph, value: str) -> Node | None:
+    """The node that alone reads a value which is no output, once."""
+    readers = graph.consumers[value]
+    if len(readers) != 1 or value in graph.outputs or readers[0].inputs.count(value) != 1:
+        return None
+    return readers[0]
+
+
+def _projection(graph: Graph, node: Node) -> Node | None:
+    if not isinstance(node.op, DepthwiseConv2d) or node.op.window.kernel[0] > MAX_KERNEL_HEIGHT:
+        return None
+    reader = _only_reader(graph, node.name)
+    return reader if reader is not None and _is_pointwise(reader) else None
+
+
+def _expansion(graph: Graph, depthwise: Node, makers: Mapping[str, Node]) -> Node | None:
+    maker = makers.get(depthwise.inputs[0])
+    if maker is None or not _is_pointwise(maker) or _only_reader(graph, maker.name) is None:
+        return None
+    return maker
+
+
+def _sum(graph: Graph, project: Node) -> Node | None:
+    reader = _only_reader(graph, project.name)
+    return reader if reader is not None and isinstance(reader.op, Add) else None
+
+
+def _is_pointwise(node: Node) -> bool:
+    return isinstance(node.op, Conv2d) and is_pointwise(node.op)
+
+
+def _fused(graph: Graph, block: Block, option: BlockOption) -> Node:
+    depthwise, project = graph.node(block.depthwise), graph.node(block.project)
+    assert isinstance(depthwise.op, DepthwiseConv2d) and isinstance(project.op, Conv2d)
+    expand, add, inputs = None, None, depthwise.inputs
+    if block.expand is not None:
+        first = graph.node(block.expand)
+        assert isinstance(first.op, Conv2d)
+        expand, inputs = first.op, first.inputs
+    if block.add is not None:
+        last = graph.node(block.add)
+        assert isinstance(last.op, Add)
+        add, inputs = last.op, (*inputs, *(name for name in last.inputs if name != block.project))
+    op = InvertedResidual(expand, depthwise.op, project.op, add, option.keep_rows, option.tile)
+    return Node(block.name, op, inputs)
