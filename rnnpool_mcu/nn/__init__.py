@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from rnnpool_mcu.nn.blocks import ConvBNReLU6, InvertedResidual, ReplicatePad
+from rnnpool_mcu.nn.blocks import (
+    ConvBNReLU6,
+    DepthwiseSeparable,
+    InvertedResidual,
+    ReplicatePad,
+    inverted_residuals,
+)
 from rnnpool_mcu.nn.fastgrnn import FastGRNNCell
 from rnnpool_mcu.nn.l2_norm import L2Norm
 from rnnpool_mcu.nn.max_out import MaxOut
 from rnnpool_mcu.nn.rnnpool import RNNPool
 
-__all__ = ["ConvBNReLU6", "FastGRNNCell", "InvertedResidual", "L2Norm", "MaxOut", "RNNPool", "ReplicatePad"]
+__all__ = [
+    "ConvBNReLU6",
+    "DepthwiseSeparable",
+    "FastGRNNCell",
+    "InvertedResidual",
+    "L2Norm",
+    "MaxOut",
+    "RNNPool",
+    "ReplicatePad",
+    "inverted_residuals",
+]

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
-from rnnpool_mcu.zoo import face_m4, mobilenetv2_rnnpool
+from rnnpool_mcu.zoo import (
+    face_a,
+    face_b,
+    face_c,
+    face_m4,
+    face_quant,
+    face_qvga_mono,
+    mcunet_like,
+    mobilenetv2,
+    mobilenetv2_rnnpool,
+)
 from rnnpool_mcu.zoo.registry import create, names
 
-__all__ = ["create", "face_m4", "mobilenetv2_rnnpool", "names"]
+__all__ = [
+    "create",
+    "face_a",
+    "face_b",
+    "face_c",
+    "face_m4",
+    "face_quant",
+    "face_qvga_mono",
+    "mcunet_like",
+    "mobilenetv2",
+    "mobilenetv2_rnnpool",
+    "names",
+]

@@ -1,63 +1,46 @@
-"""MobileNetV2-RNNPool 0.35: the paper's Visual Wake Words classifier, 224x224 RGB."""
+"""MobileNetV2-RNNPool: RNNPool in place of MobileNetV2's first stages, 224x224 RGB."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
-from rnnpool_mcu.nn import ConvBNReLU6, InvertedResidual, ReplicatePad, RNNPool
+from rnnpool_mcu.nn import ConvBNReLU6, ReplicatePad, RNNPool
+from rnnpool_mcu.zoo._classifier import Classifier, mobilenet_features
 from rnnpool_mcu.zoo.registry import register
 
 STACKS = ((6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels at width 1, repeats, first stride."""
 
 
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor`, never more than 10 % below `channels` (MobileNetV2's rounding)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+def mobilenetv2_rnnpool(
+    width: float,
+    stem_channels: int,
+    hidden: int,
+    last_channels: int,
+    num_classes: int,
+    resolution: int,
+    nonlinearity: str,
+) -> Classifier:
+    """MobileNetV2-RNNPool with both cells' states of size `hidden`."""
+    pool = RNNPool(stem_channels, hidden, hidden, patch=6, stride=4, nonlinearity=nonlinearity)
+    front = {
+        "stem": ConvBNReLU6(3, stem_channels, kernel=3, stride=2),
+        "pool": pool,
+        "pad": ReplicatePad(),
+    }
+    features = mobilenet_features(pool.out_channels, STACKS, width, last_channels)
+    return Classifier(resolution, front, features, last_channels, num_classes)
 
 
-class MobileNetV2RNNPool(nn.Module):
-    """Classifier; input [N, 3, H, W] = pixel / 255; returns logits [N, classes]."""
-
-    def __init__(
-        self,
-        width: float,
-        stem_channels: int,
-        hidden: int,
-        last_channels: int,
-        num_classes: int,
-        resolution: int,
-        nonlinearity: str,
-    ) -> None:
-        super().__init__()
-        self.input_size = (resolution, resolution, 3)  # height, width, channels
-        self.stem = ConvBNReLU6(3, stem_channels, kernel=3, stride=2)
-        self.pool = RNNPool(stem_channels, hidden, hidden, patch=6, stride=4, nonlinearity=nonlinearity)
-        self.pad = ReplicatePad()
-        blocks: list[nn.Module] = []
-        channels = self.pool.out_channels
-        for expansion, full_channels, repeats, first_stride in STACKS:
-            out_channels = make_divisible(full_channels * width)
-            for index in range(repeats):
-                blocks.append(
-                    InvertedResidual(channels, out_channels, first_stride if index == 0 else 1, expansion)
-                )
-                channels = out_channels
-        blocks.append(ConvBNReLU6(channels, last_channels, kernel=1))
-        self.features = nn.Sequential(*blocks)
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(last_channels, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, classes]."""
-        x = self.features(self.pad(self.pool(self.stem(x))))
-        return self.classifier(self.average(x).flatten(1))
+@register("mobilenetv2-rnnpool")
+def mobilenetv2_rnnpool_100(
+    num_classes: int = 1000, resolution: int = 224, nonlinearity: str = "tanh/sigmoid"
+) -> Classifier:
+    """Width 1: the paper's ImageNet classifier."""
+    return mobilenetv2_rnnpool(1.0, 32, 16, 1280, num_classes, resolution, nonlinearity)
 
 
 @register("mobilenetv2-rnnpool-0.35")
 def mobilenetv2_rnnpool_035(
     num_classes: int = 2, resolution: int = 224, nonlinearity: str = "quantTanh/quantSigmoid"
-) -> MobileNetV2RNNPool:
-    """Width 0.35, 8 stem channels, h1 = h2 = 8, 320 last channels; piecewise-linear functions as for VWW."""
-    return MobileNetV2RNNPool(0.35, 8, 8, 320, num_classes, resolution, nonlinearity)
+) -> Classifier:
+    """Width 0.35: the paper's Visual Wake Words classifier, piecewise-linear functions as there."""
+    return mobilenetv2_rnnpool(0.35, 8, 8, 320, num_classes, resolution, nonlinearity)
