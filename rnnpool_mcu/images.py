@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.datasets import letterbox
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -53,6 +53,39 @@ def model_image(
         resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(resized, dtype=np.uint8).reshape(input_size)
     return letterbox(image, height, width, channels)[0]
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Placement of an image on the model's canvas: scaled by `scale`, at the upper left corner."""
+
+    scale: float
+    width: int
+    height: int
+
+
+def fit(width: int, height: int, canvas_width: int, canvas_height: int) -> Letterbox:
+    """Largest placement that keeps the aspect ratio."""
+    scale = min(canvas_width / width, canvas_height / height)
+    return Letterbox(
+        scale,
+        min(canvas_width, max(1, round(width * scale))),
+        min(canvas_height, max(1, round(height * scale))),
+    )
+
+
+def letterbox(
+    image: Image.Image, height: int, width: int, channels: int
+) -> tuple[NDArray[np.uint8], Letterbox]:
+    """Image resized to fit [height, width, channels] uint8, padded right and bottom with 0."""
+    placed = fit(image.width, image.height, width, height)
+    converted = image.convert("L" if channels == 1 else "RGB")
+    resized = converted.resize((placed.width, placed.height), Image.Resampling.BILINEAR)
+    canvas = np.zeros((height, width, channels), dtype=np.uint8)
+    canvas[: placed.height, : placed.width] = np.asarray(resized).reshape(
+        placed.height, placed.width, channels
+    )
+    return canvas, placed
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rnnpool_mcu.training.datasets import fit
+from rnnpool_mcu.images import fit
 
 MIN_BOX_SIDE = 2.5
 """Pixels; smaller boxes are dropped from the labels."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.images import letterbox
 
 DATA_VARIABLE = "RNNPOOL_MCU_DATA"
 VALIDATION_IMAGES = 200
@@ -135,39 +136,6 @@ def _load_official(root: Path, split: str) -> list[Sample]:
         "part_b_test": ("SCUT_HEAD_Part_B", ("test",)),
     }[split]
     return [sample for name in names for sample in load_scut_head_voc(root / part, name)]
-
-
-@dataclass(frozen=True)
-class Letterbox:
-    """Placement of an image on the model's canvas: scaled by `scale`, at the upper left corner."""
-
-    scale: float
-    width: int
-    height: int
-
-
-def fit(width: int, height: int, canvas_width: int, canvas_height: int) -> Letterbox:
-    """Largest placement that keeps the aspect ratio."""
-    scale = min(canvas_width / width, canvas_height / height)
-    return Letterbox(
-        scale,
-        min(canvas_width, max(1, round(width * scale))),
-        min(canvas_height, max(1, round(height * scale))),
-    )
-
-
-def letterbox(
-    image: Image.Image, height: int, width: int, channels: int
-) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Image resized to fit [height, width, channels] uint8, padded right and bottom with 0."""
-    placed = fit(image.width, image.height, width, height)
-    converted = image.convert("L" if channels == 1 else "RGB")
-    resized = converted.resize((placed.width, placed.height), Image.Resampling.BILINEAR)
-    canvas = np.zeros((height, width, channels), dtype=np.uint8)
-    canvas[: placed.height, : placed.width] = np.asarray(resized).reshape(
-        placed.height, placed.width, channels
-    )
-    return canvas, placed
 
 
 class DetectionDataset:

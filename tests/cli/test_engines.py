@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +172,27 @@ def test_a_missing_tool_is_named(
     assert result.exit_code == 6
     assert f"{tool} is not on PATH" in result.stderr
     assert "apt-get install" in result.stderr
+
+
+_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # importing it now fails
+from rnnpool_mcu.cli import main
+main()
+"""
+
+
+@needs_board
+def test_a_compiled_folder_is_run_and_validated_without_torch(tiny: Path, photos: Path) -> None:
+    for arguments in (
+        ["run", tiny, photos / "0.png"],
+        ["validate", tiny, "--images", photos, "--count", "1"],
+        ["report", tiny],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", _WITHOUT_TORCH, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

@@ -14,13 +14,13 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
+from rnnpool_mcu.images import letterbox  # noqa: E402
 from rnnpool_mcu.training import evaluate_detector, open_dataset, train  # noqa: E402
 from rnnpool_mcu.training.anchors import corners, encode, iou_matrix, match, priors  # noqa: E402
 from rnnpool_mcu.training.augment import ViewSettings, draw_crop, random_view  # noqa: E402
 from rnnpool_mcu.training.cache import open_gray_cache  # noqa: E402
 from rnnpool_mcu.training.datasets import (  # noqa: E402
     DetectionDataset,
-    letterbox,
     load_coco,
     load_scut_head_voc,
     load_split,
