@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 from rnnpool_mcu.errors import ModelError
@@ -22,6 +23,14 @@ class Expansion(NamedTuple):
 
     pixels: int
     calls: int
+
+
+class _Tile(NamedTuple):
+    """Columns of the padded expanded map: first under the depthwise kernel; made..stop - 1 are expanded."""
+
+    first: int
+    made: int
+    stop: int
 
 
 class _Maps(NamedTuple):
@@ -134,15 +143,15 @@ class InvertedResidual(Operator):
         first_rows = sum(0 <= y - top < image.height for y in range(ring))
         new = (range(r * stride + ring - top, r * stride + kernel_h - top) for r in range(out.height))
         new_rows = sum(0 <= y < image.height for rows in new for y in rows)
-        columns = [self._inside(inputs, made, stop) for _, made, stop in self._tiles(inputs)]
+        columns = [self._inside(inputs, tile.made, tile.stop) for tile in self._tiles(inputs)]
         whole = self._inside(inputs, 0, self._columns(inputs))
         calls = new_rows * sum(c > 0 for c in columns) + first_rows
         return Expansion(new_rows * sum(columns) + first_rows * whole, calls)
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        inner = [op for op in (self.expand, self.depthwise, self.project, self.add) if op is not None]
-        found = {kernel for op in inner for kernel in op.kernels()}
-        return ((self.kernel, self.variants()), *sorted(found))
+        """Those of every part, present or not: the kernel's source names them all."""
+        parts = (self.add or Add(self.project.output), self.project, self.depthwise)
+        return ((self.kernel, self.variants()), *(kernel for part in parts for kernel in part.kernels()))
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         maps = self._maps(inputs)
@@ -168,6 +177,7 @@ class InvertedResidual(Operator):
                 "window_rows": window.stop - window.first,
                 "ring_rows": self._ring_rows(),
                 "ring_row_bytes": self._ring_row_bytes(inputs),
+                "expand_stop": self._expand_stop(inputs),
                 "tile": self._tile(maps),
                 "tile_row_bytes": self._tile_row_bytes(inputs),
                 "tile_offset": self._conv_scratch(inputs),
@@ -206,9 +216,8 @@ class InvertedResidual(Operator):
         """Part of a new expanded row in scratch; 0 without an expansion."""
         if self.expand is None:
             return 0
-        window, maps = self.depthwise.window, self._maps(inputs)
-        columns = (self._tile(maps) - 1) * window.stride[1] + window.kernel[1]
-        return columns * maps.expanded.channels
+        columns = max(tile.stop - tile.first for tile in self._tiles(inputs))
+        return columns * self._maps(inputs).expanded.channels
 
     def _conv_scratch(self, inputs: Sequence[TensorType]) -> int:
         """Scratch that the two 1 x 1 convolutions share."""
@@ -219,14 +228,22 @@ class InvertedResidual(Operator):
         new_rows = self.depthwise.window.kernel[0] - self._ring_rows()
         return self._conv_scratch(inputs) + new_rows * self._tile_row_bytes(inputs)
 
-    def _tiles(self, inputs: Sequence[TensorType]) -> Iterator[tuple[int, int, int]]:
-        """Of each tile the padded expanded columns: first read, first not made before, stop."""
+    def _expand_stop(self, inputs: Sequence[TensorType]) -> int:
+        """Padded expanded columns from here on are padding or never read."""
+        return min(self._columns(inputs), self.depthwise.window.padding.left + inputs[0].width)
+
+    def _tiles(self, inputs: Sequence[TensorType]) -> Iterator[_Tile]:
+        """The tiles of a row, each expanding an even number of columns where it can: pixels go in pairs."""
         window, maps, made = self.depthwise.window, self._maps(inputs), 0
         for x in range(0, maps.deep.width, self._tile(maps)):
             width = min(self._tile(maps), maps.deep.width - x)
             first = x * window.stride[1]
             stop = first + (width - 1) * window.stride[1] + window.kernel[1]
-            yield first, max(made, first), stop
+            made = max(made, first)
+            columns = stop - max(made, window.padding.left)
+            if columns > 0 and stop < self._expand_stop(inputs):
+                stop += columns % 2
+            yield _Tile(first, made, stop)
             made = stop
 
     def _inside(self, inputs: Sequence[TensorType], first: int, stop: int) -> int:
@@ -238,11 +255,11 @@ class InvertedResidual(Operator):
         """Into the ring, and from one tile to the next, over a whole inference."""
         if self.expand is None:
             return 0
-        window, maps = self.depthwise.window, self._maps(inputs)
-        new_rows = window.kernel[0] - self._ring_rows()
-        overlap = max(0, window.kernel[1] - window.stride[1]) * (len(list(self._tiles(inputs))) - 1)
+        maps, tiles = self._maps(inputs), list(self._tiles(inputs))
+        new_rows = self.depthwise.window.kernel[0] - self._ring_rows()
+        overlaps = sum(max(0, left.stop - right.first) for left, right in pairwise(tiles))
         kept = min(new_rows, self._ring_rows()) * self._columns(inputs)
-        return maps.deep.height * (kept + new_rows * overlap) * maps.expanded.channels
+        return maps.deep.height * (kept + new_rows * overlaps) * maps.expanded.channels
 
 
 def is_pointwise(conv: Conv2d) -> bool:

@@ -133,9 +133,9 @@ def test_kept_rows_cost_memory_and_recomputed_ones_work() -> None:
     kept = block(image, same(3), 16, expanded=32, residual=True, tile=4)
     again = replace(kept, keep_rows=False)
     assert kept.state_bytes(types) == 2 * 42 * 32
-    assert kept.scratch_bytes(types) == 16 * 8 + 6 * 32 + 4 * 32
+    assert kept.scratch_bytes(types) == 16 * 8 + 7 * 32 + 4 * 32  # 6 columns, and 1 to make them even
     assert again.state_bytes(types) == 0
-    assert again.scratch_bytes(types) == 16 * 8 + 3 * 6 * 32 + 4 * 32
+    assert again.scratch_bytes(types) == 16 * 8 + 3 * 7 * 32 + 4 * 32
     expansion = 30 * 40 * 16 * 32
     rest = 30 * 40 * (32 * 9 + 32 * 16 + 2 * 16)
     assert kept.macs(types) == again.macs(types) == kept.executed_macs(types) == expansion + rest
@@ -161,12 +161,18 @@ def test_a_kept_row_is_not_read_again() -> None:
     assert [(w.first, w.stop) for w in windows] == [(3, 5), (2, 5)]
 
 
-def test_kernels_of_all_parts_are_named() -> None:
+def test_kernels_of_all_parts_are_named_even_of_absent_ones() -> None:
     image = tensor(4, 4, 3)
-    op = block(image, same(3), expanded=6, residual=True)
     m4 = ("m4",)
     inner = (("add_s8", m4), ("conv2d_s8", m4), ("depthwise_conv2d_s8", m4))
-    assert op.kernels() == (("inverted_residual_s8", ()), *inner)
+    for op in (block(image, same(3), expanded=6, residual=True), block(image, same(3), keep_rows=False)):
+        assert op.kernels() == (("inverted_residual_s8", ()), *inner)
+
+
+def test_a_block_without_expansion_and_sum_builds_alone() -> None:
+    image = tensor(4, 4, 3)
+    cases = [case_of(block(image, same(3), keep_rows=False), image)]
+    assert_bit_exact(cases, run_host(cases))
 
 
 def test_what_is_no_inverted_residual_is_refused() -> None:
