@@ -10,6 +10,20 @@ PROTECTION_BYTES = 256
 
 
 @dataclass(frozen=True)
+class FlashTiming:
+    """How long a board's flash makes the core wait, and the accelerator in front of it.
+
+    A line that is in neither buffer costs `wait_states` cycles; `prefetch` reads the next line of code ahead.
+    """
+
+    wait_states: int = 0
+    line_bytes: int = 16
+    instruction_lines: int = 0
+    data_lines: int = 0
+    prefetch: bool = False
+
+
+@dataclass(frozen=True)
 class Board:
     """A board folder's `board.toml`."""
 
@@ -26,6 +40,7 @@ class Board:
     console: str  # its UART's name on the emulated bus
     folder: Path
     qemu_machine: str | None = None
+    flash_timing: FlashTiming = FlashTiming()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -55,33 +56,36 @@ def run(
     return run_elf(project / build_dir / f"{described.name}.elf", described, images, jobs=jobs)
 
 
-def run_elf(elf: Path, project: Project, images: NDArray[np.uint8], *, jobs: int = 1) -> RunResult:
-    """Runs firmware that is built already; as `run` otherwise."""
+def run_elf(
+    elf: Path, project: Project, images: NDArray[np.uint8], *, jobs: int = 1, options: Sequence[str] = ()
+) -> RunResult:
+    """Runs firmware that is built already; as `run` otherwise. `options` are more arguments of the emulator."""
     if len(images) == 0:
         raise UsageError("no images to run")
     parts = np.array_split(images, min(jobs, len(images)))
     with ThreadPoolExecutor(len(parts)) as pool:
-        results = list(pool.map(lambda part: _run_part(elf, project, part), parts))
+        results = list(pool.map(lambda part: _run_part(elf, project, part, options), parts))
     return _join(results)
 
 
-def _run_part(elf: Path, project: Project, images: NDArray[np.uint8]) -> RunResult:
+def _run_part(elf: Path, project: Project, images: NDArray[np.uint8], options: Sequence[str]) -> RunResult:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "input.bin").write_bytes(batch.as_bytes(project, images))
-        text = _emulate(elf.resolve(), folder, len(images))
+        text = _emulate(elf.resolve(), folder, len(images), options)
         output = folder / "output.bin"
         outputs = output.read_bytes() if output.is_file() else b""
     return protocol.result("qemu", text, outputs, output_bytes=project.output_bytes, images=len(images))
 
 
-def _emulate(elf: Path, folder: Path, images: int) -> str:
+def _emulate(elf: Path, folder: Path, images: int, options: Sequence[str]) -> str:
     """What the firmware printed. Its exit code says nothing its report does not."""
     command = [
         str(tools.find_tool(QEMU)),
         *("-M", BOARD, "-nographic", "-monitor", "none", "-serial", "none"),
         *("-icount", "shift=0", "-semihosting-config", "enable=on,target=native"),
         *("-kernel", str(elf)),
+        *options,
     ]
     try:
         done = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnpool_mcu import resources
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.ir.firmware import Board
+from rnnpool_mcu.ir.firmware import Board, FlashTiming
 
 DEFAULT_BOARD = "mps2-an386"
 
@@ -47,6 +47,7 @@ def load_board(name: str) -> Board:
         console=fields["console"],
         folder=folder,
         qemu_machine=fields.get("qemu", {}).get("machine"),
+        flash_timing=FlashTiming(**fields["flash"].get("timing", {})),
     )
 
 
