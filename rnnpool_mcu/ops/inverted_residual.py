@@ -105,7 +105,18 @@ class InvertedResidual(Operator):
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
         maps = self._maps(inputs)
-        return self._depthwise_offset(inputs) + self._tile(maps) * maps.expanded.channels
+        projected = self._tile(maps) * maps.projected.channels if self.add is not None else 0
+        return self._project_offset(inputs) + projected
+
+    def may_overwrite_added(self, inputs: Sequence[TensorType]) -> bool:
+        """Whether an output row may take the place of the added row, when that is the block's input.
+
+        So it is when the input row was expanded into the kept rows before: it is read for the sum only, each
+        part just before the sum is written there.
+        """
+        window = self.depthwise.window
+        expanded_before = window.stride[0] == 1 and self._ring_rows() > window.padding.top
+        return self.add is not None and expanded_before and inputs[0].shape == inputs[1].shape
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         """Of the unfused operators: nothing counted twice."""
@@ -182,6 +193,7 @@ class InvertedResidual(Operator):
                 "tile_row_bytes": self._tile_row_bytes(inputs),
                 "tile_offset": self._conv_scratch(inputs),
                 "depthwise_offset": self._depthwise_offset(inputs),
+                "project_offset": self._project_offset(inputs),
             }
         )
 
@@ -227,6 +239,10 @@ class InvertedResidual(Operator):
     def _depthwise_offset(self, inputs: Sequence[TensorType]) -> int:
         new_rows = self.depthwise.window.kernel[0] - self._ring_rows()
         return self._conv_scratch(inputs) + new_rows * self._tile_row_bytes(inputs)
+
+    def _project_offset(self, inputs: Sequence[TensorType]) -> int:
+        maps = self._maps(inputs)
+        return self._depthwise_offset(inputs) + self._tile(maps) * maps.expanded.channels
 
     def _expand_stop(self, inputs: Sequence[TensorType]) -> int:
         """Padded expanded columns from here on are padding or never read."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnnpool_mcu.errors import ModelError
@@ -11,8 +13,8 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
-from tests.ops import layers
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops import kernel_harness, layers
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_values, run_host, run_qemu
 from tests.ops.layers import on_random, tensor
 
 POINT = Window((1, 1), (1, 1))
@@ -133,9 +135,11 @@ def test_kept_rows_cost_memory_and_recomputed_ones_work() -> None:
     kept = block(image, same(3), 16, expanded=32, residual=True, tile=4)
     again = replace(kept, keep_rows=False)
     assert kept.state_bytes(types) == 2 * 42 * 32
-    assert kept.scratch_bytes(types) == 16 * 8 + 7 * 32 + 4 * 32  # 6 columns, and 1 to make them even
+    assert (
+        kept.scratch_bytes(types) == 16 * 8 + 7 * 32 + 4 * 32 + 4 * 16
+    )  # 6 columns, and 1 to make them even
     assert again.state_bytes(types) == 0
-    assert again.scratch_bytes(types) == 16 * 8 + 3 * 7 * 32 + 4 * 32
+    assert again.scratch_bytes(types) == 16 * 8 + 3 * 7 * 32 + 4 * 32 + 4 * 16
     expansion = 30 * 40 * 16 * 32
     rest = 30 * 40 * (32 * 9 + 32 * 16 + 2 * 16)
     assert kept.macs(types) == again.macs(types) == kept.executed_macs(types) == expansion + rest
@@ -159,6 +163,45 @@ def test_a_kept_row_is_not_read_again() -> None:
     kept, again = (block(image, same(3), expanded=8, keep_rows=keep) for keep in (True, False))
     windows = [op.input_windows(3, (image,))[0] for op in (kept, again)]
     assert [(w.first, w.stop) for w in windows] == [(3, 5), (2, 5)]
+
+
+def run_in_place(case: KernelCase, work: Path) -> bytes:
+    """The case on the host with each output row written over the added row, which is the block's input's."""
+    kernel_harness._write_sources([case], work)
+    source = work / "cases.c"
+    text, row_bytes = source.read_text(), case.types[0].row_bytes
+    count = case.op.input_windows(0, case.types)[0].stop - case.op.input_windows(0, case.types)[0].first
+    out = f"(int8_t *)out + y * {row_bytes}"
+    for old, new in (
+        (f"[{count + 1}] = {{{'0, ' * count}1}};", f"[{count + 1}] = {{{'0, ' * count}0}};"),
+        (f"in, {out}, ", f"in, (int8_t *)in[{count}], "),
+        ("        count += port", f"        memcpy({out}, in[{count}], {row_bytes});\n        count += port"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    source.write_text(text)
+    flags = ("-O0", *kernel_harness.SANITIZERS)
+    (result,) = kernel_harness._parse([case], kernel_harness.run_program_host(work, flags=flags))
+    return result.output
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_residual_may_be_written_over_its_input(kernel: int, tmp_path: Path) -> None:
+    image = tensor(6, 7, 4)
+    op = block(image, same(kernel), 4, expanded=6, residual=True, tile=2)
+    values = random_values(image, np.random.default_rng(0))
+    case = KernelCase(op, (image, image), (values, values))
+    assert op.may_overwrite_added(case.types)
+    assert run_in_place(case, tmp_path) == case.expected()
+
+
+def test_a_recomputed_row_may_not_be_overwritten(tmp_path: Path) -> None:
+    image = tensor(6, 7, 4)
+    op = block(image, same(3), 4, expanded=6, residual=True, keep_rows=False, tile=2)
+    values = random_values(image, np.random.default_rng(0))
+    case = KernelCase(op, (image, image), (values, values))
+    assert not op.may_overwrite_added(case.types)
+    assert run_in_place(case, tmp_path) != case.expected()
 
 
 def test_kernels_of_all_parts_are_named_even_of_absent_ones() -> None:
