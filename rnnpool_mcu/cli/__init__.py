@@ -8,6 +8,7 @@ from rnnpool_mcu import __version__
 from rnnpool_mcu.cli.compile_command import compile_command
 from rnnpool_mcu.cli.doctor_command import doctor_command
 from rnnpool_mcu.cli.guard import GuardedGroup
+from rnnpool_mcu.cli.profile_command import profile_command
 from rnnpool_mcu.cli.quantize_command import quantize_command
 from rnnpool_mcu.cli.report_command import report_command
 from rnnpool_mcu.cli.run_command import run_command
@@ -28,6 +29,7 @@ for _command in (
     compile_command,
     validate_command,
     run_command,
+    profile_command,
     report_command,
     doctor_command,
 ):

@@ -37,6 +37,7 @@ class UnalignedMultiple:
 class Profile:
     """One inference: shares by layer (in the graph's order), by function and by source line (largest first).
 
+    `layer_functions` has, for each of `layers`, the shares of the functions it ran, largest first.
     `timer_instructions` is the board's own count, in steps of `timer_resolution`.
     """
 
@@ -44,6 +45,7 @@ class Profile:
     clock_hz: int
     flash: FlashTiming
     layers: tuple[Share, ...]
+    layer_functions: tuple[tuple[Share, ...], ...]
     functions: tuple[Share, ...]
     lines: tuple[Share, ...]
     unaligned_multiples: tuple[UnalignedMultiple, ...]

@@ -13,6 +13,8 @@ from rnnpool_mcu.report.files import (
 )
 from rnnpool_mcu.report.from_plan import layers_of_plan, report_of_plan
 from rnnpool_mcu.report.model import ImageSource, LayerRow, ReportInput, ValidationResult
+from rnnpool_mcu.report.profile import profile_renderable, with_profile
+from rnnpool_mcu.report.profile_svg import render_svg
 from rnnpool_mcu.report.text import render_text, renderable
 
 __all__ = [
@@ -26,11 +28,14 @@ __all__ = [
     "build_report",
     "check_report",
     "layers_of_plan",
+    "profile_renderable",
     "read_report",
+    "render_svg",
     "render_text",
     "renderable",
     "report_of_plan",
     "report_schema",
+    "with_profile",
     "with_run",
     "with_validation",
     "write_report",

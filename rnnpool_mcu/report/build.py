@@ -45,7 +45,7 @@ def build_report(source: ReportInput) -> Report:
         "layers": [_layer(layer) for layer in source.layers],
         "validation": {"engine": None, "images": 0, "bit_exact": None, "first_difference": None},
     }
-    report["figures"] = _kinds(report)
+    report["figures"] = figure_kinds(report)
     return report
 
 
@@ -59,7 +59,7 @@ def with_run(report: Report, run: RunResult) -> Report:
         ram = result["ram"]
         ram["stack_measured_bytes"] = run.stack_high_water_bytes
         ram |= _totals(ram, run.stack_high_water_bytes, "measured_")
-    result["figures"] = _kinds(result)
+    result["figures"] = figure_kinds(result)
     return result
 
 
@@ -152,7 +152,7 @@ _MEASURED = {
 }
 
 
-def _kinds(report: Report) -> dict[str, FigureKind]:
+def figure_kinds(report: Report) -> dict[str, FigureKind]:
     """Which of the figures that are there were measured and which were computed, by dotted key."""
     figures = {f"ram.{key}": value for key, value in report["ram"].items() if key != "budget_bytes"}
     figures |= {f"flash.{key}": value for key, value in report["flash"].items()}

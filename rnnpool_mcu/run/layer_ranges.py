@@ -66,27 +66,24 @@ def _layer_of(function: str, names: Mapping[str, str], model: str) -> str | None
     return OUTSIDE if function in _CALLERS else None
 
 
-def _unit_ranges(
-    info: DWARFInfo, unit: CompileUnit, names: Mapping[str, str], model: str
-) -> Iterator[Range]:
+def _unit_ranges(info: DWARFInfo, unit: CompileUnit, names: Mapping[str, str], model: str) -> Iterator[Range]:
     for die in unit.iter_DIEs():
         if die.tag not in ("DW_TAG_subprogram", "DW_TAG_inlined_subroutine"):
             continue
         layer = _layer_of(_name(die), names, model)
         if layer is not None:
-            yield from (Range(start, end, layer) for start, end in _addresses(info, die))
+            yield from (Range(start, end, layer) for start, end in _addresses(info, unit, die))
 
 
 def _name(die: DIE) -> str:
     while "DW_AT_name" not in die.attributes:
-        origin = next((a for a in ("DW_AT_abstract_origin", "DW_AT_specification") if a in die.attributes), "")
-        if not origin:
+        if "DW_AT_abstract_origin" not in die.attributes:
             return ""
-        die = die.get_DIE_from_attribute(origin)
+        die = die.get_DIE_from_attribute("DW_AT_abstract_origin")
     return str(die.attributes["DW_AT_name"].value.decode())
 
 
-def _addresses(info: DWARFInfo, die: DIE) -> Iterator[tuple[int, int]]:
+def _addresses(info: DWARFInfo, unit: CompileUnit, die: DIE) -> Iterator[tuple[int, int]]:
     attributes = die.attributes
     if "DW_AT_low_pc" in attributes and "DW_AT_high_pc" in attributes:
         low, high = attributes["DW_AT_low_pc"].value, attributes["DW_AT_high_pc"]
@@ -94,9 +91,9 @@ def _addresses(info: DWARFInfo, die: DIE) -> Iterator[tuple[int, int]]:
     elif "DW_AT_ranges" in attributes:
         lists = info.range_lists()
         assert lists is not None, "a range attribute needs its section"
-        top = die.cu.get_top_DIE().attributes
+        top = unit.get_top_DIE().attributes
         base = top["DW_AT_low_pc"].value if "DW_AT_low_pc" in top else 0
-        for entry in lists.get_range_list_at_offset(attributes["DW_AT_ranges"].value, cu=die.cu):
+        for entry in lists.get_range_list_at_offset(attributes["DW_AT_ranges"].value, cu=unit):
             if isinstance(entry, BaseAddressEntry):
                 base = entry.base_address
             else:

@@ -1,4 +1,4 @@
-"""Runs firmware on QEMU with the counting plugin (`qemu_plugin.c`), built with the computer's own compiler."""
+"""Runs firmware on QEMU with the counting plugin (`qemu_plugin.c`), built with the host's compiler."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def _loadable_plugin(folder: Path, elf: Path, config: Path) -> Path:
         command = [str(tools.find_tool(qemu.QEMU)), "-M", qemu.BOARD, "-display", "none", "-S"]
         command += ["-serial", "none", "-monitor", "stdio", "-kernel", str(elf)]
         command += ["-plugin", f"{plugin},config={config},counts={folder / 'trial.txt'}"]
-        done = subprocess.run(command, input="quit\n", capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, input="quit\n", capture_output=True, text=True, check=False, timeout=60
+        )
         if done.returncode == 0:
             return plugin
         wanted = _WANTED_API.search(done.stderr)

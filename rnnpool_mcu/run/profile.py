@@ -35,16 +35,20 @@ def profile_elf(
     assert result.instructions is not None, "the emulated board counts instructions"
     inside = [block for block in counts.blocks if block.layer != OUTSIDE]
     shares = _Shares(code, inside)
+    order = [pixels, *(name for name in layers if name != pixels), SCHEDULE]
     return Profile(
         board=board.name,
         clock_hz=board.clock_hz,
         flash=board.flash_timing,
-        layers=shares.by_layer([pixels, *(name for name in layers if name != pixels), SCHEDULE]),
+        layers=tuple(shares.layers.get(name, _Sum()).share(name) for name in order),
+        layer_functions=tuple(_largest_first(shares.layer_functions.get(name, {})) for name in order),
         functions=_largest_first(shares.functions),
         lines=_largest_first(shares.lines)[:MAX_LINES],
         unaligned_multiples=unaligned_multiples(counts, code),
         unaligned_accesses=sum(
-            count for address, count in counts.unaligned.items() if not needs_alignment(code[address].mnemonic)
+            count
+            for address, count in counts.unaligned.items()
+            if not needs_alignment(code[address].mnemonic)
         ),
         timer_instructions=result.instructions[0],
         timer_resolution=result.instruction_resolution,
@@ -73,19 +77,16 @@ class _Sum:
 
 
 class _Shares:
-    """Block counts, added up in three ways. Stalls of a block count for the line of its first instruction."""
+    """Block counts, added up in four ways. Stalls of a block count for the line of its first instruction."""
 
     def __init__(self, code: Mapping[int, Instruction], blocks: Iterable[BlockCount]) -> None:
         self._code = code
         self.layers: dict[str, _Sum] = defaultdict(_Sum)
+        self.layer_functions: dict[str, dict[str, _Sum]] = defaultdict(lambda: defaultdict(_Sum))
         self.functions: dict[str, _Sum] = defaultdict(_Sum)
         self.lines: dict[str, _Sum] = defaultdict(_Sum)
         for block in blocks:
             self._add(block)
-
-    def by_layer(self, names: Sequence[str]) -> tuple[Share, ...]:
-        """The layers' shares in the order of `names`."""
-        return tuple(self.layers.get(name, _Sum()).share(name) for name in names)
 
     def _add(self, block: BlockCount) -> None:
         body = instructions_of(block, self._code)
@@ -95,6 +96,7 @@ class _Shares:
             line = f"{instruction.source} {instruction.function}"
             for total in (
                 self.layers[block.layer],
+                self.layer_functions[block.layer][instruction.function],
                 self.functions[instruction.function],
                 self.lines[line],
             ):

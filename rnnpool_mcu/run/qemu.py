@@ -39,9 +39,18 @@ def run(
     Raises RunError for a fault, a status other than 0, a lost canary or no end; ToolMissingError without
     QEMU, make or the compiler.
     """
-    tools.find_tool(QEMU)
     described = Project.load(project)
     batch.as_bytes(described, images)
+    elf = build(project, trace=trace, image_mode=image_mode, ram_bytes=ram_bytes)
+    return run_elf(elf, described, images, jobs=jobs)
+
+
+def build(
+    project: Path, *, trace: bool = False, image_mode: str | None = None, ram_bytes: int | None = None
+) -> Path:
+    """The project's firmware for the emulated board, built; errors as for `run`."""
+    tools.find_tool(QEMU)
+    described = Project.load(project)
     mode = described.image_mode if image_mode is None else image_mode
     build_dir = f"build/{BOARD}-{mode}-semihosting{'-trace' if trace else ''}"
     variables = {
@@ -53,13 +62,13 @@ def run(
         "BUILD": build_dir,
     }
     tools.make(project, "elf", variables, compiler="arm-none-eabi-gcc")
-    return run_elf(project / build_dir / f"{described.name}.elf", described, images, jobs=jobs)
+    return project / build_dir / f"{described.name}.elf"
 
 
 def run_elf(
     elf: Path, project: Project, images: NDArray[np.uint8], *, jobs: int = 1, options: Sequence[str] = ()
 ) -> RunResult:
-    """Runs firmware that is built already; as `run` otherwise. `options` are more arguments of the emulator."""
+    """Runs firmware that is built already, with more `options` of the emulator; as `run` otherwise."""
     if len(images) == 0:
         raise UsageError("no images to run")
     parts = np.array_split(images, min(jobs, len(images)))

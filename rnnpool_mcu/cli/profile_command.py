@@ -1,0 +1,96 @@
+"""`rnnpool-mcu profile`: where the instructions and the estimated cycles of one inference go."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.pictures import read_folder
+from rnnpool_mcu.errors import ValidationError
+from rnnpool_mcu.ir.profile import Profile
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.report import profile_renderable, read_report, render_svg, with_profile, write_report
+from rnnpool_mcu.run import qemu
+from rnnpool_mcu.run.profile import profile_elf
+from rnnpool_mcu.toolchain.board import load_board
+
+DEFAULT_BOARD = "nucleo-f439zi"
+SVG_NAME = "profile.svg"
+
+
+@click.command("profile")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--board",
+    "board_name",
+    default=DEFAULT_BOARD,
+    show_default=True,
+    help="Board whose clock and flash the cycles are estimated for.",
+)
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of photographs; the slowest one is reported. Without it: one random image.",
+)
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Photographs to use.")
+@seed_option
+@common_options
+def profile_command(
+    say: Speaker, folder: Path, board_name: str, images: Path | None, count: int, seed: int
+) -> None:
+    """Count instructions of the model in DIR on the emulated board and estimate its cycles.
+
+    Per layer, per function and per source line; written into the report of DIR, with a picture beside it.
+    """
+    board, project, report = load_board(board_name), Project.load(folder), read_report(folder)
+    graph = load_graph(folder / FILE_NAME)
+    pixels = _pixels(project, images, count, seed)
+    with say.progress("building the firmware") as progress:
+        elf = qemu.build(folder)
+        profiles = []
+        for number, image in enumerate(pixels, start=1):
+            progress(f"counting: image {number} of {len(pixels)}")
+            layers = [node.name for node in graph.nodes]
+            profiles.append(profile_elf(elf, project, image, layers, graph.input_name, board))
+    profile = max(profiles, key=lambda found: found.total.cycles)
+    write_report(with_profile(report, profile), folder)
+    (folder / SVG_NAME).write_text(render_svg(profile), encoding="utf-8")
+    macs = {node.name: node.op.macs(graph.input_types(node)) for node in graph.nodes}
+    say.result(_value(profile, macs), profile_renderable(profile, {k: v for k, v in macs.items() if v}))
+    say.note(f"picture: {folder / SVG_NAME}")
+    if profile.unaligned_multiples:
+        first = profile.unaligned_multiples[0]
+        raise ValidationError(
+            f"{folder}: {len(profile.unaligned_multiples)} instructions would fault on hardware, first "
+            f"'{first.instruction}' at {first.source}: its address must be a multiple of 4; "
+            f"align the data, or read it with single loads"
+        )
+
+
+def _pixels(project: Project, images: Path | None, count: int, seed: int) -> NDArray[np.uint8]:
+    size = (project.input_height, project.input_width, project.input_channels)
+    if images is not None:
+        return read_folder(images, count, size, "fit" if project.kind == "detector" else "stretch")
+    return np.random.default_rng(seed).integers(0, 256, (1, *size), dtype=np.uint8)
+
+
+def _value(profile: Profile, macs: dict[str, int]) -> dict[str, Any]:
+    total = profile.total
+    value = asdict(profile) | {"layer_functions": {}}
+    for layer, shares in zip(profile.layers, profile.layer_functions, strict=True):
+        value["layer_functions"][layer.name] = [asdict(share) for share in shares]
+    for entry in value["layers"]:
+        entry["macs"] = macs.get(entry["name"], 0)
+    return value | {
+        "instructions": total.instructions,
+        "estimated_cycles": total.cycles,
+        "zero_wait_cycles": total.core_cycles,
+        "seconds": profile.seconds,
+    }
