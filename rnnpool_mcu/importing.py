@@ -31,6 +31,8 @@ Kind = Literal["detector", "classifier"]
 SCORE_THRESHOLD = 0.02
 """Least probability of a box that leaves the model; low, so that average precision can be measured."""
 DETECTIONS_NAME = "detections"
+SYNTHETIC_IMAGES = 8
+"""Made up at most, when there is neither a folder nor a stored calibration."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,8 @@ def load_graph(
     """Integer graph of a `.pt` checkpoint; a detector's ends in the decode of its boxes.
 
     Activation ranges come from `calibration`, a folder of pictures of which at most `count` are drawn by
-    `seed`; else from the checkpoint; else from made-up images, which is for trials only. Raises UserError.
+    `seed`; else from the checkpoint; else from made-up images, which is for trials only, at most `count` of
+    them too. Raises UserError.
     """
     loaded = load_checkpoint(path)
     check_preprocessing(path, loaded.preprocessing)
@@ -100,7 +103,8 @@ def quantize_loaded(
         quantized = quantize_model(loaded.model, input_size, calibration=loaded.calibration)
         return quantized, "stored in the checkpoint"
     if folder is None:
-        images, origin = synthetic_images(input_size, seed=seed), "synthetic images: for trials only"
+        images = synthetic_images(input_size, min(count, SYNTHETIC_IMAGES), seed)
+        origin = "synthetic images: for trials only"
     else:
         resize = str(loaded.preprocessing.get("resize", "fit"))
         images = calibration_images(folder, input_size, count, seed, resize)

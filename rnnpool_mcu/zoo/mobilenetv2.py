@@ -19,14 +19,19 @@ STACKS = (
 STEM_CHANNELS, LAST_CHANNELS = 32, 1280
 
 
-@register("mobilenetv2")
-def mobilenetv2(width: float = 1.0, num_classes: int = 1000, resolution: int = 224) -> Classifier:
+def mobilenetv2(width: float, num_classes: int, resolution: int) -> Classifier:
     """MobileNetV2 of any width; the last convolution keeps its 1280 channels below width 1."""
     stem = make_divisible(STEM_CHANNELS * width)
     last = make_divisible(LAST_CHANNELS * max(1.0, width))
     features = mobilenet_features(stem, STACKS, width, last)
     front = {"stem": ConvBNReLU6(3, stem, kernel=3, stride=2)}
     return Classifier(resolution, front, features, last, num_classes)
+
+
+@register("mobilenetv2")
+def mobilenetv2_100(num_classes: int = 1000, resolution: int = 224) -> Classifier:
+    """Width 1."""
+    return mobilenetv2(1.0, num_classes, resolution)
 
 
 @register("mobilenetv2-0.35")

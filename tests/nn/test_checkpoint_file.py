@@ -102,7 +102,7 @@ def test_nan_and_infinite_weights_are_named(good: Path, value: float) -> None:
 
 def test_wrong_arch_version_config_and_keys(good: Path) -> None:
     content = torch.load(good, weights_only=True)
-    refused(change(good, arch="resnet"), "'resnet' is not known; known: face-m4")
+    refused(change(good, arch="resnet"), "'resnet' is not known; known: .*face-m4")
     refused(change(good, arch="face-m4", format_version=9), "format_version 9, supported 1")
     change(good, format_version=1, config={"hidden": 8})
     refused(good, "do not fit the model")
