@@ -5,7 +5,7 @@ IMAGE ?=
 DEMO_OUT ?= demo_out
 TEST_JOBS ?= 2
 
-.PHONY: help setup demo test test-all lint golden fit-costs clean
+.PHONY: help setup demo test test-all lint golden fit-costs bench-kernels clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ golden: setup ## write the golden generated sources again, after a wanted change
 
 fit-costs: setup ## measure the kernels on the emulated board, fit the planner's cost model to them
 	$(BIN)/python -m scripts.fit_costs
+
+bench-kernels: setup ## count the kernels' instructions, write docs/benchmarks/kernels.json and its table
+	$(BIN)/python -m scripts.bench_kernels
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build dist $(DEMO_OUT) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -76,20 +76,26 @@ class DepthwiseConv2d(Operator):
         return ("m4",)
 
     def _groups(self, stage: OutputStage) -> NDArray[np.int32]:
-        """[channels / 4, 4 + 2 * taps + 4]: of four channels the biases, weights and multipliers.
+        """[channels / 4, 1 + weight words + 1, 4]: of four channels the biases, weights and multipliers.
 
-        A tap's weights are two words of two int16: channels 0 and 2 of the four, then 1 and 3.
+        The last group is of the last four channels, so it may repeat some of the group before; fewer than
+        four channels in all are filled up with zeros. A weight word is two int16, the first one lowest: the
+        two rows of a column for rows 0 and 1, 2 and 3 and so on; of a row without a partner each column
+        with the next, a single column with 0.
         """
-        channels = self.weights.shape[2]
-        fill = -channels % GROUP
-        taps = np.pad(self.weights.reshape(-1, channels).astype(np.int64), ((0, 0), (0, fill)))
-        low_high = taps.reshape(taps.shape[0], -1, 2, 2).transpose(1, 0, 3, 2)  # [group, tap, word, half]
-        words = ((low_high[..., 1] << 16) | (low_high[..., 0] & 0xFFFF)).astype(np.int32)
-        bias, multipliers = (
-            np.pad(values, (0, fill)).reshape(-1, GROUP)
-            for values in (stage.bias, stage.requantization.multipliers)
-        )
-        return np.hstack([bias, words.reshape(len(words), -1), multipliers])
+        height, width, channels = self.weights.shape
+        taps = self.weights.astype(np.int64)
+        paired = taps[: height // 2 * 2].reshape(-1, 2, width, channels).transpose(0, 2, 1, 3)
+        halves = [paired.reshape(-1, 2, channels)]
+        if height % 2:
+            row = taps[-1] if width > 1 else np.pad(taps[-1], ((0, 1), (0, 0)))
+            halves.append(np.stack([row[:-1], row[1:]], axis=1))
+        words = np.concatenate(halves)
+        weights = ((words[:, 1] << 16) | (words[:, 0] & 0xFFFF)).astype(np.int32)
+        filters = np.vstack([stage.bias, weights, stage.requantization.multipliers])
+        filters = np.pad(filters, ((0, 0), (0, max(0, GROUP - channels))))
+        starts = np.minimum(np.arange(0, channels, GROUP), filters.shape[1] - GROUP)
+        return np.stack([filters[:, start : start + GROUP] for start in starts])
 
     def _stage(self, inputs: Sequence[TensorType]) -> OutputStage:
         by_channel = self.weights.reshape(-1, self.weights.shape[2]).T

@@ -1,0 +1,165 @@
+"""Counts every benchmark kernel's instructions on the emulated Cortex-M4: `make bench-kernels`.
+
+Writes docs/benchmarks/kernels.json and, from it, the kernel table of docs/benchmarks.md. A count is exact and
+the same on every machine; it covers the whole layer: every call of the kernel, requantization included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.ops.fully_connected import FullyConnected
+from tests.ops import layers
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_case, run_qemu
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+RECORD = DOCS / "benchmarks" / "kernels.json"
+PAGE = DOCS / "benchmarks.md"
+BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
+
+POINT = Window((1, 1), (1, 1))
+SAME = Window((3, 3), (1, 1), Padding(1, 1, 1, 1))
+HALVED = Window((3, 3), (2, 2), Padding(0, 0, 1, 1))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A layer to measure. The other engines' instructions per MAC are recorded figures, None if unknown."""
+
+    name: str
+    op: Operator
+    inputs: tuple[TensorType, ...]
+    cmsis_nn: float | None = None
+    tinyengine: float | None = None
+    target: float | None = None  # instructions per MAC, at most
+
+    def case(self) -> KernelCase:
+        return random_case(self.op, self.inputs)
+
+
+def _conv(
+    name: str,
+    size: tuple[int, int],  # width, height
+    channels: tuple[int, int],  # in, out
+    window: Window,
+    *figures: float | None,
+) -> Shape:
+    image = layers.tensor(size[1], size[0], channels[0])
+    return Shape(name, layers.conv(image, channels[1], window), (image,), *figures)
+
+
+def _depthwise(
+    name: str, size: tuple[int, int], channels: int, window: Window, *figures: float | None
+) -> Shape:
+    image = layers.tensor(size[1], size[0], channels)
+    return Shape(name, layers.depthwise(image, window), (image,), *figures)
+
+
+def _fully_connected(name: str, inner: int, outer: int, *figures: float | None) -> Shape:
+    weights = np.random.default_rng(0).integers(-127, 128, (outer, inner), dtype=np.int8)
+    out = Quantization(0.1, 0)
+    op = FullyConnected(weights, np.zeros(outer, np.int32), np.full(outer, 0.001), out)
+    return Shape(name, op, (layers.tensor(1, 1, inner),), *figures)
+
+
+def shapes() -> tuple[Shape, ...]:
+    """The shapes for which other engines' figures are recorded, then some of this project's own networks."""
+    block = layers.tensor(30, 40, 32)
+    return (
+        _conv("1×1, 40×30, 64→128", (40, 30), (64, 128), POINT, 2.06, 2.24, 1.25),
+        _conv("1×1, 20×15, 128→64", (20, 15), (128, 64), POINT, 1.75, 1.94, 1.20),
+        _conv("1×1, 6×6, 128→128", (6, 6), (128, 128), POINT, 1.83, 1.91, 1.20),
+        _conv("1×1, 48×48, 8→16", (48, 48), (8, 16), POINT, 6.63, 7.14, 3.0),
+        _conv("1×1, 24×24, 16→32", (24, 24), (16, 32), POINT, 3.96, 4.11, 2.0),
+        _conv("3×3 s2, 96×96, 3→8", (96, 96), (3, 8), HALVED, 6.12, 3.12, 2.2),
+        _conv("3×3, 32×32, 16→16", (32, 32), (16, 16), SAME, 2.33, 2.33, 1.10),
+        _conv("3×3, 8×8, 64→64", (8, 8), (64, 64), SAME, 1.76, 1.93, 1.05),
+        _depthwise("depthwise 3×3 s1, 40×30×128", (40, 30), 128, SAME, 8.05, 8.49, 2.4),
+        _depthwise("depthwise 3×3 s2, 40×30×128", (40, 30), 128, HALVED, 8.04, 10.5, 3.8),
+        _fully_connected("fully connected 640→128", 640, 128, 1.95, None, 1.40),
+        _conv("3×3 s2, 320×240, 1→4", (320, 240), (1, 4), HALVED),
+        _conv("1×1, 7×7, 160→32", (7, 7), (160, 32), POINT),
+        _depthwise("depthwise 3×3 s1, 7×7×96", (7, 7), 96, SAME),
+        _depthwise("depthwise 5×5 s1, 28×28×144", (28, 28), 144, Window((5, 5), (1, 1), Padding(2, 2, 2, 2))),
+        Shape("add, 40×30×32 (per element)", Add(Quantization(0.03, 5)), (block, block)),
+    )
+
+
+def measure(chosen: tuple[Shape, ...]) -> dict[str, dict[str, Any]]:
+    """Name -> MACs (of an addition: elements), instructions and the other engines' figures.
+
+    Every result is first compared with numpy's; AssertionError where one byte differs.
+    """
+    cases = [shape.case() for shape in chosen]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    found = {}
+    for shape, result in zip(chosen, results, strict=True):
+        macs = shape.op.macs(shape.inputs) or shape.inputs[0].bytes
+        found[shape.name] = {
+            "macs": macs,
+            "instructions": result.instructions,
+            "instructions_per_mac": round(result.instructions / macs, 3),
+            "cmsis_nn": shape.cmsis_nn,
+            "tinyengine": shape.tinyengine,
+            "target": shape.target,
+        }
+    return found
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """What the last `make bench-kernels` wrote."""
+    kernels: dict[str, dict[str, Any]] = json.loads(RECORD.read_text(encoding="utf-8"))["kernels"]
+    return kernels
+
+
+def table(kernels: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown table, instructions per MAC."""
+
+    def cell(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    lines = [
+        "| layer | instructions | per MAC | CMSIS-NN | TinyEngine | allowed |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, k in kernels.items():
+        figures = (k["instructions_per_mac"], k["cmsis_nn"], k["tinyengine"], k["target"])
+        lines.append(f"| {name} | {k['instructions']:,} | {' | '.join(map(cell, figures))} |")
+    return "\n".join(lines)
+
+
+def with_table(page: str, kernels: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page with the text between the kernel table's markers replaced; ValueError without markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{PAGE}: no lines '{BEGIN}' and '{END}'")
+    return f"{before}{begin}\n{table(kernels)}\n{end}{after}"
+
+
+def main() -> None:
+    """Measure, write, print; exit status 1 when a layer takes more than it is allowed."""
+    kernels = measure(shapes())
+    RECORD.parent.mkdir(exist_ok=True)
+    record = {"unit": "instructions", "core": "Cortex-M4", "optimize": "-O2", "kernels": kernels}
+    RECORD.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), kernels), encoding="utf-8")
+    print(table(kernels))
+    over = [name for name, k in kernels.items() if k["target"] and k["instructions_per_mac"] > k["target"]]
+    if over:
+        raise SystemExit(f"more instructions than allowed: {'; '.join(over)}")
+
+
+if __name__ == "__main__":
+    main()
