@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 IMAGE ?=
 DEMO_OUT ?= demo_out
 TEST_JOBS ?= 2
+# loadgroup: tests that share a compiled model run in one process
+PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
 .PHONY: help setup demo test test-all lint golden fit-costs bench-kernels clean
 
@@ -17,10 +19,10 @@ demo: setup ## compile the face detector, run it on an emulated board [IMAGE=pho
 	@$(BIN)/python examples/demo.py --out $(DEMO_OUT) $(if $(IMAGE),--image "$(IMAGE)")
 
 test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -n $(TEST_JOBS) -m "not slow"
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
 test-all: setup ## all tests
-	$(BIN)/python -m pytest -n $(TEST_JOBS)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: setup ## style, types and the import contract
 	$(BIN)/ruff check .

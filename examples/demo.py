@@ -13,6 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.images import read_image
+
 MODEL = Path(__file__).parent / "models" / "face_m4.pt"
 
 
@@ -43,7 +46,13 @@ def main() -> None:
     parser.add_argument("--image", type=Path, help="a photograph of your own")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder to write")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        if options.image is not None:
+            read_image(options.image)  # before anything that takes time
+        options.out.mkdir(parents=True, exist_ok=True)
+    except (UsageError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
     photo = options.image or default_photo(options.out)
     firmware = options.out / "firmware"
     rnnpool_mcu("compile", "-q", MODEL, "--ram", "256k", "--name", "face", "-o", firmware)

@@ -14,8 +14,11 @@ layer after RNNPool are then permuted by `rows_first_channels`, so that the netw
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,6 +45,9 @@ FACE_M4_NAMES = (
     ("conf.", "conf."),
 )
 FACE_M4_AFTER_POOL = "blocks.0.layers.0.0.weight"
+MEAN_GRAY = 0.299 * 123 + 0.587 * 117 + 0.114 * 104
+"""What the reference subtracts from a grey level of 0..255: the luma of its mean colour."""
+REFERENCE_PREPROCESSING = GRAY_PREPROCESSING | {"scale": 1.0, "mean": [MEAN_GRAY]}
 
 
 def rows_first_channels(hidden: int) -> Tensor:
@@ -89,8 +95,8 @@ def import_face_m4(state: Mapping[str, Tensor], columns_first: bool = False) -> 
 def load_reference_face_m4(path: str | Path, columns_first: bool = False) -> LoadedModel:
     """Read a reference checkpoint, {'weight': state_dict, 'epoch': n} or a bare state_dict, as face-m4.
 
-    The model takes the tensors the reference was trained on: its preprocessing is the reference's, not
-    pixel / 255. ModelError says what does not fit.
+    The model takes the tensors the reference was trained on, grey level - MEAN_GRAY, and gives its outputs;
+    `take_pixels` makes it one that compiles. ModelError says what does not fit.
     """
     path = Path(path)
     content = read_plain(path)
@@ -104,4 +110,19 @@ def load_reference_face_m4(path: str | Path, columns_first: bool = False) -> Loa
     config = {"hidden": converted["pool.rnn1.U"].shape[0]}
     model = create("face-m4", **config)
     load_weights(path, model, converted)
-    return LoadedModel(model.eval(), "face-m4", config, dict(GRAY_PREPROCESSING), ["face"])
+    return LoadedModel(model.eval(), "face-m4", config, dict(REFERENCE_PREPROCESSING), ["face"])
+
+
+def take_pixels(loaded: LoadedModel) -> LoadedModel:
+    """The same detector for pixel / 255: scale and mean folded into its stem, a convolution and a BatchNorm.
+
+    Outputs are the same but where the stem's padding is seen: it is black now, and was MEAN_GRAY.
+    """
+    (mean,) = loaded.preprocessing["mean"]
+    scale = GRAY_PREPROCESSING["scale"] / loaded.preprocessing["scale"]  # of the new tensors, in the old
+    model = copy.deepcopy(loaded.model)
+    stem = cast(Any, model).stem
+    with torch.no_grad():
+        stem[1].running_mean += mean * stem[0].weight.sum(dim=(1, 2, 3))
+        stem[0].weight /= scale
+    return dataclasses.replace(loaded, model=model, preprocessing=dict(GRAY_PREPROCESSING))

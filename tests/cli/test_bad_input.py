@@ -260,3 +260,20 @@ def test_no_emulator(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path / "models"))
     arguments = ["run", str(tmp_path / "out"), str(tmp_path / "photo.png")]
     _refused(CliRunner().invoke(main, arguments), 6, "qemu-system-arm is not on PATH", "apt-get install")
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_the_demo_with_a_bad_photograph(tmp_path: Path, content: bytes | None) -> None:
+    photo = tmp_path / "photo.jpg"
+    if content is not None:
+        photo.write_bytes(content)
+    demo = SHIPPED.parents[1] / "demo.py"
+    done = subprocess.run(
+        [sys.executable, demo, "--image", photo, "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {photo}: ")
+    assert not (tmp_path / "out").exists()

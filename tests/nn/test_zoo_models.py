@@ -14,13 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 import reference_rnnpool as reference  # noqa: E402
 
 from rnnpool_mcu.errors import ModelError  # noqa: E402
+from rnnpool_mcu.importing import check_preprocessing  # noqa: E402
 from rnnpool_mcu.nn import RNNPool  # noqa: E402
 from rnnpool_mcu.zoo import create, names  # noqa: E402
+from rnnpool_mcu.zoo.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.reference_import import (  # noqa: E402
     import_face_m4,
     import_rnnpool,
     load_reference_face_m4,
     rows_first_channels,
+    take_pixels,
 )
 
 FACE_M4_OUTPUTS = [(4, 30, 40), (2, 30, 40)] * 2 + [(4, 15, 20), (2, 15, 20)] * 2
@@ -145,6 +148,26 @@ def test_whole_face_m4_from_reference_names(tmp_path: Path, columns_first: bool)
     with torch.no_grad():
         for a, b in zip(loaded.model(x), original(x), strict=True):
             assert torch.equal(a, b)
+
+
+def test_reference_weights_for_pixels(tmp_path: Path) -> None:
+    torch.manual_seed(14)
+    path = tmp_path / "reference.pth"
+    torch.save(face_m4_as_reference(create("face-m4", hidden=8).eval()), path)
+    loaded = load_reference_face_m4(path)
+    folded = take_pixels(loaded)
+    gray = torch.randint(0, 256, (1, 1, 64, 80)).float()
+    with torch.no_grad():
+        wanted = loaded.model.stem(gray - loaded.preprocessing["mean"][0])
+        found = folded.model.stem(gray / 255)
+    assert wanted.abs().max() > 1
+    torch.testing.assert_close(found[:, :, 1:, 1:], wanted[:, :, 1:, 1:], rtol=0, atol=1e-3)
+    save_checkpoint(
+        tmp_path / "face.pt", folded.model, folded.arch, folded.config, folded.preprocessing, ["face"]
+    )
+    check_preprocessing(path, load_checkpoint(tmp_path / "face.pt").preprocessing)
+    with pytest.raises(ModelError, match="mean"):
+        check_preprocessing(path, loaded.preprocessing)
 
 
 def test_rows_first_channels_undoes_the_columns_first_order() -> None:
