@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.profile import Profile, Share, UnalignedMultiple
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run.cycles import block_cycles, needs_alignment, taken_cycles
 from rnnpool_mcu.run.disassembly import Instruction, disassemble
 from rnnpool_mcu.run.layer_ranges import OUTSIDE, SCHEDULE, layer_ranges
 from rnnpool_mcu.run.plugin import BlockCount, Counts, run_counted
+from rnnpool_mcu.run.protocol import RunError
 
 MAX_LINES = 40  # source lines kept in a profile
+_TIMER_TICKS = 2  # by which two readings of the board's timer may be off
 
 
 def profile_elf(
@@ -32,9 +35,9 @@ def profile_elf(
     ranges = layer_ranges(elf, project.name, layers, pixels)
     result, counts = run_counted(elf, project, image, ranges, board.flash_timing)
     code = disassemble(elf)
-    assert result.instructions is not None, "the emulated board counts instructions"
     inside = [block for block in counts.blocks if block.layer != OUTSIDE]
     shares = _Shares(code, inside)
+    timer = _timer_instructions(result, shares)
     order = [pixels, *(name for name in layers if name != pixels), SCHEDULE]
     return Profile(
         board=board.name,
@@ -50,9 +53,21 @@ def profile_elf(
             for address, count in counts.unaligned.items()
             if not needs_alignment(code[address].mnemonic)
         ),
-        timer_instructions=result.instructions[0],
+        timer_instructions=timer,
         timer_resolution=result.instruction_resolution,
     )
+
+
+def _timer_instructions(result: RunResult, shares: _Shares) -> int:
+    """What the board's timer counted; RunError where the blocks tell something else."""
+    assert result.instructions is not None, "the emulated board counts instructions"
+    timer, blocks = result.instructions[0], sum(total.instructions for total in shares.layers.values())
+    if abs(timer - blocks) > _TIMER_TICKS * result.instruction_resolution:
+        raise RunError(
+            f"the plugin counted {blocks} instructions, the board's timer {timer}: this QEMU counts blocks "
+            f"otherwise than versions 7 to 9; profile with one of those"
+        )
+    return timer
 
 
 def unaligned_multiples(counts: Counts, code: Mapping[int, Instruction]) -> tuple[UnalignedMultiple, ...]:

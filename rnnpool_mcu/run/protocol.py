@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.ir.run_result import LayerTrace, MemoryUse, RunResult
 
+_CFSR_UNALIGNED = 1 << 24
+
 
 class RunError(ValidationError):
     """A run ended in a fault, a bad status or a report that is not whole."""
@@ -131,6 +133,8 @@ def describe_fault(fault: str) -> str:
     text = f"{kind} {where}{address}, stack pointer {fields.get('sp', 'unknown')}, CFSR {fields.get('cfsr')}"
     if "stacking_failed" in fields:
         text += "; the stack overflowed: give it more with STACK_BYTES"
+    elif kind == "UsageFault" and int(fields.get("cfsr", "0"), 16) & _CFSR_UNALIGNED:
+        text += "; an LDRD, STRD, LDM or STM whose address is no multiple of 4"
     elif kind == "MemManage":
         text += "; an access outside the RAM budget, the code and the peripherals in use"
     return text
