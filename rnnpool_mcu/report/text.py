@@ -57,6 +57,10 @@ def renderable(report: Report) -> Group:
     lines = [f"Arithmetic: {report['arithmetic']}.", _validation_line(report["validation"])]
     if report["calibration"] is not None:
         lines.insert(0, f"Activation ranges: {report['calibration']}.")
+    if (timing := report.get("timing")) is not None:
+        clock = f"{timing['clock_hz'] / 1e6:g} MHz, {timing['wait_states']} flash wait states"
+        time = f"{timing['seconds'] * 1e3:,.1f} ms"
+        lines.append(f"Estimate for {timing['board']}, {clock}: {time}; {timing['expected_error']}.")
     return Group(head, _layer_table(report), _totals(report), Text("\n".join(lines)))
 
 

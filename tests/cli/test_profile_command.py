@@ -55,6 +55,8 @@ def test_profile_fills_in_the_report_and_draws(folder: Path, tmp_path: Path) -> 
     assert timing["zero_wait_cycles"] + waits == report["estimated_cycles"]
     assert timing["seconds"] == pytest.approx(report["estimated_cycles"] / 168e6)
     assert timing["unaligned_multiples"] == 0
+    text = (folder / "report.txt").read_text(encoding="utf-8")
+    assert "Estimate for nucleo-f439zi, 168 MHz, 5 flash wait states" in text
     picture = ElementTree.parse(folder / "profile.svg").getroot()
     texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert {layer["name"] for layer in layers} <= set(texts)
