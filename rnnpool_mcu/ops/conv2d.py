@@ -15,6 +15,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import OutputStage, Window
 
 WORD_BYTES = 4
+STATE_BYTES = 40  # of a Cortex-M4 kernel's loop over output channels
 PAIR = 2  # output channels that the kernel takes at once
 
 
@@ -54,7 +55,7 @@ class Conv2d(Operator):
         return (self.window.margin(inputs[0].width),)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        return 2 * 2 * WORD_BYTES * self._window_words()  # two pixels' windows as int16
+        return 2 * 2 * WORD_BYTES * self._window_words() + STATE_BYTES  # two pixels' windows as int16
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         out = self.infer_type(inputs)
