@@ -16,6 +16,7 @@ from rnnpool_mcu.ops.convolution import OutputStage, Window
 
 WORD_BYTES = 4
 STATE_BYTES = 40  # of a Cortex-M4 kernel's loop over output channels
+PIXELS = 2  # that the kernel takes at once
 PAIR = 2  # output channels that the kernel takes at once
 
 
@@ -55,7 +56,8 @@ class Conv2d(Operator):
         return (self.window.margin(inputs[0].width),)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        return 2 * 2 * WORD_BYTES * self._window_words() + STATE_BYTES  # two pixels' windows as int16
+        pixels = min(PIXELS, self.infer_type(inputs).width)
+        return pixels * 2 * WORD_BYTES * self._window_words() + STATE_BYTES  # windows as int16
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         out = self.infer_type(inputs)

@@ -74,14 +74,18 @@ def test_cortex_m4_equals_numpy() -> None:
 
 def test_cortex_m4_work_per_mac() -> None:
     """Instructions per multiply-accumulate, requantization included, of Face-M4's depthwise layers."""
-    layers = [(tensor(3, 40, 128), (1, 1)), (tensor(3, 40, 64), (2, 2)), (tensor(3, 20, 128), (1, 1))]
-    cases = [on_random(depthwise(image, Window((3, 3), s, SAME_3X3)), image) for image, s in layers]
+    layers = [
+        (tensor(3, 40, 128), (1, 1), 2.2),
+        (tensor(3, 40, 64), (2, 2), 3.0),
+        (tensor(3, 20, 128), (1, 1), 2.3),
+    ]
+    cases = [on_random(depthwise(image, Window((3, 3), s, SAME_3X3)), image) for image, s, _ in layers]
     results = run_qemu(cases)
     assert_bit_exact(cases, results)
-    for case, result in zip(cases, results, strict=True):
+    for case, result, (*_, limit) in zip(cases, results, layers, strict=True):
         per_mac = result.instructions / case.op.macs(case.types)
         print(f"{case.types[0]} -> {case.op.infer_type(case.types)}: {per_mac:.2f} instructions per MAC")
-        assert per_mac <= 3.1
+        assert per_mac <= limit
 
 
 SHAPE = st.tuples(*[st.integers(1, 9)] * 2, *[st.integers(1, 4)] * 4, st.integers(0, 2))
