@@ -88,24 +88,13 @@ def train(
         )
     if processes < 1:
         raise UsageError(f"train: processes {processes}, at least 1")
-    if not hasattr(create(arch, **(config or {})), "anchors"):
-        raise UsageError(
-            f"train: {arch!r} is no detector; only detectors can be trained so far, e.g. face-m4"
-        )
-    root = Path(data_root) if data_root else default_data_root()
-    if not root.is_dir():
-        raise UsageError(f"train: no data folder {root}")
-    load_split(root, "part_b_val")  # fails early, and not inside a process of its own
+    _check_detector(arch, config or {})
+    root = _data_folder(data_root)
     recipe = Recipe(
         arch=arch, config=config or {}, minutes=minutes, steps=steps, learning_rate=learning_rate, seed=seed,
         processes=processes, phases=phases, validation_images=validation_images, evaluations=evaluations,
     )  # fmt: skip
-    out = Path(out_dir)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"train: the output folder {out} is a file; give another")
-    out.mkdir(parents=True, exist_ok=True)
-    if resume and not (out / "last.pt").is_file():
-        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
+    out = _output_folder(Path(out_dir), resume)
     arguments = (recipe, root, out, resume, quiet, _free_port(), time.time())
     if processes == 1:
         run_worker(0, *arguments)
@@ -113,6 +102,31 @@ def train(
         spawn(run_worker, arguments, nprocs=processes)
     last = torch.load(out / "last.pt", weights_only=True)
     return {"best": str(out / "best.pt"), "ap50": last["best_ap50"], "steps": last["step"]}
+
+
+def _check_detector(arch: str, config: dict[str, Any]) -> None:
+    if not hasattr(create(arch, **config), "anchors"):
+        raise UsageError(
+            f"train: {arch!r} is no detector; only detectors can be trained so far, e.g. face-m4"
+        )
+
+
+def _data_folder(named: str | Path | None) -> Path:
+    """The data's root; read once, so that what is missing fails early and not in a process of its own."""
+    root = Path(named) if named else default_data_root()
+    if not root.is_dir():
+        raise UsageError(f"train: no data folder {root}")
+    load_split(root, "part_b_val")
+    return root
+
+
+def _output_folder(out: Path, resume: bool) -> Path:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"train: the output folder {out} is a file; give another")
+    out.mkdir(parents=True, exist_ok=True)
+    if resume and not (out / "last.pt").is_file():
+        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
+    return out
 
 
 def _free_port() -> int:
