@@ -15,8 +15,8 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import OutputStage, Window
 
 WORD_BYTES = 4
-STATE_BYTES = 40  # of a Cortex-M4 kernel's loop over output channels
-PIXELS = 2  # that the kernel takes at once
+STATE_BYTES = 48  # of a Cortex-M4 kernel's loop over output channels
+SMALL_WINDOW_WORDS = 64  # up to here three windows are kept at a time, at most 1.5 KiB
 PAIR = 2  # output channels that the kernel takes at once
 
 
@@ -56,8 +56,8 @@ class Conv2d(Operator):
         return (self.window.margin(inputs[0].width),)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        pixels = min(PIXELS, self.infer_type(inputs).width)
-        return pixels * 2 * WORD_BYTES * self._window_words() + STATE_BYTES  # windows as int16
+        windows = self._block_pixels(inputs) * 2 * WORD_BYTES * self._window_words()  # as int16
+        return windows + STATE_BYTES
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         out = self.infer_type(inputs)
@@ -77,11 +77,17 @@ class Conv2d(Operator):
                 "step_bytes": self.window.stride[1] * channels,
                 "out_width": out.width,
                 "out_channels": out.channels,
+                "block_pixels": self._block_pixels(inputs),
             }
         )
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)
+
+    def _block_pixels(self, inputs: Sequence[TensorType]) -> int:
+        """Pixels that the kernel takes at once: three are fastest, two need less scratch."""
+        most = 3 if self._window_words() <= SMALL_WINDOW_WORDS else 2
+        return min(most, self.infer_type(inputs).width)
 
     def _window_words(self) -> int:
         """Words of four int8 in a window whose kernel rows are each filled up to whole words."""
