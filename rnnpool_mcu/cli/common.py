@@ -14,6 +14,8 @@ from typing import Any
 import click
 from rich.console import Console
 
+from rnnpool_mcu.cli.output_folder import whole_file
+
 Command = Callable[..., Any]
 
 
@@ -32,7 +34,8 @@ class Speaker:
             if to_stdout:
                 click.echo(text, nl=False)
             else:
-                self.json_path.write_text(text, encoding="utf-8")
+                with whole_file(self.json_path) as file:
+                    file.write_text(text, encoding="utf-8")
         if self.verbosity >= 0 and not to_stdout:
             self.console().print(shown)
 

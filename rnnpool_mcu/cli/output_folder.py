@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all."""
+"""Output folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,6 +29,27 @@ def whole_folder(out: Path) -> Iterator[Path]:
         _put_in_place(folder, out, former=work / "former")
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its name when the block ends well.
+
+    Links and devices are written to as they stand. An OSError that names no file is given `path`.
+    """
+    direct = path.is_symlink() or (path.exists() and not path.is_file())
+    target = path if direct else path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield target
+        if not direct:
+            target.replace(path)
+    except OSError as error:
+        if error.filename is None or error.filename == str(target):
+            error.filename = str(path)
+        raise
+    finally:
+        if not direct:
+            target.unlink(missing_ok=True)
 
 
 def check_replaceable(out: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.detections import Detection
 from rnnpool_mcu.errors import UsageError
 
@@ -44,6 +45,7 @@ def save_boxes(photo: Image.Image, detections: Sequence[Detection], path: Path) 
         draw.rectangle(frame, fill=BOX_COLOUR)
         draw.text(corner, label, fill=TEXT_COLOUR, font_size=size, anchor="lb")
     try:
-        picture.save(path)
+        with whole_file(path) as file:
+            picture.save(file)
     except ValueError as error:
         raise UsageError(f"{path}: not a picture format that can be written; name it .png or .jpg") from error

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
@@ -21,6 +22,7 @@ pytest.importorskip("torchao")
 from torch import Tensor, nn  # noqa: E402
 
 from rnnpool_mcu.cli import main  # noqa: E402
+from rnnpool_mcu.cli.pictures import save_boxes  # noqa: E402
 from rnnpool_mcu.zoo import registry  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, save_checkpoint  # noqa: E402
 
@@ -124,7 +126,10 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "NaN weights": (_with_nan, ("'head.weight'", "1 of 12 values NaN")),
     "unknown arch": (lambda path: _save(path, Small(), "face-m5"), ("'face-m5' is not known",)),
     "weights of another model": (lambda path: _save(path, nn.Linear(2, 2)), ("do not fit the model",)),
-    "unsupported operator": (lambda path: _save(path, Odd(), ODD_ARCH), ("cumsum",)),
+    "unsupported operator": (
+        lambda path: _save(path, Odd(), ODD_ARCH),
+        ("aten.cumsum", "in forward", "supported: "),
+    ),
 }
 
 
@@ -250,9 +255,27 @@ def test_a_full_disk(full_disk: Path) -> None:
 
 
 @needs_compiler
-def test_no_emulator(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import Image
+@pytest.mark.parametrize("option", ["-o", "--json"])
+def test_a_disk_that_fills_up_while_results_are_written(
+    small: Path, full_disk: Path, tmp_path: Path, option: str
+) -> None:
+    assert _compile(small, tmp_path / "out").exit_code == 0
+    Image.effect_noise((320, 320), 90).save(tmp_path / "photo.png")
+    (full_disk / "fill").write_bytes(bytes(65536))
+    result = full_disk / "result.png"
+    if option == "-o":
+        with pytest.raises(OSError, match="No space left") as caught:
+            save_boxes(Image.open(tmp_path / "photo.png"), [], result)
+        assert caught.value.filename == str(result)
+    else:
+        arguments = ["run", str(tmp_path / "out"), str(tmp_path / "photo.png"), "--engine", "numpy"]
+        refused = CliRunner().invoke(main, [*arguments, "--json", str(result)])
+        _refused(refused, 2, f"{result}: no space left on device")
+    assert [path.name for path in full_disk.iterdir()] == ["fill"]
 
+
+@needs_compiler
+def test_no_emulator(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _compile(small, tmp_path / "out").exit_code == 0
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "photo.png")
     monkeypatch.setenv("PATH", str(tmp_path / "models"))
