@@ -17,11 +17,14 @@ from typing import Any
 
 import click
 
-from rnnpool_mcu.errors import UsageError, UserError
+from rnnpool_mcu.errors import ToolMissingError, UsageError, UserError
 
 INTERRUPTED = 130
 TERMINATED = 143
 PIPE_CLOSED = 1  # as click itself does
+
+_EXTRAS = {"torch": "torch", "torchao": "torch", "onnx": "onnx", "onnxruntime": "onnx", "skimage": "demo"}
+"""Packages the base install leaves out, and the extra that brings each."""
 
 _NEXT_STEPS = {
     errno.ENOSPC: "free some space or write to another disk",
@@ -71,6 +74,12 @@ def _run(command: Any) -> int:
         return _say(error.format_message(), UsageError.exit_code)
     except UserError as error:
         return _say(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        message = f"{package} is not installed; pip install 'rnnpool-mcu[{_EXTRAS[package]}]'"
+        return _say(message, ToolMissingError.exit_code)
     except OSError as error:
         if error.errno not in _NEXT_STEPS:
             raise

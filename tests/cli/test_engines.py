@@ -198,3 +198,24 @@ def test_a_compiled_folder_is_run_and_validated_without_torch(tiny: Path, photos
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["compile", "evaluate", "train", "quantize"])
+def test_what_needs_torch_says_how_to_get_it(command: str, tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    model.write_bytes(b"")
+    arguments = {
+        "compile": [model, "--ram", "64k", "-o", tmp_path / "out"],
+        "evaluate": [model],
+        "train": ["face-m4", "--steps", "1", "-o", tmp_path / "out"],
+        "quantize": [model, "--split", "part_b_train", "-o", tmp_path / "out"],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_TORCH, command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6, done.stderr
+    assert "torch is not installed; pip install 'rnnpool-mcu[torch]'" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
