@@ -90,19 +90,31 @@ class Conv2d(Operator):
         return min(most, self.infer_type(inputs).width)
 
     def _window_words(self) -> int:
-        """Words of four int8 in a window whose kernel rows are each filled up to whole words."""
-        kernel_h, kernel_w, channels = map(int, self.weights.shape[1:])
-        return kernel_h * -(-kernel_w * channels // WORD_BYTES)
+        """Words of four int8 in a window."""
+        return int(self._window_bytes(self.weights[:1]).shape[1]) // WORD_BYTES
+
+    @staticmethod
+    def _window_bytes(weights: Int8Array) -> Int8Array:
+        """[channels, bytes], as the kernel reads a window, of weights [channels, height, width, in_channels].
+
+        Each kernel row is filled up to whole words; but where one byte of each would be left, these bytes
+        stand together behind the rows, filled up in their turn.
+        """
+        channels, kernel_h = weights.shape[:2]
+        rows = weights.reshape(channels, kernel_h, -1)
+        parts = [rows]
+        if kernel_h > 1 and rows.shape[2] > WORD_BYTES and rows.shape[2] % WORD_BYTES == 1:
+            parts = [rows[:, :, :-1], rows[:, :, -1].reshape(channels, 1, kernel_h)]
+        padded = [np.pad(part, ((0, 0), (0, 0), (0, -part.shape[2] % WORD_BYTES))) for part in parts]
+        return np.hstack([part.reshape(channels, -1) for part in padded])
 
     def _pairs(self, stage: OutputStage) -> NDArray[np.int32]:
         """[out_channels / 2, 2 + 2 * window words + 2]: of two channels the biases, weights and multipliers.
 
         Words of four int8 weights, first input lowest, alternate between the two channels.
         """
-        out_channels, kernel_h = self.weights.shape[:2]
-        rows = self.weights.reshape(out_channels, kernel_h, -1)
-        fill = -out_channels % PAIR
-        rows = np.pad(rows, ((0, fill), (0, 0), (0, -rows.shape[2] % WORD_BYTES)))
+        fill = -self.weights.shape[0] % PAIR
+        rows = np.pad(self._window_bytes(self.weights), ((0, fill), (0, 0)))
         words = np.ascontiguousarray(rows).view("<i4").reshape(-1, PAIR, self._window_words())
         bias, multipliers = (
             np.pad(values, (0, fill)).reshape(-1, PAIR)

@@ -46,6 +46,9 @@ def edge_cases() -> list[KernelCase]:
     for words in (*range(1, 9), 64, 65):
         image = tensor(1, 3 + words % 3, 4 * words - words % 4)
         cases.append(on_random(conv(image, 1 + words % 5, POINT, seed=words), image, seed=words))
+    for i, (channels, kernel) in enumerate([(3, (3, 3)), (1, (5, 5)), (3, (7, 7)), (3, (2, 3)), (7, (4, 3))]):
+        image = tensor(7, 9 + i, channels)  # one byte of each kernel row is left over
+        cases.append(on_random(conv(image, 1 + i, Window(kernel, (2, 2)), seed=i), image, seed=i))
     for i, padding in enumerate([Padding(), SAME_3X3, Padding(0, 2, 1, 0), Padding(2, 0, 0, 3)]):
         for stride in ((1, 1), (2, 2), (1, 3)):
             image = tensor(5, 6, (1, 3, 4)[i % 3])
