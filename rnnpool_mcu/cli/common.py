@@ -42,7 +42,9 @@ class Speaker:
     @staticmethod
     def console() -> Console:
         """A console on stdout; as wide as a report when it is not a terminal."""
-        return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 110)
+        return Console(
+            file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 110
+        )
 
     def note(self, message: str) -> None:
         """A word on stderr, unless quiet."""
