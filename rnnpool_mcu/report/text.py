@@ -44,7 +44,8 @@ _TOTALS = (
 def render_text(report: Report) -> str:
     """The report as plain text, `TEXT_WIDTH` columns wide, without trailing blanks."""
     stream = io.StringIO()
-    Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False).print(renderable(report))
+    console = Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
+    console.print(renderable(report))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
