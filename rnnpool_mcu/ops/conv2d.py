@@ -16,7 +16,7 @@ from rnnpool_mcu.ops.convolution import OutputStage, Window
 
 WORD_BYTES = 4
 STATE_BYTES = 48  # of a Cortex-M4 kernel's loop over output channels
-SMALL_WINDOW_WORDS = 64  # up to here three windows are kept at a time, at most 1.5 KiB
+SMALL_WINDOW_WORDS = 80  # up to here three windows are kept at a time, at most 1920 bytes
 PAIR = 2  # output channels that the kernel takes at once
 
 

@@ -29,6 +29,12 @@ def edge_cases() -> list[KernelCase]:
             image = tensor(5, 6, (3, 4, 5, 8)[i])
             op = depthwise(image, Window(kernel, stride, padding), seed=i)
             cases.append(on_random(op, image, seed=i))
+    for i, kernel in enumerate([(5, 5), (7, 7), (4, 5), (5, 3), (1, 5), (6, 1), (3, 2)]):
+        image = tensor(8, 8, 3 + i)
+        op = depthwise(image, Window(kernel, (1 + i % 2, 1 + i % 2), SAME_3X3), seed=i)
+        cases.append(on_random(op, image, seed=i))
+        wider = tensor(8, 7 + i, 4 * (1 + i % 2))
+        cases.append(on_random(depthwise(wider, Window(kernel, (1, 1)), seed=i), wider, seed=i))
     image = tensor(4, 5, 6, zero_point=127)
     op = depthwise(image, SAME, zero_point=-128, clamp=(-128, 90))
     cases += extremes(on_random(op, image))
