@@ -21,6 +21,7 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.report import Report, report_of_plan, write_report
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.planner import plan_graph
+from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
 from rnnpool_mcu.toolchain.board import check_ram, load_board
@@ -73,35 +74,86 @@ def compile_model(
 
 
 def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress = lambda _: None) -> Report:
-    """Plan a graph, write its C and its firmware into `out`, build them, and prove that they fit."""
-    progress("planning the memory, writing C")
-    plan, project = generate(graph, target, out)
-    progress("building and measuring the firmware")
-    sizes, bound = _measure(out, plan, project, load_board(target.board))
-    _check_budget(plan, project, sizes, bound)
-    reserve = (bound.bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
-    project = dataclasses.replace(project, stack_bytes=reserve)
+    """Plan a graph, write its C and its firmware into `out`, build them, and prove that they fit.
+
+    The fastest plan is tried first; if the whole program does not fit, the fastest of the front that does.
+    """
+    verify_graph(graph)
+    board = load_board(target.board)
+    progress("planning the memory, writing C, building the firmware")
+    built = _build(plan_graph(graph), target, out, board)
+    if built.needed_bytes > target.ram_bytes:
+        progress(f"searching for a plan within {target.ram_bytes} bytes")
+        built = _build_within_budget(graph, built, target, out, board)
+    if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
+        raise BudgetError(_too_small(built))
+    project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
     write_project_files(out, project)
-    report = report_of_plan(plan, project, target.source, sizes, bound, target.calibration)
+    report = report_of_plan(built.plan, project, target.source, built.sizes, built.stack, target.calibration)
     write_report(report, out)
     return report
+
+
+@dataclass(frozen=True, eq=False)
+class _Built:
+    """A plan's firmware as measured; sizes and stack are None when the board cannot hold it at all."""
+
+    plan: Plan
+    project: Project
+    sizes: FlashAndStatic | None
+    stack: StackBound | None
+    needed_bytes: int  # of RAM, by the whole program; without sizes a lower bound
+
+
+def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
+    """Write and measure a plan's firmware, built with all the RAM the board has."""
+    shutil.rmtree(out / "src", ignore_errors=True)
+    project = write_sources(plan, target, out)
+    picture = project.image_bytes if project.image_mode == "resident" else 0
+    least = project.arena_bytes + picture + project.output_bytes
+    if least > board.ram_bytes:
+        return _Built(plan, project, None, None, least)
+    try:
+        elf = gcc.build(out, board, ram_bytes=board.ram_bytes, image_mode=project.image_mode)
+        sizes, bound = size.measure(elf), stack.worst_case(elf)
+    finally:
+        shutil.rmtree(out / "build", ignore_errors=True)
+    return _Built(plan, project, sizes, bound, ram_needed(sizes, bound))
+
+
+def _build_within_budget(graph: Graph, built: _Built, target: Target, out: Path, board: Board) -> _Built:
+    """The fastest plan of the front whose firmware fits; the smallest one's when none does."""
+    front = pareto_front(graph)
+    for candidate in front:
+        beside_arena = built.needed_bytes - built.plan.arena_bytes
+        if candidate.peak_bytes + beside_arena > target.ram_bytes and candidate is not front[-1]:
+            continue
+        built = _build(candidate.plan(), target, out, board)
+        if built.needed_bytes <= target.ram_bytes:
+            break
+    return built
 
 
 def generate(
     graph: Graph, target: Target, out: Path, *, exact_effort: float = EXACT_EFFORT
 ) -> tuple[Plan, Project]:
-    """Plan a graph and write its C, its firmware and its definition into `out`; nothing is built yet."""
+    """Plan a graph the fastest way and write its sources into `out`; nothing is built."""
     verify_graph(graph)
     plan = plan_graph(graph, exact_effort=exact_effort)
+    return plan, write_sources(plan, target, out)
+
+
+def write_sources(plan: Plan, target: Target, out: Path) -> Project:
+    """Replay a plan, and write its C, its firmware and its definition into `out`."""
     validate_plan(plan)
     for path, text in emit(plan, name=target.name, title=target.title).items():
         file = out / "src" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    save_graph(graph, out / FILE_NAME)  # what validation checks against
+    save_graph(plan.graph, out / FILE_NAME)  # what validation checks against
     project = _project(plan, target)
     write_project_files(out, project)
-    return plan, project
+    return project
 
 
 def _project(plan: Plan, target: Target) -> Project:
@@ -122,39 +174,23 @@ def _project(plan: Plan, target: Target) -> Project:
     )
 
 
-def _measure(out: Path, plan: Plan, project: Project, board: Board) -> tuple[FlashAndStatic, StackBound]:
-    """Sizes and stack bound of the firmware, built with all the RAM the board has."""
-    picture = project.image_bytes if project.image_mode == "resident" else 0
-    least = project.arena_bytes + picture + project.output_bytes
-    if least > board.ram_bytes:  # cannot even be linked, so its stack stays unknown
-        raise BudgetError(_too_small(plan, project, least, "at least "))
-    try:
-        elf = gcc.build(out, board, ram_bytes=board.ram_bytes, image_mode=project.image_mode)
-        return size.measure(elf), stack.worst_case(elf)
-    finally:
-        shutil.rmtree(out / "build", ignore_errors=True)
-
-
 def ram_needed(sizes: FlashAndStatic, bound: StackBound) -> int:
     """The smallest budget: static, buffers, arena with canaries, deepest stack, in units of protection."""
-    used = (
-        sizes.ram_without_stack_bytes
-        + (bound.bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
-    )
+    used = sizes.ram_without_stack_bytes + _aligned(bound.bytes)
     return (used + PROTECTION_BYTES - 1) // PROTECTION_BYTES * PROTECTION_BYTES
 
 
-def _check_budget(plan: Plan, project: Project, sizes: FlashAndStatic, bound: StackBound) -> None:
-    needed = ram_needed(sizes, bound)
-    if needed > project.ram_bytes:
-        raise BudgetError(_too_small(plan, project, needed, ""))
+def _aligned(stack_bytes: int) -> int:
+    return (stack_bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
 
 
-def _too_small(plan: Plan, project: Project, needed: int, qualifier: str) -> str:
+def _too_small(built: _Built) -> str:
+    plan, project, needed = built.plan, built.project, built.needed_bytes
     advice = f"allow --ram {needed}"
     if project.image_mode == "resident":
         row = project.image_bytes // project.input_height
         advice += f", or stream the image (--image streamed needs about {needed - project.image_bytes + row})"
+    qualifier = "at least " if built.sizes is None else ""
     return (
         f"--ram {project.ram_bytes}: {project.name} needs {qualifier}{needed} bytes with the image "
         f"{project.image_mode}, {project.arena_bytes} of them its arena; most is live in "

@@ -47,6 +47,11 @@ class Block:
     bytes: int
     live: int  # bit t is set when the block's content matters during step t
 
+    @property
+    def aligned_bytes(self) -> int:
+        """Bytes it takes of the arena."""
+        return (self.bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
     def conflicts(self, other: Block) -> bool:
         """Whether the two may never share a byte."""
         return self.live & other.live != 0

@@ -48,7 +48,7 @@ def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement
 
 def make_problem(blocks: Sequence[Block]) -> Problem:
     """Sizes, conflicts and the area bound of a set of blocks."""
-    sizes = {b.name: (b.bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT for b in blocks}
+    sizes = {b.name: b.aligned_bytes for b in blocks}
     conflicts = {b.name: tuple(o.name for o in blocks if o is not b and o.conflicts(b)) for b in blocks}
     cliques = _maximal_cliques(blocks)
     bound = max((sum(sizes[name] for name in clique) for clique in cliques), default=0)

@@ -37,6 +37,19 @@ def fresh_progress(graph: Graph) -> Progress:
     return Progress(made, absorbed)
 
 
+def complete(graph: Graph, progress: Progress, values: Sequence[str]) -> None:
+    """Mark values as made, and their rows as absorbed by the absorbers that read them."""
+    for name in values:
+        progress.made[name] = height_of(graph, name)
+    known = set(values)
+    for node in graph.nodes:
+        if not isinstance(node.op, Absorber):
+            continue
+        for index, group in enumerate(node.op.groups()):
+            if known.issuperset(node.inputs[i] for i in group):
+                progress.absorbed[node.name][index] = height_of(graph, node.inputs[group[0]])
+
+
 def next_step(graph: Graph, node: Node, progress: Progress) -> Step | None:
     """The step that `node` could take now, or None when it waits for rows or is done."""
     if isinstance(node.op, Absorber):

@@ -9,7 +9,14 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Margin
 from rnnpool_mcu.ir.plan import Block, RowBuffer, Step
 from rnnpool_mcu.ir.tensor_type import TensorType
-from rnnpool_mcu.schedule.cascade import Cascade, first_needed_row, fresh_progress
+from rnnpool_mcu.schedule.cascade import (
+    Cascade,
+    Progress,
+    complete,
+    first_needed_row,
+    fresh_progress,
+    height_of,
+)
 
 ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
 
@@ -21,35 +28,53 @@ class Demand:
     steps: list[Step] = field(default_factory=list)
     kept_rows: dict[str, int] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
+    open_before: frozenset[str] = frozenset()  # absorbers that had begun before the first step
+    open_after: frozenset[str] = frozenset()  # absorbers that had begun but not finished after the last
 
 
-def simulate(graph: Graph, cascades: Sequence[Sequence[str]]) -> Demand:
-    """Run the cascades one after another and note what each step demands."""
+def simulate(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = ()) -> Demand:
+    """Run the cascades one after another and note what each step demands.
+
+    Values in `done` were made by earlier cascades: they stand whole as long as somebody reads them.
+    """
     demand, progress = Demand(), fresh_progress(graph)
+    complete(graph, progress, done)
+    demand.kept_rows.update({name: height_of(graph, name) for name in done})
+    demand.open_before = _open_absorbers(progress)
     inputs = {n.name: tuple(dict.fromkeys(n.inputs)) for n in graph.nodes} | {graph.input_name: ()}
-    holding: set[str] = set()  # values with a row that some consumer still has to read
+    holding = {name for name in done if _is_needed(graph, name, progress)}
     for values in cascades:
         cascade = Cascade(graph, values)
         while (step := cascade.next_step(progress)) is not None:
             bit = 1 << len(demand.steps)
             demand.steps.append(step)
-            for name in holding | {step.value}:
+            made_here = {step.value} if step.kind != "absorb" else set()
+            for name in holding | made_here:
                 demand.live[name] = demand.live.get(name, 0) | bit
-            if step.kind != "absorb":
+            if made_here:
                 rows = step.row + 1 - first_needed_row(graph, step.value, progress)
                 demand.kept_rows[step.value] = max(demand.kept_rows.get(step.value, 1), rows)
             cascade.advance(progress, step)
             for name in (*inputs[step.value], step.value):
-                needed = first_needed_row(graph, name, progress) < progress.made[name]
-                (holding.add if needed else holding.discard)(name)
+                (holding.add if _is_needed(graph, name, progress) else holding.discard)(name)
+    demand.open_after = _open_absorbers(progress)
     return demand
 
 
+def _is_needed(graph: Graph, name: str, progress: Progress) -> bool:
+    return first_needed_row(graph, name, progress) < progress.made[name]
+
+
+def _open_absorbers(progress: Progress) -> frozenset[str]:
+    begun = (name for name, rows in progress.absorbed.items() if any(rows) and not progress.made[name])
+    return frozenset(begun)
+
+
 def row_buffers(graph: Graph, demand: Demand) -> dict[str, RowBuffer]:
-    """The rolling buffer of every tensor."""
+    """The rolling buffer of every tensor that has a live row."""
     buffers = {}
     for name, value in graph.types.items():
-        if not isinstance(value, TensorType):
+        if not isinstance(value, TensorType) or name not in demand.live:
             continue
         margin = _margin_of(graph, name)
         row_bytes = (margin.left + value.width + margin.right) * value.channels
@@ -65,13 +90,51 @@ def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]
     for t, step in enumerate(demand.steps):
         active[step.value] = active.get(step.value, 0) | 1 << t
     for node in graph.nodes:
-        types, own = graph.input_types(node), active[node.name]
-        if state := node.op.state_bytes(types):
-            first = own & -own
-            blocks.append(Block(f"{node.name}.state", state, (1 << own.bit_length()) - first))
-        if scratch := node.op.scratch_bytes(types):
+        types, own = graph.input_types(node), active.get(node.name, 0)
+        span = _span(demand, node.name, own)
+        if span and (state := node.op.state_bytes(types)):
+            blocks.append(Block(f"{node.name}.state", state, span))
+        if own and (scratch := node.op.scratch_bytes(types)):
             blocks.append(Block(f"{node.name}.scratch", scratch, own))
     return {block.name: block for block in blocks}
+
+
+def _span(demand: Demand, name: str, active: int) -> int:
+    """The steps from a node's first to its last, as bits; an absorber's reach beyond what was simulated."""
+    everything = (1 << len(demand.steps)) - 1
+    first = 1 if name in demand.open_before else active & -active
+    stop = everything + 1 if name in demand.open_after else 1 << active.bit_length()
+    return stop - first if active or name in demand.open_before else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """The most bytes live in one step of a cascade, and whose they are."""
+
+    peak_bytes: int
+    at_peak: Mapping[str, int]  # bytes live then, by the value or operator they belong to
+
+    def of(self, nodes: Sequence[str]) -> int:
+        """Bytes of these nodes that are part of the peak."""
+        return sum(self.at_peak.get(name, 0) for name in nodes)
+
+
+def footprint(graph: Graph, cascade: Sequence[str], done: Sequence[str] = ()) -> Footprint:
+    """What one cascade needs at least after the values in `done` were made, without placing anything."""
+    demand = simulate(graph, [cascade], done)
+    blocks = memory_blocks(graph, demand, row_buffers(graph, demand))
+    totals = [0] * max(1, len(demand.steps))
+    for block in blocks.values():
+        for t, digit in enumerate(reversed(f"{block.live:b}")):
+            if digit == "1":
+                totals[t] += block.aligned_bytes
+    peak = max(range(len(totals)), key=totals.__getitem__)
+    at_peak: dict[str, int] = {}
+    for block in blocks.values():
+        if block.live >> peak & 1:
+            owner = block.name.rpartition(".")[0]
+            at_peak[owner] = at_peak.get(owner, 0) + block.aligned_bytes
+    return Footprint(totals[peak], at_peak)
 
 
 def _margin_of(graph: Graph, value: str) -> Margin:

@@ -1,6 +1,6 @@
 """Fuse expansion, depthwise convolution, projection and sum into one InvertedResidual each.
 
-Not one of PASSES: whether and how a block is fused is the planner's choice. Requires a topological order;
+Whether and how a block is fused is the planner's choice. Requires a topological order;
 ensures the same outputs, bit for bit, under the same names.
 
 1. A depthwise convolution read by one 1 x 1 convolution alone, its projection, is a block.

@@ -12,9 +12,9 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
-from rnnpool_mcu.passes.fuse_inverted_residuals import Block, BlockOption, fuse, fusible_blocks
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
+from rnnpool_mcu.schedule.fuse import Block, BlockOption, fuse, fusible_blocks
 from rnnpool_mcu.validation import run_reference
 from tests.graphs import INPUT, GraphBuilder
 from tests.ops import layers

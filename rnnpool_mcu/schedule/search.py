@@ -1,0 +1,219 @@
+"""The Pareto front of (peak RAM, predicted instructions) over how a graph can be run.
+
+Three choices span the space: where it is cut into cascades, which inverted-residual blocks run fused and
+keep all but the newest of their expanded rows, and which of them recompute those rows instead.
+
+Cuts: a cascade's peak depends on nothing outside it but the values that cross its ends, so the cuts with
+the lowest peak are a path whose largest edge is smallest. Blocks: starting from the fastest, each round
+lowers the peak; of the changes that do, the one that costs the fewest instructions a byte is taken.
+Candidates are judged by the most bytes live in one step, which the arena's placement meets or comes near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.operator import Absorber
+from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.costs import predicted_instructions, predicted_total, predicted_work
+from rnnpool_mcu.schedule.fuse import Block, BlockOption, fuse, fusible_blocks
+from rnnpool_mcu.schedule.lifetimes import Footprint, footprint
+from rnnpool_mcu.schedule.planner import plan_graph
+
+TILES = (8, 4)  # output columns a fused block computes at once
+MAX_ROUNDS = 100
+TRIED = 2  # neighbours that lower the peak, of which the cheapest is taken
+MAX_MISSES = 2  # cascades from one start that do not fit before longer ones are given up
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to run a graph: fused blocks by name, and the values after which a new cascade begins."""
+
+    blocks: Mapping[str, BlockOption]
+    cuts: tuple[str, ...]  # in the graph's order
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A choice with what it takes."""
+
+    choice: Choice
+    graph: Graph  # with the choice's blocks fused
+    peak: Footprint  # of the cascade that needs most
+    instructions: float  # predicted, of one inference
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes live in one step: no arena of this choice is smaller."""
+        return self.peak.peak_bytes
+
+    def plan(self, *, exact_effort: float = EXACT_EFFORT) -> Plan:
+        """The candidate as a plan with arena offsets."""
+        return plan_graph(self.graph, cascades_of(self.graph, self.choice.cuts), exact_effort=exact_effort)
+
+
+def cascades_of(graph: Graph, cuts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The graph's values in order, cut after each value in `cuts`."""
+    cascades: list[list[str]] = [[]]
+    ends = set(cuts)
+    for name in (graph.input_name, *(node.name for node in graph.nodes)):
+        cascades[-1].append(name)
+        if name in ends:
+            cascades.append([])
+    return tuple(tuple(values) for values in cascades if values)
+
+
+class Search:
+    """One graph's candidates; the footprint of each cascade is computed once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._blocks = {block.name: block for block in fusible_blocks(graph)}
+        inner = {name for block in self._blocks.values() for name in block.nodes[:-1]}
+        self._ends = tuple(node.name for node in graph.nodes if node.name not in inner)
+        self._footprints: dict[tuple[object, ...], Footprint] = {}
+
+    def front(self) -> tuple[Candidate, ...]:
+        """Candidates none of which is beaten in both RAM and instructions; fastest first."""
+        candidate = self._evaluate({}, ())
+        seen = [candidate]
+        for _ in range(MAX_ROUNDS):
+            recut = self._recut(candidate)
+            better = recut if recut is not None else self._lower(candidate)
+            if better is None:
+                break
+            candidate = better
+            seen.append(candidate)
+        return pareto(seen)
+
+    def _evaluate(self, blocks: Mapping[str, BlockOption], cuts: tuple[str, ...]) -> Candidate:
+        graph = fuse(self._graph, blocks)
+        cascades, peak = cascades_of(graph, cuts), Footprint(0, {})
+        done: list[str] = []
+        for cascade in cascades:
+            peak = max(peak, self._footprint(graph, blocks, cascade, done), key=lambda f: f.peak_bytes)
+            done += cascade
+        return Candidate(Choice(blocks, cuts), graph, peak, predicted_total(graph))
+
+    def _footprint(
+        self, graph: Graph, blocks: Mapping[str, BlockOption], cascade: Iterable[str], done: list[str]
+    ) -> Footprint:
+        values = tuple(cascade)
+        key = (values, tuple(blocks.get(name) for name in values))
+        if key not in self._footprints:
+            self._footprints[key] = footprint(graph, values, done)
+        return self._footprints[key]
+
+    def _recut(self, candidate: Candidate) -> Candidate | None:
+        """The same blocks with the cuts of the lowest peak; None unless that is lower than now."""
+        graph, limit = candidate.graph, candidate.peak_bytes
+        names = [graph.input_name, *(node.name for node in graph.nodes)]
+        crossing = crossing_bytes(graph)
+        allowed = (name for name in self._ends if name in crossing and 2 * crossing[name] < limit)
+        ends = [0, *(names.index(name) + 1 for name in allowed)]
+        best: list[tuple[int, int, int]] = [(0, 0, 0)] + [(limit, 0, 0)] * (len(ends) - 1)  # peak, cuts, from
+        for i, start in enumerate(ends[:-1]):
+            if best[i][0] >= limit:
+                continue
+            misses = 0
+            for j in range(i + 1, len(ends)):
+                values = names[start : ends[j]]
+                size = self._footprint(graph, candidate.choice.blocks, values, names[:start]).peak_bytes
+                if size >= limit:
+                    misses += 1
+                    if misses == MAX_MISSES:
+                        break
+                    continue
+                best[j] = min(best[j], (max(best[i][0], size), best[i][1] + 1, i))
+        if best[-1][0] >= limit:
+            return None
+        cuts, at = [], best[-1][2]
+        while at:
+            cuts.append(names[ends[at] - 1])
+            at = best[at][2]
+        return self._evaluate(candidate.choice.blocks, tuple(reversed(cuts)))
+
+    def _lower(self, candidate: Candidate) -> Candidate | None:
+        """A neighbour that lowers the peak at few instructions a byte; None when none lowers it.
+
+        Neighbours are simulated in the order of their estimated price, until TRIED of them have lowered it.
+        """
+        better: list[tuple[float, int, Candidate]] = []
+        for blocks in self._neighbours(candidate):
+            other = self._evaluate(blocks, candidate.choice.cuts)
+            saved = candidate.peak_bytes - other.peak_bytes
+            if saved > 0:
+                price = max(0.0, other.instructions - candidate.instructions) / saved
+                better.append((price, len(better), other))
+            if len(better) == TRIED:
+                break
+        return min(better)[2] if better else None
+
+    def _neighbours(self, candidate: Candidate) -> list[dict[str, BlockOption]]:
+        """The same with one block, alive at the peak, run the next way; by estimate cheapest a byte first."""
+        chosen = candidate.choice.blocks
+        found: list[tuple[float, int, dict[str, BlockOption]]] = []
+        for name, block in self._blocks.items():
+            alive = candidate.peak.of(block.nodes)
+            for option in _options_after(block, chosen.get(name)) if alive else ():
+                kept = fuse(self._graph, {name: option}).node(name)
+                types = self._input_types(kept)
+                saved = alive - kept.op.state_bytes(types)
+                dearer = sum(map(predicted_work, kept.op.work(types))) - self._instructions(name, chosen)
+                price = max(0.0, dearer) / max(1, saved)
+                found.append((price, len(found), dict(chosen) | {name: option}))
+        return [blocks for _, _, blocks in sorted(found, key=lambda item: item[:2])]
+
+    def _input_types(self, node: Node) -> tuple[TensorType, ...]:
+        types = (self._graph.types[name] for name in node.inputs)
+        return tuple(t for t in types if isinstance(t, TensorType))
+
+    def _instructions(self, name: str, chosen: Mapping[str, BlockOption]) -> float:
+        """Predicted instructions of a block as it is run now."""
+        if name not in chosen:
+            nodes = [self._graph.node(inner) for inner in self._blocks[name].nodes]
+            return sum(predicted_instructions(self._graph, node) for node in nodes)
+        node = fuse(self._graph, {name: chosen[name]}).node(name)
+        return sum(map(predicted_work, node.op.work(self._input_types(node))))
+
+
+def crossing_bytes(graph: Graph) -> dict[str, int]:
+    """For a cut after each value: bytes of the values made before and read after it, by all but absorbers."""
+    last_read = {
+        name: i for i, n in enumerate(graph.nodes) if not isinstance(n.op, Absorber) for name in n.inputs
+    }
+    made_at = {graph.input_name: -1} | {node.name: i for i, node in enumerate(graph.nodes)}
+    sizes = {name: t.bytes for name, t in graph.types.items() if isinstance(t, TensorType)}
+    return {
+        node.name: sum(sizes[name] for name, last in last_read.items() if made_at[name] <= i < last)
+        for i, node in enumerate(graph.nodes)
+    }
+
+
+def pareto_front(graph: Graph) -> tuple[Candidate, ...]:
+    """The front of a verified graph, fastest first."""
+    return Search(graph).front()
+
+
+def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Those that no other beats in both peak and instructions, fastest first."""
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.instructions, c.peak_bytes, len(c.choice.cuts))):
+        if not front or candidate.peak_bytes < front[-1].peak_bytes:
+            front.append(candidate)
+    return tuple(front)
+
+
+def _options_after(block: Block, current: BlockOption | None) -> tuple[BlockOption, ...]:
+    """The next ways to run a block that take less RAM than the current one."""
+    tile = TILES[0]
+    if current is None:
+        recompute = BlockOption(False, tile)
+        return (BlockOption(True, tile), recompute) if block.expand is not None else (recompute,)
+    narrower = tuple(BlockOption(current.keep_rows, t) for t in TILES if t < current.tile)[:1]
+    return (*narrower, BlockOption(False, current.tile)) if current.keep_rows else narrower
