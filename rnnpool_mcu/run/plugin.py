@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ COMPILER = "gcc"
 FLASH_BASE, FLASH_BYTES = 0, 4 * 1024 * 1024  # of qemu.BOARD
 _SOURCE = Path(__file__).with_name("qemu_plugin.c")
 _OLDEST_API = 1
+Result = TypeVar("Result")
 _WANTED_API = re.compile(r"this QEMU supports only a minimum version of (\d+)")
 
 
@@ -57,14 +59,22 @@ def run_counted(
     RunError as for `qemu.run_elf`; ToolMissingError without QEMU or a compiler, or where this QEMU takes no
     plugin: instructions of whole runs are then still counted by `qemu.run`.
     """
+    return count_blocks(
+        elf, ranges, flash, lambda options: qemu.run_elf(elf, project, image[None], options=options)
+    )
+
+
+def count_blocks(
+    elf: Path, ranges: Sequence[Range], flash: FlashTiming, run: Callable[[tuple[str, ...]], Result]
+) -> tuple[Result, Counts]:
+    """Counts the blocks of any image that `run` starts in QEMU with the options it is given."""
     layers = list(dict.fromkeys([OUTSIDE, *(part.layer for part in ranges)]))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config, counts = folder / "profile.cfg", folder / "counts.txt"
         config.write_text(_config(ranges, layers, flash), encoding="utf-8")
         plugin = _loadable_plugin(folder, elf, config)
-        option = f"{plugin},config={config},counts={counts}"
-        result = qemu.run_elf(elf, project, image[None], options=("-plugin", option))
+        result = run(("-plugin", f"{plugin},config={config},counts={counts}"))
         if not counts.is_file() or not (text := counts.read_text(encoding="utf-8")).endswith("end\n"):
             raise ToolMissingError(f"{qemu.QEMU} wrote no counts: {_advice()}")
     return result, parse_counts(text, layers)

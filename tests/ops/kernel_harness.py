@@ -93,7 +93,7 @@ def run_host(
     flags = ("-O0", *SANITIZERS) if sanitize else (optimize,)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        _write_sources(cases, work)
+        write_sources(cases, work)
         return _parse(cases, run_program_host(work, compiler, flags))
 
 
@@ -101,7 +101,7 @@ def run_qemu(cases: Sequence[KernelCase], *, optimize: str = "-O2") -> list[Kern
     """Results and instruction counts on QEMU's mps2-an386, with the Cortex-M4 variants."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        _write_sources(cases, work)
+        write_sources(cases, work)
         return _parse(cases, run_program_qemu(work, (optimize,)))
 
 
@@ -149,8 +149,8 @@ def _add_support(work: Path) -> list[str]:
     return ["-I.", *sorted(path.name for path in work.iterdir() if path.suffix in (".c", ".S"))]
 
 
-def _write_sources(cases: Sequence[KernelCase], work: Path) -> None:
-    """Write the kernels and a main() that runs every case."""
+def write_sources(cases: Sequence[KernelCase], work: Path) -> None:
+    """Write the kernels and a main() that runs every case, the i-th in a function `case<i>`."""
     files: dict[str, str] = {}
     for case in cases:
         for kernel, variants in case.op.kernels():
@@ -201,7 +201,7 @@ def _case_source(i: int, case: KernelCase, work: Path) -> str:
     return "\n".join(
         [
             *lines,
-            f"static void case{i}(void)",
+            f"static __attribute__((noinline)) void case{i}(void)",  # so that profilers tell the cases apart
             "{",
             f"    const case_input inputs[{len(inputs)}] = {{",
             *inputs,
