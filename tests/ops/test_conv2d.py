@@ -108,7 +108,13 @@ def test_cortex_m4_work_per_mac() -> None:
 @settings(max_examples=4, deadline=None)
 @given(
     st.lists(
-        st.tuples(*[st.integers(1, 6)] * 3, *[st.integers(1, 3)] * 4, st.integers(0, 2)),
+        st.tuples(
+            st.integers(1, 8),
+            st.integers(1, 33),
+            st.integers(1, 6),
+            *[st.integers(1, 3)] * 4,
+            st.integers(0, 2),
+        ),
         min_size=8,
         max_size=8,
     )
@@ -120,6 +126,7 @@ def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
         window = Window((kernel_h, kernel_w), (step_y, step_x), Padding(pad, 0, 0, pad))
         cases.append(on_random(conv(image, out_channels, window, seed=seed), image, seed=seed))
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
+    assert_bit_exact(cases, run_qemu(cases))
 
 
 def test_input_channels_must_agree() -> None:

@@ -94,7 +94,13 @@ def test_cortex_m4_work_per_mac() -> None:
         assert per_mac <= limit
 
 
-SHAPE = st.tuples(*[st.integers(1, 9)] * 2, *[st.integers(1, 4)] * 4, st.integers(0, 2))
+SHAPE = st.tuples(
+    st.integers(1, 9),
+    st.integers(1, 33),
+    *[st.integers(1, 5)] * 2,
+    *[st.integers(1, 3)] * 2,
+    st.integers(0, 2),
+)
 
 
 @settings(max_examples=4, deadline=None)
@@ -102,11 +108,12 @@ SHAPE = st.tuples(*[st.integers(1, 9)] * 2, *[st.integers(1, 4)] * 4, st.integer
 def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
     cases = []
     for seed, (width, channels, kernel_h, kernel_w, step_y, step_x, pad) in enumerate(shapes):
-        image = tensor(4, width + 3, channels)
+        image = tensor(5, width + 4, channels)
         window = Window((kernel_h, kernel_w), (step_y, step_x), Padding(pad, 0, 0, pad))
         op = depthwise(image, window, seed=seed)
         cases.append(on_random(op, image, seed=seed))
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
+    assert_bit_exact(cases, run_qemu(cases))
 
 
 def test_channels_must_agree() -> None:
