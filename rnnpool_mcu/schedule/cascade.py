@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from rnnpool_mcu.ir.graph import Graph, Node
-from rnnpool_mcu.ir.operator import Absorber
+from rnnpool_mcu.ir.operator import Absorber, Operator, RowWindow
 from rnnpool_mcu.ir.plan import Step
 from rnnpool_mcu.ir.tensor_type import TensorType
 
@@ -22,6 +23,19 @@ class Progress:
 
     made: dict[str, int]
     absorbed: dict[str, list[int]]
+
+
+# Windows of an operator over all of its output rows: graphs that differ in one block share the others.
+_WINDOWS: WeakKeyDictionary[Operator, tuple[tuple[RowWindow, ...], ...]] = WeakKeyDictionary()
+
+
+def windows_of(graph: Graph, node: Node) -> tuple[tuple[RowWindow, ...], ...]:
+    """The input windows of every output row of a row operator."""
+    found = _WINDOWS.get(node.op)
+    if found is None:
+        types, rows = graph.input_types(node), range(height_of(graph, node.name))
+        found = _WINDOWS[node.op] = tuple(node.op.input_windows(row, types) for row in rows)
+    return found
 
 
 def height_of(graph: Graph, value: str) -> int:
@@ -57,7 +71,7 @@ def next_step(graph: Graph, node: Node, progress: Progress) -> Step | None:
     row = progress.made[node.name]
     if row == height_of(graph, node.name):
         return None
-    for name, window in zip(node.inputs, node.op.input_windows(row, graph.input_types(node)), strict=True):
+    for name, window in zip(node.inputs, windows_of(graph, node)[row], strict=True):
         if progress.made[name] < min(window.stop, height_of(graph, name)):
             return None
     return Step("row", node.name, row)
@@ -146,5 +160,5 @@ def _first_needed_by(graph: Graph, node: Node, value: str, progress: Progress) -
     row = progress.made[node.name]
     if row == height_of(graph, node.name):
         return made
-    windows = node.op.input_windows(row, graph.input_types(node))
-    return min(max(0, w.first) for name, w in zip(node.inputs, windows, strict=True) if name == value)
+    windows = zip(node.inputs, windows_of(graph, node)[row], strict=True)
+    return min(max(0, window.first) for name, window in windows if name == value)

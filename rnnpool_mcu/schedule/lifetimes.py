@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Margin
 from rnnpool_mcu.ir.plan import Block, RowBuffer, Step
@@ -31,6 +33,10 @@ class Demand:
     open_before: frozenset[str] = frozenset()  # absorbers that had begun before the first step
     open_after: frozenset[str] = frozenset()  # absorbers that had begun but not finished after the last
 
+    def lives(self, value: str, first: int, stop: int) -> None:
+        """Record that a value has live rows in the steps first..stop - 1."""
+        self.live[value] = self.live.get(value, 0) | (1 << stop) - (1 << first)
+
 
 def simulate(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = ()) -> Demand:
     """Run the cascades one after another and note what each step demands.
@@ -42,21 +48,22 @@ def simulate(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str
     demand.kept_rows.update({name: height_of(graph, name) for name in done})
     demand.open_before = _open_absorbers(progress)
     inputs = {n.name: tuple(dict.fromkeys(n.inputs)) for n in graph.nodes} | {graph.input_name: ()}
-    holding = {name for name in done if _is_needed(graph, name, progress)}
+    since = {name: 0 for name in done if _is_needed(graph, name, progress)}  # first step of its present life
     for values in cascades:
         cascade = Cascade(graph, values)
         while (step := cascade.next_step(progress)) is not None:
-            bit = 1 << len(demand.steps)
+            now = len(demand.steps)
             demand.steps.append(step)
-            made_here = {step.value} if step.kind != "absorb" else set()
-            for name in holding | made_here:
-                demand.live[name] = demand.live.get(name, 0) | bit
-            if made_here:
+            if step.kind != "absorb":
                 rows = step.row + 1 - first_needed_row(graph, step.value, progress)
                 demand.kept_rows[step.value] = max(demand.kept_rows.get(step.value, 1), rows)
+                since.setdefault(step.value, now)
             cascade.advance(progress, step)
             for name in (*inputs[step.value], step.value):
-                (holding.add if _is_needed(graph, name, progress) else holding.discard)(name)
+                if name in since and not _is_needed(graph, name, progress):
+                    demand.lives(name, since.pop(name), now + 1)
+    for name, first in since.items():
+        demand.lives(name, first, len(demand.steps))
     demand.open_after = _open_absorbers(progress)
     return demand
 
@@ -123,18 +130,18 @@ def footprint(graph: Graph, cascade: Sequence[str], done: Sequence[str] = ()) ->
     """What one cascade needs at least after the values in `done` were made, without placing anything."""
     demand = simulate(graph, [cascade], done)
     blocks = memory_blocks(graph, demand, row_buffers(graph, demand))
-    totals = [0] * max(1, len(demand.steps))
+    octets = len(demand.steps) // 8 + 1
+    totals = np.zeros(8 * octets, np.int64)
     for block in blocks.values():
-        for t, digit in enumerate(reversed(f"{block.live:b}")):
-            if digit == "1":
-                totals[t] += block.aligned_bytes
-    peak = max(range(len(totals)), key=totals.__getitem__)
+        steps = np.frombuffer(block.live.to_bytes(octets, "little"), np.uint8)
+        totals += np.unpackbits(steps, bitorder="little").astype(np.int64) * block.aligned_bytes
+    peak = int(totals.argmax())
     at_peak: dict[str, int] = {}
     for block in blocks.values():
         if block.live >> peak & 1:
             owner = block.name.rpartition(".")[0]
             at_peak[owner] = at_peak.get(owner, 0) + block.aligned_bytes
-    return Footprint(totals[peak], at_peak)
+    return Footprint(int(totals[peak]), at_peak)
 
 
 def _margin_of(graph: Graph, value: str) -> Margin:
