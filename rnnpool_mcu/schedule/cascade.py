@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from rnnpool_mcu.ir.graph import Graph, Node
-from rnnpool_mcu.ir.operator import Absorber, Operator, RowWindow
+from rnnpool_mcu.ir.operator import Absorber, RowWindow
 from rnnpool_mcu.ir.plan import Step
 from rnnpool_mcu.ir.tensor_type import TensorType
 
@@ -25,16 +25,16 @@ class Progress:
     absorbed: dict[str, list[int]]
 
 
-# Windows of an operator over all of its output rows: graphs that differ in one block share the others.
-_WINDOWS: WeakKeyDictionary[Operator, tuple[tuple[RowWindow, ...], ...]] = WeakKeyDictionary()
+# Windows of a node over all of its output rows: graphs that differ in one block share their other nodes.
+_WINDOWS: WeakKeyDictionary[Node, tuple[tuple[RowWindow, ...], ...]] = WeakKeyDictionary()
 
 
 def windows_of(graph: Graph, node: Node) -> tuple[tuple[RowWindow, ...], ...]:
     """The input windows of every output row of a row operator."""
-    found = _WINDOWS.get(node.op)
+    found = _WINDOWS.get(node)
     if found is None:
         types, rows = graph.input_types(node), range(height_of(graph, node.name))
-        found = _WINDOWS[node.op] = tuple(node.op.input_windows(row, types) for row in rows)
+        found = _WINDOWS[node] = tuple(node.op.input_windows(row, types) for row in rows)
     return found
 
 
