@@ -167,7 +167,7 @@ def test_a_kept_row_is_not_read_again() -> None:
 
 def run_in_place(case: KernelCase, work: Path) -> bytes:
     """The case on the host with each output row written over the added row, which is the block's input's."""
-    kernel_harness._write_sources([case], work)
+    kernel_harness.write_sources([case], work)
     source = work / "cases.c"
     text, row_bytes = source.read_text(), case.types[0].row_bytes
     count = case.op.input_windows(0, case.types)[0].stop - case.op.input_windows(0, case.types)[0].first
