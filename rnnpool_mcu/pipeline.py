@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rnnpool_mcu.codegen.emit import emit
 from rnnpool_mcu.errors import BudgetError
-from rnnpool_mcu.ir.firmware import PROTECTION_BYTES, Board, FlashAndStatic, StackBound
+from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, protection_unit
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import Project
@@ -177,7 +177,8 @@ def _project(plan: Plan, target: Target) -> Project:
 def ram_needed(sizes: FlashAndStatic, bound: StackBound) -> int:
     """The smallest budget: static, buffers, arena with canaries, deepest stack, in units of protection."""
     used = sizes.ram_without_stack_bytes + _aligned(bound.bytes)
-    return (used + PROTECTION_BYTES - 1) // PROTECTION_BYTES * PROTECTION_BYTES
+    unit = protection_unit(used)
+    return (used + unit - 1) // unit * unit
 
 
 def _aligned(stack_bytes: int) -> int:

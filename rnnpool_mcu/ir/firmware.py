@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-# The memory protection unit opens the RAM budget in whole units of this; a rest stays closed and unused.
-PROTECTION_BYTES = 256
+MPU_RESOLUTION_BITS = 12  # four nested regions, each cut into eighths: see firmware/common/startup.c
+
+
+def protection_unit(ram_bytes: int) -> int:
+    """The memory protection unit opens a RAM budget in whole units of this many bytes; a rest stays closed.
+
+    256 up to 1 MiB, then the 4096th part of the next power of two.
+    """
+    return max(256, 1 << max(0, (ram_bytes - 1).bit_length() - MPU_RESOLUTION_BITS))
 
 
 @dataclass(frozen=True)
