@@ -8,6 +8,7 @@ from rnnpool_mcu import __version__
 from rnnpool_mcu.cli.compile_command import compile_command
 from rnnpool_mcu.cli.doctor_command import doctor_command
 from rnnpool_mcu.cli.guard import GuardedGroup
+from rnnpool_mcu.cli.plan_command import plan_command
 from rnnpool_mcu.cli.profile_command import profile_command
 from rnnpool_mcu.cli.quantize_command import quantize_command
 from rnnpool_mcu.cli.report_command import report_command
@@ -26,6 +27,7 @@ for _command in (
     train_command,
     evaluate_command,
     quantize_command,
+    plan_command,
     compile_command,
     validate_command,
     run_command,

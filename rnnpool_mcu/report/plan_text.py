@@ -1,0 +1,137 @@
+"""Plans as values for JSON, and those values as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ops.inverted_residual import InvertedResidual
+
+KEEPS, RECOMPUTES, TILES = "keeps rows", "recomputes rows", "in tiles"
+_PARTS = (
+    ("arena", "arena_bytes"),
+    ("image", "image_bytes"),
+    ("output", "output_bytes"),
+    ("stack and static data, estimate", "stack_and_static_bytes"),
+    ("whole RAM, estimate", "total_bytes"),
+)
+
+
+def plan_summary(plan: Plan, instructions: float, extra_percent: float) -> dict[str, Any]:
+    """A plan as a JSON object; `instructions` are predicted, `extra_percent` against the fastest plan."""
+    step = plan.peak_step()
+    return {
+        "arena_bytes": plan.arena_bytes,
+        "peak_bytes": plan.placement.bound_bytes,
+        "optimal": plan.placement.optimal,
+        "placement": plan.placement.method,
+        "peak": {"operator": step.value, "row": step.row},
+        "predicted_instructions": round(instructions),
+        "extra_instructions_percent": round(extra_percent, 2),
+        "cascades": [{"first": c[0], "last": c[-1], "values": len(c)} for c in plan.cascades],
+        "blocks": [
+            {"name": node.name, "rows": _rows(node.op), "tile": node.op.tile}
+            for node in plan.graph.nodes
+            if isinstance(node.op, InvertedResidual)
+        ],
+    }
+
+
+def _rows(op: InvertedResidual) -> str:
+    """What a fused block does about the rows of its expansion."""
+    if op.expand is None:
+        return TILES
+    return KEEPS if op.keep_rows else RECOMPUTES
+
+
+def plan_renderable(value: Mapping[str, Any]) -> Group:
+    """The chosen plan for a rich console."""
+    plan = value["plan"]
+    proof = "no placement is smaller" if plan["optimal"] else "not proven smallest"
+    lines = [
+        _head(value),
+        f"Arena {plan['arena_bytes']:,} bytes ({plan['placement']}: {proof}).",
+        f"Most is live in '{plan['peak']['operator']}', row {plan['peak']['row']}: "
+        f"{plan['peak_bytes']:,} bytes.",
+        f"Instructions predicted: {plan['predicted_instructions']:,}, "
+        f"{plan['extra_instructions_percent']:+.1f} % against the fastest plan.",
+    ]
+    parts = [_ram_table(value), _cascade_table(plan)]
+    if plan["blocks"]:
+        parts.append(_block_table(plan))
+    verdict = "Nothing was built: stack and static data are an estimate, which compile replaces by a proof."
+    return Group(Text("\n".join(lines)), *parts, Text(verdict))
+
+
+def front_renderable(value: Mapping[str, Any]) -> Group:
+    """The whole front for a rich console; RAM is that of the whole program, by estimate."""
+    beside = value["ram_estimate"]["total_bytes"] - value["ram_estimate"]["arena_bytes"]
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("most live in", overflow="fold")
+    titles = ("peak", "arena", "RAM, about", "instructions", "extra", "cascades", "keep", "recompute")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for plan in value["front"]:
+        table.add_row(
+            plan["peak"]["operator"],
+            *(f"{number:,}" for number in (plan["peak_bytes"], plan["arena_bytes"])),
+            f"{plan['arena_bytes'] + beside:,}",
+            f"{plan['predicted_instructions']:,}",
+            f"{plan['extra_instructions_percent']:.1f} %",
+            str(len(plan["cascades"])),
+            *(str(_count(plan, how)) for how in (KEEPS, RECOMPUTES)),
+        )
+    note = (
+        f"RAM, about: the arena and {beside:,} bytes: image, output, an estimate of stack and static data.\n"
+        "Instructions are predicted. Keep, recompute: blocks run as one operator that keep the rows of\n"
+        "their expansion, or compute them again."
+    )
+    return Group(Text(_head(value)), table, Text(note))
+
+
+def _count(plan: Mapping[str, Any], rows: str) -> int:
+    return sum(block["rows"] == rows for block in plan["blocks"])
+
+
+def _head(value: Mapping[str, Any]) -> str:
+    height, width, channels = value["input_shape"]
+    budget = value["budget_bytes"]
+    limit = "no limit" if budget is None else f"at most {budget:,} bytes"
+    return f"{value['model']}: {width}x{height}x{channels}, image {value['image']}, {limit}"
+
+
+def _ram_table(value: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("RAM")
+    table.add_column("bytes", justify="right")
+    for title, key in _PARTS:
+        name = "one row of the image" if title == "image" and value["image"] == "streamed" else title
+        table.add_row(name, f"{value['ram_estimate'][key]:,}")
+    return table
+
+
+def _cascade_table(plan: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("cascade", justify="right")
+    for title in ("from", "to"):
+        table.add_column(title, overflow="fold")
+    table.add_column("values", justify="right")
+    for number, cascade in enumerate(plan["cascades"], start=1):
+        table.add_row(str(number), cascade["first"], cascade["last"], str(cascade["values"]))
+    return table
+
+
+def _block_table(plan: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("block run as one operator", overflow="fold")
+    table.add_column("expansion")
+    table.add_column("tile", justify="right")
+    for block in plan["blocks"]:
+        table.add_row(block["name"], block["rows"], str(block["tile"]))
+    return table
