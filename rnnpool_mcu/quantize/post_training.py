@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName, value_names
+from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName, module_path, value_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ def quantize_model(
     height, width, channels = input_size
     program = _export(model.eval(), torch.zeros(1, channels, height, width))
     prepared = prepare_pt2e(program.module(check_guards=False), Int8Quantizer(calibration, observer))
+    _refuse_lone_batch_norm(prepared)  # convert_pt2e would look for its convolution for minutes
     names = {node.name: name for node, name in value_names(prepared).items()}
     # With stored ranges one run on zeros is enough: only the weights are observed.
     _observe(prepared, images or () if calibration is None else (torch.zeros(1, channels, height, width),))
@@ -67,6 +68,16 @@ def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
             f"{reason[0] if reason else type(error).__name__}; only models without data-dependent control "
             "flow can be compiled"
         ) from error
+
+
+def _refuse_lone_batch_norm(prepared: fx.GraphModule) -> None:
+    """ModelError for a BatchNorm that prepare_pt2e could not fold into a convolution before it."""
+    for node in prepared.graph.nodes:
+        if node.op == "call_function" and "batch_norm" in str(node.target):
+            raise ModelError(
+                f"{node.target} '{module_path(node)}': follows no convolution, so it cannot be folded; put "
+                "it right behind one, or fold it by hand"
+            )
 
 
 def _observe(prepared: fx.GraphModule, images: Iterable[Tensor]) -> None:
