@@ -22,6 +22,7 @@ from rnnpool_mcu.report import Report, report_of_plan, write_report
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import pareto_front
+from rnnpool_mcu.schedule.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
 from rnnpool_mcu.toolchain.board import check_ram, load_board
@@ -42,6 +43,7 @@ class Target:
     title: str
     source: str  # the model file, for the report
     calibration: str | None = None  # where the activation ranges came from, for the report
+    optimize: str = "speed"  # or "size": smaller code, no constants in RAM
 
 
 def compile_model(
@@ -52,6 +54,7 @@ def compile_model(
     name: str | None = None,
     image: str = "resident",
     board: str = "mps2-an386",
+    optimize: str = "speed",
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
@@ -69,7 +72,9 @@ def compile_model(
     imported = load_graph(model, calibration=calibration, count=count, seed=seed)
     symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
     title = f"{imported.kind} {model.stem}"
-    target = Target(symbol, ram_bytes, image, target_board.name, title, model.name, imported.calibration)
+    target = Target(
+        *(symbol, ram_bytes, image, target_board.name, title, model.name), imported.calibration, optimize
+    )
     return compile_graph(imported.graph, target, out, progress=progress)
 
 
@@ -81,7 +86,8 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
     verify_graph(graph)
     board = load_board(target.board)
     progress("planning the memory, writing C, building the firmware")
-    built = _build(plan_graph(graph), target, out, board)
+    fastest = with_constants_in_ram(graph) if target.optimize == "speed" else graph
+    built = _build(plan_graph(fastest), target, out, board)
     if built.needed_bytes > target.ram_bytes:
         progress(f"searching for a plan within {target.ram_bytes} bytes")
         built = _build_within_budget(graph, built, target, out, board)
@@ -171,6 +177,7 @@ def _project(plan: Plan, target: Target) -> Project:
         image_mode=target.image,
         ram_bytes=target.ram_bytes,
         board=target.board,
+        optimize=target.optimize,
     )
 
 

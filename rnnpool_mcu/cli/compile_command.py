@@ -27,6 +27,13 @@ from rnnpool_mcu.errors import UsageError
 )
 @click.option("--board", default="mps2-an386", show_default=True, help="A folder of firmware/boards.")
 @click.option(
+    "--optimize",
+    type=click.Choice(["speed", "size"]),
+    default="speed",
+    show_default=True,
+    help="speed: constants in RAM where there is room; size: the smallest code.",
+)
+@click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of images that set the activation ranges.",
@@ -44,6 +51,7 @@ def compile_command(
     name: str | None,
     image: str,
     board: str,
+    optimize: str,
     calibration: Path | None,
     count: int,
     seed: int,
@@ -63,6 +71,7 @@ def compile_command(
             name=name,
             image=image,
             board=board,
+            optimize=optimize,
             calibration=calibration,
             count=count,
             seed=seed,

@@ -13,6 +13,7 @@ from typing import ClassVar
 from rnnpool_mcu.errors import UsageError
 
 IMAGE_MODES = ("resident", "streamed")
+OPTIMIZE = ("speed", "size")
 KINDS = ("detector", "classifier")
 DEFAULT_STACK_BYTES = 2048
 
@@ -38,11 +39,13 @@ class Project:
     ram_bytes: int
     board: str
     stack_bytes: int = DEFAULT_STACK_BYTES
+    optimize: str = "speed"
     format_version: int = 1
 
     def __post_init__(self) -> None:
         _check_one_of("kind", self.kind, KINDS)
         _check_one_of("image_mode", self.image_mode, IMAGE_MODES)
+        _check_one_of("optimize", self.optimize, OPTIMIZE)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or keyword.iskeyword(self.name):
             raise UsageError(
                 f"model name '{self.name}': a C name of lower-case letters, digits and _ is needed, e.g. face"

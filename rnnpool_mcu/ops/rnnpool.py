@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,12 +14,12 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.fastgrnn import FastGrnnCell
-from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, UPDATE_STEP_BITS, gate_tables
+from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, TABLE_SIZE, UPDATE_STEP_BITS, gate_tables
 
 SWEEPS = 4  # of RNN2: rows forwards, rows backwards, columns forwards, columns backwards
 INPUT_SHIFT = 8  # an int8 input x enters RNN1 as the int16 x << 8
 CHUNK = 4  # int16 values that the kernels take at a time
-CONTEXT = 20  # int16 of room beside a vector of the Cortex-M4 kernel
+CONTEXT = 16  # int16 of room beside a vector of the Cortex-M4 kernel
 OUTPUT = Quantization(1.0 / 128.0, 0)
 
 
@@ -39,6 +40,7 @@ class RnnPool(Operator):
     rnn1: FastGrnnCell
     rnn2: FastGrnnCell
     nonlinearity: str  # a member of lookup_tables.NONLINEARITIES
+    constants_in_ram: bool = False  # weights and tables are copied to scratch at each call: flash is slower
 
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         (image,) = inputs
@@ -96,10 +98,14 @@ class RnnPool(Operator):
         return max(4, 2 * out.width * shared * _padded(self.rnn1.hidden))
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """Summaries of one patch, and two vectors of two sequences' states and inputs."""
+        """Constants to run from, summaries of one patch, two vectors of two sequences' states and inputs."""
         hidden1, hidden2 = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden)
         elements = hidden1 + max(_padded(self.rnn1.inputs), hidden2)
-        return 2 * (sum(self.patch) * hidden1 + 2 * (2 * elements + CONTEXT))
+        constants = self._constant_bytes if self.constants_in_ram else 0
+        return constants + 2 * (sum(self.patch) * hidden1 + 2 * (2 * elements + CONTEXT))
+
+    def faster(self) -> RnnPool | None:
+        return None if self.constants_in_ram else dataclasses.replace(self, constants_in_ram=True)
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)
@@ -119,6 +125,7 @@ class RnnPool(Operator):
                 "stride_width": self.stride[1],
                 "shared_rows": self._shared_rows if out.height > 1 else 0,
                 "out_width": out.width,
+                "constants_in_ram": int(self.constants_in_ram),
             }
         )
 
@@ -126,6 +133,11 @@ class RnnPool(Operator):
     def _shared_rows(self) -> int:
         """Row summaries that a patch has in common with the one below it."""
         return max(0, self.patch[0] - self.stride[0])
+
+    @property
+    def _constant_bytes(self) -> int:
+        weights = sum(_weight_blocks(cell).nbytes for cell in (self.rnn1, self.rnn2))
+        return weights + 2 * TABLE_SIZE * 2
 
     def _check_accumulators(self, image: TensorType) -> None:
         zero_points = {"RNN1": image.zero_point << INPUT_SHIFT, "RNN2": 0}
@@ -148,7 +160,7 @@ def _padded(count: int) -> int:
     return -(-count // CHUNK) * CHUNK
 
 
-def _cell_params(cell: FastGrnnCell) -> CParams:
+def _weight_blocks(cell: FastGrnnCell) -> NDArray[np.int32]:
     """The cell's weights in the order in which a kernel reads them, two units at a time.
 
     Per two units: their gate biases, then for each chunk of four of (state, input) a word of two weights for
@@ -159,10 +171,13 @@ def _cell_params(cell: FastGrnnCell) -> CParams:
     pairs = _pairs(_padded_units(both, units)).reshape(units // 2, 2, -1, 2).transpose(0, 2, 1, 3)
     gate = _padded_units(cell.bias_gate[:, None], units).reshape(-1, 2)
     difference = _padded_units((cell.bias_update - cell.bias_gate)[:, None], units).reshape(-1, 2)
-    blocks = np.concatenate([gate, pairs.reshape(units // 2, -1), difference], axis=1)
+    return np.concatenate([gate, pairs.reshape(units // 2, -1), difference], axis=1)
+
+
+def _cell_params(cell: FastGrnnCell) -> CParams:
     return CParams(
         {
-            "weights": CArray("int32_t", blocks),
+            "weights": CArray("int32_t", _weight_blocks(cell)),
             "inputs": _padded(cell.inputs),
             "hidden": cell.hidden,
             "gate_shift": cell.fraction_bits - GATE_STEP_BITS,
