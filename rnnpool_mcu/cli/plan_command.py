@@ -19,6 +19,7 @@ from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan
 from rnnpool_mcu.schedule.costs import predicted_total
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
+from rnnpool_mcu.schedule.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.validate import validate_plan
 
 STACK_AND_STATIC_BYTES = 1280
@@ -34,6 +35,13 @@ STACK_AND_STATIC_BYTES = 1280
     default="resident",
     show_default=True,
     help="Where image rows come from; a resident image counts against --ram.",
+)
+@click.option(
+    "--optimize",
+    type=click.Choice(["speed", "size"]),
+    default="speed",
+    show_default=True,
+    help="speed: constants in RAM where there is room, as compile does.",
 )
 @click.option("--front", "whole_front", is_flag=True, help="Show every plan that no other one beats.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front: FILE.svg.")
@@ -53,6 +61,7 @@ def plan_command(
     model: Path,
     ram_bytes: int | None,
     image: str,
+    optimize: str,
     whole_front: bool,
     plot: Path | None,
     memory: Path | None,
@@ -70,7 +79,7 @@ def plan_command(
 
     with say.progress(f"reading {model}") as progress:
         graph = load_graph(model, calibration=calibration, count=count, seed=seed).graph
-        planning = Planning(graph, image, progress)
+        planning = Planning(graph, image, optimize, progress)
         plan = planning.within(ram_bytes)
         validate_plan(plan)
         value = planning.result(model.name, plan, ram_bytes)
@@ -94,8 +103,9 @@ def _write(path: Path, text: str) -> None:
 class Planning:
     """A graph's plans, searched for only when the fastest does not do."""
 
-    def __init__(self, graph: Graph, image: str, progress: Callable[[str], None]) -> None:
+    def __init__(self, graph: Graph, image: str, optimize: str, progress: Callable[[str], None]) -> None:
         self._graph, self._image, self._progress = graph, image, progress
+        self._fastest = with_constants_in_ram(graph) if optimize == "speed" else graph
         self._front: tuple[Candidate, ...] | None = None
         self._chosen: Candidate | None = None
 
@@ -109,7 +119,7 @@ class Planning:
     def within(self, ram_bytes: int | None) -> Plan:
         """The fastest plan that fits; BudgetError when none does."""
         beside = sum(self.beside_arena().values())
-        plan = plan_graph(self._graph)
+        plan = plan_graph(self._fastest)
         if ram_bytes is None or plan.arena_bytes + beside <= ram_bytes:
             return plan
         for candidate in self.front():
@@ -139,7 +149,14 @@ class Planning:
             "ram_estimate": {f"{name}_bytes": size for name, size in parts.items()}
             | {"total_bytes": sum(parts.values())},
             "plan": self._summary(plan),
+            "constants_in_ram": self._copied(plan),
         }
+
+    def _copied(self, plan: Plan) -> list[str]:
+        """Operators that run from copies of their constants, which only the fastest plan has."""
+        if plan.graph is not self._fastest or self._fastest is self._graph:
+            return []
+        return [node.name for node in self._graph.nodes if node.op.faster() is not None]
 
     def summaries(self) -> list[dict[str, Any]]:
         """One per candidate; arenas by fast placement."""

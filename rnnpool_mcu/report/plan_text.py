@@ -62,6 +62,8 @@ def plan_renderable(value: Mapping[str, Any]) -> Group:
         f"Instructions predicted: {plan['predicted_instructions']:,}, "
         f"{plan['extra_instructions_percent']:+.1f} % against the fastest plan.",
     ]
+    if value["constants_in_ram"]:
+        lines.append(f"Constants copied to RAM for speed: {', '.join(value['constants_in_ram'])}.")
     parts = [_ram_table(value), _cascade_table(plan)]
     if plan["blocks"]:
         parts.append(_block_table(plan))
