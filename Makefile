@@ -8,7 +8,7 @@ TEST_JOBS ?= 2
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all lint golden fit-costs bench-kernels bench-ram clean
+.PHONY: help setup demo test test-all lint golden fit-costs bench-kernels bench-models bench-ram clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ fit-costs: setup ## measure the kernels on the emulated board, fit the planner's
 
 bench-kernels: setup ## count the kernels' instructions, write docs/benchmarks/kernels.json and its table
 	$(BIN)/python -m scripts.bench_kernels
+
+bench-models: setup ## run whole networks, estimate their time, write docs/benchmarks/models.json and its table
+	$(BIN)/python -m scripts.bench_models
 
 bench-ram: setup ## run the zoo under several schedules, write docs/benchmarks/ram.json and its table [MODELS=a,b]
 	$(BIN)/python -m scripts.bench_ram --models "$(MODELS)"
