@@ -5,6 +5,7 @@ ensures the same outputs, bit for bit, under the same names.
 
 1. A depthwise convolution read by one 1 x 1 convolution alone, its projection, is a block.
 2. A 1 x 1 convolution that makes the depthwise convolution's input, for it alone, is the block's expansion.
+   In a chain of depthwise-separable layers it is the projection of the block before, and stays that.
 3. An Add that is the projection's only reader, and whose other term is another value, belongs to the block;
    of two blocks that end in one Add, the first has it.
 4. A value inside a block is no output of the graph.
@@ -62,6 +63,8 @@ def fusible_blocks(graph: Graph) -> tuple[Block, ...]:
         if project is None:
             continue
         expand = _expansion(graph, node, makers)
+        if expand is not None and expand.name in taken:
+            expand = None
         add = _sum(graph, project)
         if add is not None and add.name in taken:
             add = None

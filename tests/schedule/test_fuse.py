@@ -89,6 +89,18 @@ def test_a_sum_of_two_blocks_goes_to_the_first() -> None:
     assert all_blocks(graph, True, 2).nodes[-1].inputs == (INPUT, right)
 
 
+def test_a_pointwise_layer_between_two_depthwise_ones_belongs_to_the_first() -> None:
+    b = builder()
+    first = b.conv(b.depthwise(INPUT), 6)
+    last = b.conv(b.depthwise(first), 4)
+    graph = b.graph(last)
+    blocks = fusible_blocks(graph)
+    assert [(block.expand, block.name) for block in blocks] == [(None, first), (None, last)]
+    fused = fuse(graph, {block.name: BlockOption(False, 4) for block in blocks})
+    assert [node.name for node in fused.nodes] == [first, last]
+    assert fused.types[last] == graph.types[last]
+
+
 def test_only_pointwise_neighbours_are_fused() -> None:
     b = builder()
     spatial = b.conv(b.depthwise(b.conv(INPUT, 8, 3)), 5)
