@@ -129,13 +129,11 @@ class Bench:
 
     def _within(self, limit: int) -> Row | None:
         """The smallest plan of the front with at most `limit` % more instructions, as measured."""
-        predicted = self._front[0].instructions * (1 + limit / 100)
-        index = max(i for i, c in enumerate(self._front) if c.instructions <= predicted)
-        while index > 0 and self._exceeds(index, limit):
-            index -= 1
-        while index + 1 < len(self._front) and not self._exceeds(index + 1, limit):
-            index += 1
-        return self._candidate(index)
+        fits, fails = 0, len(self._front)  # instructions grow along the front
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            fits, fails = (fits, middle) if self._exceeds(middle, limit) else (middle, fails)
+        return self._candidate(fits)
 
     def _exceeds(self, index: int, limit: int) -> bool:
         row = self._candidate(index)
