@@ -140,6 +140,7 @@ def kernel_cases() -> list[KernelCase]:
         (5, 3, 20, (4, 4), (4, 2), 8, 9, 44),
         (32, 18, 2, (3, 3), (2, 2), 7, 7, -128),
         (4, 40, 44, (3, 2), (2, 2), 5, 5, -128),
+        (32, 16, 16, (3, 4), (2, 2), 5, 8, -128),
     ]
     cases = []
     for seed, (channels, hidden1, hidden2, patch, stride, height, width, zero_point) in enumerate(shapes):
