@@ -39,6 +39,9 @@ class GlobalAveragePool(Absorber):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].bytes
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def state_bytes(self, inputs: Sequence[TensorType]) -> int:
         return 4 * inputs[0].channels
 

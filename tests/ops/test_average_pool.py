@@ -21,6 +21,9 @@ def edge_cases() -> list[KernelCase]:
         for i, (shape, zp) in enumerate(shapes)
     ]
     cases += extremes(on_random(GlobalAveragePool(Quantization(0.01, 3)), tensor(2, 3, 3, zero_point=127)))
+    # Rows longer than a 16-bit sum holds, and every kind of channel group: 16, 4 and single ones.
+    long = (1, 517, 23)
+    cases += extremes(on_random(GlobalAveragePool(Quantization(0.02, -20)), tensor(*long, zero_point=-1)))
     return cases
 
 
@@ -41,6 +44,15 @@ def test_host_equals_numpy_under_sanitizers() -> None:
 def test_cortex_m4_equals_numpy() -> None:
     cases = edge_cases()
     assert_bit_exact(cases, run_qemu(cases))
+
+
+def test_cortex_m4_work_per_element() -> None:
+    shapes = [(7, 7, 320), (4, 4, 64)]
+    cases = [on_random(GlobalAveragePool(Quantization(0.02, -20)), tensor(*s)) for s in shapes]
+    for case, result, limit in zip(cases, run_qemu(cases), (2.0, 3.0), strict=True):
+        per_element = result.instructions / case.types[0].bytes
+        print(f"{case.types[0]}: {per_element:.2f} instructions per element")
+        assert per_element <= limit
 
 
 def test_sum_that_could_leave_32_bits_is_refused() -> None:
