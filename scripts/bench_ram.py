@@ -216,9 +216,9 @@ def recorded() -> list[Row]:
 def table(rows: Iterable[Row]) -> str:
     """Markdown: a line per model and plan."""
     lines = [
-        "| model | plan | arena | RAM, bound | RAM, measured | instructions | extra | recomputing | "
-        "published |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| model | plan | arena | RAM, bound | RAM, measured | instructions | extra | predicted | "
+        "recomputing | published |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     previous = None
     for row in rows:
@@ -231,11 +231,19 @@ def table(rows: Iterable[Row]) -> str:
             *(_number(row.get(key)) for key in ("arena_bytes", "planned_ram_bytes", "measured_ram_bytes")),
             _number(row["instructions"]),
             "–" if extra is None else f"{extra:.1f} %",
+            _prediction_error(row),
             _number(row.get("recomputed_blocks")),
             row["published"] if first else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _prediction_error(row: Row) -> str:
+    """Of the cost model, against the instructions measured."""
+    if row["instructions"] is None:
+        return "–"
+    return f"{100 * (row['predicted_instructions'] / row['instructions'] - 1):+.1f} %"
 
 
 def _number(value: int | None) -> str:
