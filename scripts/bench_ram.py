@@ -85,8 +85,8 @@ MODELS = (
     Model("face-qvga-mono", "–"),
     Model("face-quant", f"225 KB: {_PAPER}"),
     Model("face-a", f"1.17 MB, float: {_PAPER}"),
-    Model("face-b", f"1.76 MB, float: {_PAPER}"),
-    Model("face-c", f"6.44 MB, float: {_PAPER}"),
+    Model("face-b", f"1.76 MB: {_PAPER}"),
+    Model("face-c", f"6.44 MB: {_PAPER}"),
 )
 
 
