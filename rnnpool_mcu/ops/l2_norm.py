@@ -78,6 +78,9 @@ class L2Norm(Operator):
         """One for the square, one for the scaling of each element."""
         return 2 * inputs[0].bytes
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         return CParams(
             {
