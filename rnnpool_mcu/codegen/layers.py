@@ -62,7 +62,11 @@ def make_layer(plan: Plan, node: Node, index: int, naming: Naming) -> Layer:
     if isinstance(node.op, Absorber):
         calls = _absorber_calls(plan, node, node.op, index, naming)
     else:
-        calls = (_row_call(plan, node, index, naming),)
+        out = plan.graph.types[node.name]
+        assert isinstance(out, TensorType), f"{node.name}: a row operator makes a tensor"
+        windows = window_expressions(plan.graph, node, out.height, naming.symbol(node.name))
+        params += "".join(window.declaration for window in windows)
+        calls = (_row_call(plan, node, index, naming, windows),)
     return Layer(node.name, _comment(plan, node, index), params, calls)
 
 
@@ -82,11 +86,12 @@ def _comment(plan: Plan, node: Node, index: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _row_call(plan: Plan, node: Node, index: int, naming: Naming) -> Call:
+def _row_call(
+    plan: Plan, node: Node, index: int, naming: Naming, windows: tuple[WindowExpression, ...]
+) -> Call:
     graph = plan.graph
     out = graph.types[node.name]
-    assert isinstance(out, TensorType), f"{node.name}: a row operator makes a tensor"
-    windows = window_expressions(graph, node, out.height)
+    assert isinstance(out, TensorType)
     body = [
         f"const int32_t row = made->{node.name};",
         f"const int8_t *in[{sum(w.count for w in windows)}];",
@@ -113,6 +118,8 @@ def _row_call(plan: Plan, node: Node, index: int, naming: Naming) -> Call:
 def _stop_at(window: WindowExpression, row: str, in_height: int, out_height: int) -> str:
     """Rows of an input of `in_height` rows that output row `row` waits for."""
     stop = window.stop(row)
+    if window.table:
+        return f"at_most({stop}, {in_height})" if window.table[-1] + window.count > in_height else stop
     last = window.stride * (out_height - 1) + window.offset + window.count
     return f"at_most({stop}, {in_height})" if window.limit is None and last > in_height else stop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from rnnpool_mcu.ir.graph import Graph, Node
@@ -9,19 +10,31 @@ from rnnpool_mcu.ir.graph import Graph, Node
 
 @dataclass(frozen=True)
 class WindowExpression:
-    """first(row) = min(stride * row + offset, limit); every window is `count` rows."""
+    """first(row) = min(stride * row + offset, limit), else table[row]; every window is `count` rows."""
 
     stride: int
     offset: int
     count: int
     limit: int | None  # None: never reached
+    table: tuple[int, ...] = ()  # of first rows, where no formula gives them
+    symbol: str = ""  # the table's name in C
+
+    @property
+    def declaration(self) -> str:
+        """C definition of the table; empty without one."""
+        if not self.table:
+            return ""
+        rows = textwrap.fill(", ".join(map(str, self.table)), 110)
+        return f"static const int16_t {self.symbol}[{len(self.table)}] = {{\n{rows}\n}};\n"
 
     def first(self, row: str) -> str:
         """C expression of the first row of the window of output row `row`."""
-        return self._at(row, self.offset, self.limit)
+        return f"{self.symbol}[{row}]" if self.table else self._at(row, self.offset, self.limit)
 
     def stop(self, row: str) -> str:
         """C expression of the row after the window's last."""
+        if self.table:
+            return f"{self.symbol}[{row}] + {self.count}"
         limit = None if self.limit is None else self.limit + self.count
         return self._at(row, self.offset + self.count, limit)
 
@@ -32,21 +45,30 @@ class WindowExpression:
         return text if limit is None else f"at_most({text}, {limit})"
 
 
-def window_expressions(graph: Graph, node: Node, height: int) -> tuple[WindowExpression, ...]:
-    """One expression per input of a row operator with `height` output rows.
+def window_expressions(
+    graph: Graph, node: Node, height: int, symbol: str = ""
+) -> tuple[WindowExpression, ...]:
+    """One expression per input of a row operator with `height` output rows; `symbol` prefixes tables.
 
-    Raises ValueError for windows that are not of that form: an operator's defect.
+    Raises ValueError for windows of unequal size or that step back: an operator's defect.
     """
     types = graph.input_types(node)
     rows = [node.op.input_windows(row, types) for row in range(height)]
     found = []
     for i in range(len(node.inputs)):
         firsts, counts = [w[i].first for w in rows], {w[i].stop - w[i].first for w in rows}
-        stride = firsts[1] - firsts[0] if height > 1 else 0
-        straight = [stride * row + firsts[0] for row in range(height)]
-        limit = None if firsts == straight else firsts[-1]
-        expected = straight if limit is None else [min(first, limit) for first in straight]
-        if len(counts) != 1 or firsts != expected:
-            raise ValueError(f"'{node.name}': its row windows are not affine in the output row")
-        found.append(WindowExpression(stride, firsts[0], counts.pop(), limit))
+        if len(counts) != 1 or firsts != sorted(firsts):
+            raise ValueError(f"'{node.name}': its row windows differ in size or step back")
+        found.append(_expression(firsts, counts.pop(), f"{symbol}_first_{i}"))
     return tuple(found)
+
+
+def _expression(firsts: list[int], count: int, symbol: str) -> WindowExpression:
+    stride = firsts[1] - firsts[0] if len(firsts) > 1 else 0
+    straight = [stride * row + firsts[0] for row in range(len(firsts))]
+    if firsts == straight:
+        return WindowExpression(stride, firsts[0], count, None)
+    limit = firsts[-1]
+    if firsts == [min(first, limit) for first in straight]:
+        return WindowExpression(stride, firsts[0], count, limit)
+    return WindowExpression(0, 0, count, None, tuple(firsts), symbol)
