@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
-from rnnpool_mcu.importing import SCORE_THRESHOLD, Imported, load_graph  # noqa: E402
+from rnnpool_mcu.importing import load_graph  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import SCORE_THRESHOLD, ImportedCheckpoint  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType  # noqa: E402
 from rnnpool_mcu.quantize.calibration import synthetic_images  # noqa: E402
@@ -46,12 +47,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def face(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Imported:
+def face(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> ImportedCheckpoint:
     path = save_face(tmp_path_factory.mktemp("model") / "face.pt")
     return load_graph(path, calibration=pictures, count=2)
 
 
-def test_detector_ends_in_its_boxes(face: Imported) -> None:
+def test_detector_ends_in_its_boxes(face: ImportedCheckpoint) -> None:
     assert face.kind == "detector" and face.labels == ["face"]
     assert face.graph.input_type.shape == FACE
     assert face.graph.outputs == ("detections",)
@@ -59,7 +60,7 @@ def test_detector_ends_in_its_boxes(face: Imported) -> None:
     assert face.calibration.startswith("2 images of pictures")
 
 
-def test_boxes_are_the_float_decode_of_the_int8_heads(face: Imported) -> None:
+def test_boxes_are_the_float_decode_of_the_int8_heads(face: ImportedCheckpoint) -> None:
     image = synthetic_images(FACE, 1, seed=8)[0]
     values = evaluate_graph(face.graph, image_to_int8(image))
     heads = []
@@ -76,7 +77,7 @@ def test_boxes_are_the_float_decode_of_the_int8_heads(face: Imported) -> None:
     assert np.abs(found[:5, 4] - wanted[:5, 4]).max() < 1e-4
 
 
-def test_stored_ranges_are_used_when_no_folder_is_given(tmp_path: Path, face: Imported) -> None:
+def test_stored_ranges_are_used_when_no_folder_is_given(tmp_path: Path, face: ImportedCheckpoint) -> None:
     path = save_face(tmp_path / "stored.pt", face.quantized.calibration)
     assert load_checkpoint(path).calibration == face.quantized.calibration
     again = load_graph(path)

@@ -50,7 +50,7 @@ def quantize_command(
     seed: int,
 ) -> None:
     """Store int8 activation ranges in MODEL, so that it compiles the same everywhere without pictures."""
-    from rnnpool_mcu.importing import calibrate_checkpoint
+    from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint
 
     if (calibration is None) == (split is None):
         raise UsageError("quantize: give either --calibration with a folder or --split with a labelled split")
@@ -77,7 +77,7 @@ def _images(
     model: Path, calibration: Path | None, split: str | None, count: int, data: Path | None, seed: int
 ) -> Any:
     """uint8 [N, H, W, C] for the model in a checkpoint."""
-    from rnnpool_mcu.importing import input_size_of
+    from rnnpool_mcu.importing.checkpoint import input_size_of
     from rnnpool_mcu.quantize.calibration import calibration_images
     from rnnpool_mcu.training import open_dataset
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
@@ -96,11 +96,11 @@ def _images(
 
 def _compare(model: Path, split: str, count: int | None, data: Path | None) -> dict[str, Any]:
     """AP of a calibrated checkpoint in float and in int8 over the same images."""
-    from rnnpool_mcu.importing import load_graph
+    from rnnpool_mcu.importing.checkpoint import import_checkpoint
     from rnnpool_mcu.quantize.predictor import int8_predictor
     from rnnpool_mcu.training import evaluate_detector, open_dataset, torch_predictor
 
-    imported = load_graph(model)
+    imported = import_checkpoint(model)
     if imported.kind != "detector":
         raise UsageError(f"{model}: is a {imported.kind}; --compare measures detectors only so far")
     dataset = open_dataset(split, imported.graph.input_type.shape, data, count)

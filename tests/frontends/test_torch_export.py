@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 
 from rnnpool_mcu.errors import ModelError  # noqa: E402
 from rnnpool_mcu.frontends.torch_export import ImportedGraph, import_exported  # noqa: E402
-from rnnpool_mcu.importing import TORCH_CONVERTERS  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS  # noqa: E402
 from rnnpool_mcu.nn import L2Norm, MaxOut, ReplicatePad, RNNPool  # noqa: E402
 from rnnpool_mcu.ops.add import Add  # noqa: E402
 from rnnpool_mcu.ops.conv2d import Conv2d  # noqa: E402

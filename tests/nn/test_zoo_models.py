@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import reference_rnnpool as reference  # noqa: E402
 
 from rnnpool_mcu.errors import ModelError  # noqa: E402
-from rnnpool_mcu.importing import check_preprocessing  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import check_preprocessing  # noqa: E402
 from rnnpool_mcu.nn import RNNPool  # noqa: E402
 from rnnpool_mcu.zoo import create, names  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402

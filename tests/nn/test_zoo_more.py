@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
 from rnnpool_mcu.errors import ModelError  # noqa: E402
-from rnnpool_mcu.importing import Imported, load_graph  # noqa: E402
+from rnnpool_mcu.importing import load_graph  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import ImportedCheckpoint  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import TensorType  # noqa: E402
 from rnnpool_mcu.pipeline import Target, generate  # noqa: E402
@@ -106,16 +107,16 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
-def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Imported:
+def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImportedCheckpoint:
     path = tmp_path_factory.mktemp("zoo") / "model.pt"
     return load_graph(random_checkpoint(request.param, path, **SMALL[request.param]), count=1)
 
 
-def _image(imported: Imported) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _image(imported: ImportedCheckpoint) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return synthetic_images(imported.graph.input_type.shape, 1, seed=5)[0]
 
 
-def test_integers_follow_the_float_model(imported: Imported) -> None:
+def test_integers_follow_the_float_model(imported: ImportedCheckpoint) -> None:
     image, graph = _image(imported), imported.graph
     values = evaluate_graph(graph, image_to_int8(image))
     with torch.no_grad():
@@ -129,7 +130,7 @@ def test_integers_follow_the_float_model(imported: Imported) -> None:
     assert np.corrcoef(actual, wanted)[0, 1] > (0.98 if detector else 0.8)
 
 
-def test_small_models_run_as_c(imported: Imported, tmp_path: Path) -> None:
+def test_small_models_run_as_c(imported: ImportedCheckpoint, tmp_path: Path) -> None:
     graph = imported.graph
     validate_plan(plan_graph(graph, exact_effort=0))
     generate(

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
 from rnnpool_mcu.frontends.torch_export import ImportedGraph, import_exported  # noqa: E402
-from rnnpool_mcu.importing import TORCH_CONVERTERS  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS  # noqa: E402
 from rnnpool_mcu.ir.graph import Node  # noqa: E402
 from rnnpool_mcu.quantize.agreement import layer_agreement, sqnr_db  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402

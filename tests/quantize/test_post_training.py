@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
 from rnnpool_mcu.frontends.torch_export import import_exported  # noqa: E402
-from rnnpool_mcu.importing import TORCH_CONVERTERS  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8  # noqa: E402
 from rnnpool_mcu.ir.graph import Graph  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType  # noqa: E402

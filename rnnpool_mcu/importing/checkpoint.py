@@ -1,11 +1,11 @@
-"""From a model file to the integer graph: checkpoint, quantization and frontend in their order."""
+"""From a zoo checkpoint to the integer graph: quantization and frontend in their order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.aten_converters import CONVERTERS, Call, Converter
 from rnnpool_mcu.frontends.torch_export import import_exported
+from rnnpool_mcu.importing.imported import Imported, Kind
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.verify import verify_graph
@@ -26,8 +27,6 @@ from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 
-Kind = Literal["detector", "classifier"]
-
 SCORE_THRESHOLD = 0.02
 """Least probability of a box that leaves the model; low, so that average precision can be measured."""
 DETECTIONS_NAME = "detections"
@@ -36,27 +35,23 @@ SYNTHETIC_IMAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Imported:
-    """An integer graph with the float model it came from and how its ranges were found."""
+class ImportedCheckpoint(Imported):
+    """A checkpoint's integer graph with the float model it came from."""
 
-    graph: Graph
     float_model: nn.Module
     preprocessing: dict[str, Any]
     labels: list[str]
-    kind: Kind
     quantized: QuantizedModel
-    sources: Mapping[str, str]  # value of the graph -> torch node that computes it
-    calibration: str  # where the ranges came from, for the report
 
 
-def load_graph(
+def import_checkpoint(
     path: Path,
     *,
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
     score_threshold: float = SCORE_THRESHOLD,
-) -> Imported:
+) -> ImportedCheckpoint:
     """Integer graph of a `.pt` checkpoint; a detector's ends in the decode of its boxes.
 
     Activation ranges come from `calibration`, a folder of pictures of which at most `count` are drawn by
@@ -72,15 +67,15 @@ def load_graph(
     graph = imported.graph
     if kind == "detector":
         graph = with_decode(graph, loaded.model, score_threshold)
-    return Imported(
-        run_passes(graph),
-        loaded.model,
-        loaded.preprocessing,
-        loaded.labels,
-        kind,
-        quantized,
-        imported.sources,
-        origin,
+    return ImportedCheckpoint(
+        graph=run_passes(graph),
+        kind=kind,
+        calibration=origin,
+        sources=imported.sources,
+        float_model=loaded.model,
+        preprocessing=loaded.preprocessing,
+        labels=loaded.labels,
+        quantized=quantized,
     )
 
 
