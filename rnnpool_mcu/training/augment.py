@@ -27,6 +27,9 @@ class ViewSettings:
     anchor_sampling: float = 0.4
     """Share of views whose zoom brings a random box to the size of a random anchor."""
     anchor_sizes: tuple[int, ...] = (8, 16, 32, 48)
+    tallest: float = 1.35
+    """Views are stretched by up to this factor in height over width, and by its fourth root the other way:
+    a model so trained may be shown pictures stretched towards its own aspect ratio."""
 
 
 def _zoom(
@@ -68,17 +71,24 @@ def _origin(
 
 
 def draw_crop(
-    image: NDArray[np.uint8], corner: tuple[float, float], scale: float, height: int, width: int
+    image: NDArray[np.uint8],
+    corner: tuple[float, float],
+    scales: tuple[float, float],
+    height: int,
+    width: int,
 ) -> NDArray[np.uint8]:
-    """The crop of `image` [H, W] whose upper left corner is at `corner`, scaled; 0 outside the image."""
-    x, y = corner
-    left, top = max(0, int(np.ceil(-x * scale))), max(0, int(np.ceil(-y * scale)))
-    right = min(width, int((image.shape[1] - x) * scale))
-    bottom = min(height, int((image.shape[0] - y) * scale))
+    """The crop of `image` [H, W] whose upper left corner is at `corner`, scaled by `scales` (x, y).
+
+    0 outside the image.
+    """
+    (x, y), (across, down) = corner, scales
+    left, top = max(0, int(np.ceil(-x * across))), max(0, int(np.ceil(-y * down)))
+    right = min(width, int((image.shape[1] - x) * across))
+    bottom = min(height, int((image.shape[0] - y) * down))
     view = np.zeros((height, width), dtype=np.uint8)
     if right <= left or bottom <= top:
         return view
-    box = (x + left / scale, y + top / scale, x + right / scale, y + bottom / scale)
+    box = (x + left / across, y + top / down, x + right / across, y + bottom / down)
     box = (max(0.0, box[0]), max(0.0, box[1]), min(image.shape[1], box[2]), min(image.shape[0], box[3]))
     part = Image.fromarray(image).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
     view[top:bottom, left:right] = np.asarray(part)
@@ -111,10 +121,12 @@ def random_view(
     """
     height, width = image.shape
     scale = _zoom(boxes, fit(width, height, settings.full_width, settings.full_height).scale, settings, rng)
-    size = (settings.width / scale, settings.height / scale)
+    stretch = np.sqrt(settings.tallest ** rng.uniform(-0.25, 1.0))
+    scales = (float(scale / stretch), float(scale * stretch))
+    size = (settings.width / scales[0], settings.height / scales[1])
     corner = _origin(boxes, size, (width, height), rng)
-    view = draw_crop(image, corner, scale, settings.height, settings.width)
-    moved = (boxes - np.array([*corner, *corner], dtype=np.float32)) * np.float32(scale)
+    view = draw_crop(image, corner, scales, settings.height, settings.width)
+    moved = (boxes - np.array([*corner, *corner], dtype=np.float32)) * np.array(scales * 2, np.float32)
     if rng.random() < 0.5:
         view = view[:, ::-1]
         moved = moved[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)

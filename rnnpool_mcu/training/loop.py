@@ -24,7 +24,7 @@ from rnnpool_mcu.training.loss import detection_loss
 from rnnpool_mcu.training.metrics import evaluate_detector
 from rnnpool_mcu.training.recipe import Phase, Recipe, describe
 from rnnpool_mcu.zoo import create
-from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, atomic_save, save_checkpoint
+from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, atomic_save, load_checkpoint, save_checkpoint
 
 MIX = (
     # split, zoom, early share, late share
@@ -54,6 +54,8 @@ class Trainer:
         self.display = Display(f"training {recipe.arch}", quiet or rank != 0)
         torch.manual_seed(recipe.seed)
         model: Any = create(recipe.arch, **recipe.config)
+        if recipe.initial:
+            model.load_state_dict(load_checkpoint(Path(recipe.initial)).model.state_dict())
         self.model = model.to(memory_format=torch.channels_last)
         self.ema: Any = copy.deepcopy(self.model).eval()
         self.optimizer = torch.optim.AdamW(_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate)
@@ -140,7 +142,7 @@ class Trainer:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         outputs = self.model(batch.x.contiguous(memory_format=torch.channels_last))
-        loc_loss, conf_loss = detection_loss(outputs, batch.positive, batch.target)
+        loc_loss, conf_loss = detection_loss(outputs, batch.positive, batch.target, self.model.variances)
         (loc_loss + conf_loss).backward()
         self._average_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)

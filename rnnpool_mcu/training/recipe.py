@@ -56,6 +56,8 @@ class Recipe:
     processes: int = 1
     phases: tuple[Phase, ...] = CROPS_THEN_FULL
     validation_images: int = 200
+    initial: str | None = None
+    """Checkpoint whose weights the training begins with."""
     evaluations: int = 14
     """Validations over the whole training, evenly spread; each also writes last.pt."""
 
@@ -71,6 +73,7 @@ def train(
     seed: int = 1,
     processes: int = 1,
     resume: bool = False,
+    initial: str | Path | None = None,
     config: dict[str, Any] | None = None,
     phases: tuple[Phase, ...] = CROPS_THEN_FULL,
     validation_images: int = 200,
@@ -93,6 +96,7 @@ def train(
     recipe = Recipe(
         arch=arch, config=config or {}, minutes=minutes, steps=steps, learning_rate=learning_rate, seed=seed,
         processes=processes, phases=phases, validation_images=validation_images, evaluations=evaluations,
+        initial=str(initial) if initial else None,
     )  # fmt: skip
     out = _output_folder(Path(out_dir), resume)
     arguments = (recipe, root, out, resume, quiet, _free_port(), time.time())

@@ -27,7 +27,7 @@ from rnnpool_mcu.training.datasets import (  # noqa: E402
     load_wider_official,
 )
 from rnnpool_mcu.training.decode import decode, nms, torch_predictor  # noqa: E402
-from rnnpool_mcu.training.loss import detection_loss  # noqa: E402
+from rnnpool_mcu.training.loss import detection_loss, fit_quality, overlap  # noqa: E402
 from rnnpool_mcu.training.metrics import average_precision, detection_ap  # noqa: E402
 from rnnpool_mcu.training.recipe import Phase  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
@@ -111,10 +111,23 @@ def test_loss_counts_three_hard_negatives_per_positive() -> None:
     outputs[1][0, 1].view(-1)[:12] = 2.0  # .. but twelve
     positive = torch.zeros(1, 16, dtype=torch.bool)
     positive[0, [0, 15, 14]] = True
-    loc_loss, conf_loss = detection_loss(outputs, positive, torch.zeros(1, 16, 4) + 2.0)
-    assert float(loc_loss) == pytest.approx(4 * 1.5)
-    one_right, one_wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
-    assert float(conf_loss) == pytest.approx((one_right + 2 * 20 + 9 * one_wrong) / 3, rel=1e-5)
+    loc_loss, conf_loss = detection_loss(outputs, positive, torch.zeros(1, 16, 4) + 2.0, VARIANCES)
+    # the wanted box, of side exp(0.4), holds the found one, of side 1: generalised IoU and IoU are the same
+    iou = np.exp(-0.8)
+    assert float(loc_loss) == pytest.approx(0.5 * 4 * 1.5 + 3 * (1 - iou), rel=1e-5)
+    fit, wrong = (iou - 0.2) / 0.5, np.log1p(np.exp(2.0))
+    assert float(conf_loss) == pytest.approx((wrong - 2 * fit + 2 * 20 * fit + 9 * wrong) / 3, rel=1e-5)
+
+
+def test_generalised_iou_of_boxes_apart_is_negative() -> None:
+    a, b = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[2.0, 0.0, 3.0, 1.0]])
+    iou, generalised = overlap(a, b)
+    assert float(iou) == 0.0 and float(generalised) == pytest.approx(-1 / 3)
+
+
+def test_better_fitting_boxes_are_taught_higher_scores() -> None:
+    taught = fit_quality(torch.tensor([0.1, 0.2, 0.45, 0.7, 1.0]))
+    np.testing.assert_allclose(taught, [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
 def test_average_precision_by_hand() -> None:
@@ -165,9 +178,9 @@ def test_views_carry_their_boxes_along() -> None:
 
 def test_crop_outside_the_image_is_black() -> None:
     image = np.full((20, 20), 200, np.uint8)
-    view = draw_crop(image, (-10.0, 5.0), 1.0, 20, 20)
+    view = draw_crop(image, (-10.0, 5.0), (1.0, 1.0), 20, 20)
     assert (view[:, :10] == 0).all() and (view[15:] == 0).all() and (view[:15, 10:] == 200).all()
-    assert (draw_crop(image, (100.0, 0.0), 1.0, 8, 8) == 0).all()
+    assert (draw_crop(image, (100.0, 0.0), (1.0, 1.0), 8, 8) == 0).all()
 
 
 def write_coco(root: Path, folder: str, name: str, count: int, seed: int) -> None:
