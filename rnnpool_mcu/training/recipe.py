@@ -5,7 +5,6 @@ The shipped checkpoint's command is in examples/models/face_m4.md.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from dataclasses import asdict, dataclass, field
@@ -145,7 +144,8 @@ def run_worker(
     """One training process; rank 0 validates, logs and saves."""
     from rnnpool_mcu.training.loop import Trainer
 
-    torch.set_num_threads(1 if recipe.processes > 1 else max(1, min(2, os.cpu_count() or 1)))
+    if recipe.processes > 1:  # one process alone takes the threads that OMP_NUM_THREADS says
+        torch.set_num_threads(1)
     if recipe.processes > 1:
         torch.distributed.init_process_group(
             "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=recipe.processes
