@@ -24,6 +24,7 @@ def edge_cases() -> list[KernelCase]:
         on_random(layer(channels, out), tensor(1, 1, channels))
         for channels, out in [(1, 1), (2, 5), (7, 2), (320, 2), (64, 33)]
     ]
+    cases.append(on_random(layer(60, 9), tensor(4, 3, 5)))  # a map, flattened on the way
     return cases + extremes(cases[3])
 
 
@@ -45,6 +46,6 @@ def test_cortex_m4_equals_numpy() -> None:
     assert_bit_exact(cases, run_qemu(cases))
 
 
-def test_input_must_be_one_pixel() -> None:
-    with pytest.raises(ModelError, match="input 2x1x4, allowed: 1x1x4"):
+def test_another_number_of_values_is_refused() -> None:
+    with pytest.raises(ModelError, match="input 2x1x4, 8 values, allowed: 4"):
         layer(4, 2).infer_type((tensor(2, 1, 4),))
