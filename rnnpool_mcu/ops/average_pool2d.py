@@ -1,0 +1,88 @@
+"""Mean over windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers, requantize
+from rnnpool_mcu.ops.convolution import Window
+from rnnpool_mcu.ops.max_pool import pool_fields, pooled_size
+
+
+@dataclass(frozen=True)
+class AveragePool2d(Operator):
+    """out[y, x, c] = requantize(sum over the window's pixels inside the image of (in[c] - zero_point)).
+
+    The sum is divided by the number of these pixels, or with `count_include_pad` by the window's size. A
+    window of height x 1 or 1 x width is the mean over one axis.
+    """
+
+    kernel: ClassVar[str] = "average_pool_s8"
+    takes_row: ClassVar[bool] = True
+
+    window: Window
+    output: Quantization
+    count_include_pad: bool = False
+    clamp: tuple[int, int] = (-128, 127)  # of the quantized output: a fused activation
+
+    def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
+        (image,) = inputs
+        height, width = pooled_size("AveragePool2d", self.window, image)
+        return TensorType(height, width, image.channels, self.output)
+
+    def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
+        (image,) = inputs
+        r = self._requantization(image)
+        sums = self.window.patches(values[0], image.zero_point).astype(np.int64).sum(axis=(2, 3))
+        sums -= image.zero_point * self.window.kernel[0] * self.window.kernel[1]  # padding adds nothing
+        inside = self.window.patches(np.ones((*image.shape[:2], 1), np.int8), 0).astype(np.int64)
+        rows, columns = inside.max(axis=3).sum(axis=2), inside.max(axis=2).sum(axis=2)
+        multipliers = r.multipliers[(rows - 1) * self.window.kernel[1] + columns - 1]
+        return requantize(sums << r.left_shift, multipliers, r.shift, self.output.zero_point, *self.clamp)
+
+    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        return (self.window.rows(out_row),)
+
+    def macs(self, inputs: Sequence[TensorType]) -> int:
+        return self.infer_type(inputs).bytes * self.window.kernel[0] * self.window.kernel[1]
+
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
+    def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        r = self._requantization(inputs[0])
+        return CParams(
+            {
+                "multipliers": CArray("int32_t", r.multipliers),
+                "left_shift": r.left_shift,
+                "shift": r.shift,
+                "in_zero_point": inputs[0].zero_point,
+                "out_zero_point": self.output.zero_point,
+                "low": self.clamp[0],
+                "high": self.clamp[1],
+                **pool_fields(self.window, inputs[0]),
+            }
+        )
+
+    def _requantization(self, image: TensorType) -> Requantization:
+        """Multipliers [rows - 1, columns - 1] of windows with that many rows and columns in the image."""
+        kernel_h, kernel_w = self.window.kernel
+        counts = np.outer(np.arange(1, kernel_h + 1), np.arange(1, kernel_w + 1)).ravel()
+        divisors = np.full_like(counts, kernel_h * kernel_w) if self.count_include_pad else counts
+        try:
+            found = quantize_multipliers(image.scale / self.output.scale / divisors)
+        except ValueError as error:
+            raise ModelError(f"AveragePool2d: {error}; use a larger output scale") from error
+        if (255 * kernel_h * kernel_w) << found.left_shift >= 2**31:
+            raise ModelError(
+                f"AveragePool2d: the sum of {kernel_h}x{kernel_w} pixels, shifted left by "
+                f"{found.left_shift}, leaves 32 bits; use a larger output scale"
+            )
+        return found

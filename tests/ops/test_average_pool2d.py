@@ -1,0 +1,78 @@
+"""AveragePool2d: numpy against exact means of each window, C and the Cortex-M4 against numpy."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.average_pool2d import AveragePool2d
+from rnnpool_mcu.ops.convolution import Padding, Window
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.layers import IN_SCALE, extremes, on_random, tensor
+
+SAME = Quantization(IN_SCALE, 4)
+
+
+def pool(
+    kernel: tuple[int, int], stride: tuple[int, int], *padding: int, pads: bool = False
+) -> AveragePool2d:
+    return AveragePool2d(Window(kernel, stride, Padding(*padding)), SAME, pads)
+
+
+def edge_cases() -> list[KernelCase]:
+    cases = [
+        on_random(pool((2, 2), (2, 2)), tensor(7, 9, 5)),
+        on_random(pool((3, 3), (2, 2), 1, 1, 1, 1), tensor(6, 7, 8, zero_point=100)),
+        on_random(pool((3, 3), (1, 1), 1, 1, 1, 1, pads=True), tensor(4, 5, 6, zero_point=127)),
+        on_random(pool((3, 2), (1, 3), 2, 0, 1, 1), tensor(4, 5, 3, zero_point=-128)),
+        on_random(pool((1, 6), (1, 1)), tensor(3, 6, 9)),
+        on_random(pool((17, 16), (1, 1)), tensor(17, 16, 4, zero_point=127)),
+    ]
+    clamped = AveragePool2d(Window((2, 2), (2, 2)), Quantization(0.001, -3), clamp=(-20, 100))
+    cases.append(on_random(clamped, tensor(4, 4, 7)))
+    return cases + extremes(cases[1]) + extremes(cases[5])
+
+
+@pytest.mark.parametrize("case", edge_cases()[:6])
+def test_numpy_is_the_mean_of_each_window_to_within_rounding(case: KernelCase) -> None:
+    op, (image,), (values,) = case.op, case.types, case.values
+    assert isinstance(op, AveragePool2d)
+    actual = op.eval_int8(case.types, case.values)
+    w = op.window
+    for y, x, c in np.ndindex(*actual.shape):
+        top, left = y * w.stride[0] - w.padding.top, x * w.stride[1] - w.padding.left
+        inside = [
+            int(values[r, q, c]) - image.zero_point
+            for r in range(top, top + w.kernel[0])
+            for q in range(left, left + w.kernel[1])
+            if 0 <= r < image.height and 0 <= q < image.width
+        ]
+        count = w.kernel[0] * w.kernel[1] if op.count_include_pad else len(inside)
+        exact = min(max(Fraction(sum(inside), count) + SAME.zero_point, -128), 127)
+        assert abs(int(actual[y, x, c]) - exact) <= Fraction(1, 2)
+
+
+def test_host_equals_numpy_under_sanitizers() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+
+
+def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:
+    cases = [*edge_cases(), on_random(pool((3, 3), (1, 1), 1, 1, 1, 1), tensor(4, 20, 32))]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    per_element = results[-1].instructions / (9 * 4 * 20 * 32)
+    print(f"{per_element:.2f} instructions per element of a window")
+    assert per_element <= 3.25
+
+
+def test_a_sum_that_could_leave_32_bits_is_refused() -> None:
+    image = TensorType(8, 8, 1, Quantization(60000.0 * 64, 0))
+    with pytest.raises(ModelError, match="leaves 32 bits"):
+        AveragePool2d(Window((8, 8), (1, 1)), Quantization(1.0, 0), True).c_params((image,))
+    with pytest.raises(ModelError, match="requantization factor"):
+        AveragePool2d(Window((8, 8), (1, 1)), Quantization(0.1, 0)).c_params((image,))
