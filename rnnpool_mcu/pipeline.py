@@ -20,6 +20,7 @@ from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.report import Report, report_of_plan, write_report
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
@@ -44,6 +45,7 @@ class Target:
     source: str  # the model file, for the report
     calibration: str | None = None  # where the activation ranges came from, for the report
     optimize: str = "speed"  # or "size": smaller code, no constants in RAM
+    objective: str = "cycles"  # or "ram": of the plans that fit, the fastest or the smallest
 
 
 def compile_model(
@@ -55,6 +57,7 @@ def compile_model(
     image: str = "resident",
     board: str = "mps2-an386",
     optimize: str = "speed",
+    objective: str = "cycles",
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
@@ -73,7 +76,8 @@ def compile_model(
     symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
     title = f"{imported.kind} {model.stem}"
     target = Target(
-        *(symbol, ram_bytes, image, target_board.name, title, model.name), imported.calibration, optimize
+        *(symbol, ram_bytes, image, target_board.name, title, model.name),
+        *(imported.calibration, optimize, objective),
     )
     return compile_graph(imported.graph, target, out, progress=progress)
 
@@ -82,15 +86,16 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
     """Plan a graph, write its C and its firmware into `out`, build them, and prove that they fit.
 
     The fastest plan is tried first; if the whole program does not fit, the fastest of the front that does.
+    With the objective "ram" it is the smallest of the front.
     """
     verify_graph(graph)
     board = load_board(target.board)
-    progress("planning the memory, writing C, building the firmware")
-    fastest = with_constants_in_ram(graph) if target.optimize == "speed" else graph
-    built = _build(plan_graph(fastest), target, out, board)
-    if built.needed_bytes > target.ram_bytes:
-        progress(f"searching for a plan within {target.ram_bytes} bytes")
-        built = _build_within_budget(graph, built, target, out, board)
+    if target.objective == "ram":
+        progress("searching for the smallest plan, building the firmware")
+        _, plan = smallest_plan(pareto_front(graph))
+        built = _build(plan, target, out, board)
+    else:
+        built = _build_fastest(graph, target, out, board, progress)
     if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
         raise BudgetError(_too_small(built))
     project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
@@ -98,6 +103,17 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
     report = report_of_plan(built.plan, project, target.source, built.sizes, built.stack, target.calibration)
     write_report(report, out)
     return report
+
+
+def _build_fastest(graph: Graph, target: Target, out: Path, board: Board, progress: Progress) -> _Built:
+    """The fastest plan whose firmware fits; the smallest one's when none does."""
+    progress("planning the memory, writing C, building the firmware")
+    fastest = with_constants_in_ram(graph) if target.optimize == "speed" else graph
+    built = _build(plan_graph(fastest), target, out, board)
+    if built.needed_bytes <= target.ram_bytes:
+        return built
+    progress(f"searching for a plan within {target.ram_bytes} bytes")
+    return _build_within_budget(graph, built, target, out, board)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,10 @@ import click
 from rich.console import Console
 
 from rnnpool_mcu.cli.output_folder import whole_file
+from rnnpool_mcu.cli.sizes import SIZE
 
 Command = Callable[..., Any]
+OBJECTIVES = ("cycles", "ram")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,26 @@ def common_options(command: Command) -> Command:
     return wrapper
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """A model on disk and what sets its activation ranges, if the file does not."""
+
+    path: Path
+    calibration: Path | None  # a folder of images
+    count: int  # of them at most
+    seed: int
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan has to meet."""
+
+    ram_bytes: int | None  # None: no limit
+    image: str  # "resident" or "streamed"
+    optimize: str  # "speed" or "size"
+    objective: str  # one of OBJECTIVES
+
+
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
@@ -92,3 +114,91 @@ seed_option = click.option(
     show_default=True,
     help="Seed of every random choice.",
 )
+
+
+def board_option(default: str, help: str) -> Callable[[Command], Command]:
+    """Adds --board, handed to the command as `board_name`."""
+    return click.option("--board", "board_name", default=default, show_default=True, help=help)
+
+
+def model_options(*, count: int) -> Callable[[Command], Command]:
+    """Adds MODEL, --calibration, --count (`count` by default) and --seed, as a `ModelFile` called `model`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(path: Path, calibration: Path | None, count: int, seed: int, **arguments: Any) -> Any:
+            return command(model=ModelFile(path, calibration, count, seed), **arguments)
+
+        return _with_options(
+            wrapper,
+            click.argument(
+                "path", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+            ),
+            click.option(
+                "--calibration",
+                type=click.Path(exists=True, file_okay=False, path_type=Path),
+                help="Folder of images that set the activation ranges.",
+            ),
+            click.option(
+                *("--count", "count"),
+                type=click.IntRange(1),
+                default=count,
+                show_default=True,
+                help="Calibration images to use.",
+            ),
+            seed_option,
+        )
+
+    return decorate
+
+
+def plan_options(*, ram_required: bool) -> Callable[[Command], Command]:
+    """Adds --ram, --image, --optimize and --objective, as `PlanOptions` called `wanted`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(
+            ram_bytes: int | None, image: str, optimize: str, objective: str, **arguments: Any
+        ) -> Any:
+            return command(wanted=PlanOptions(ram_bytes, image, optimize, objective), **arguments)
+
+        limit = "" if ram_required else " [default: no limit]"
+        return _with_options(
+            wrapper,
+            click.option(
+                *("--ram", "ram_bytes"),
+                type=SIZE,
+                required=ram_required,
+                help=f"All the RAM it may take, e.g. 256k{limit}.",
+            ),
+            click.option(
+                "--image",
+                type=click.Choice(["resident", "streamed"]),
+                default="resident",
+                show_default=True,
+                help="Where image rows come from; a resident image counts against --ram.",
+            ),
+            click.option(
+                "--optimize",
+                type=click.Choice(["speed", "size"]),
+                default="speed",
+                show_default=True,
+                help="speed: constants in RAM where there is room; size: the smallest code.",
+            ),
+            click.option(
+                "--objective",
+                type=click.Choice(OBJECTIVES),
+                default=OBJECTIVES[0],
+                show_default=True,
+                help="Of the plans within --ram: the fastest, or the one with the least RAM.",
+            ),
+        )
+
+    return decorate
+
+
+def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """The command with options that --help lists in the order given."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -7,54 +7,28 @@ from pathlib import Path
 
 import click
 
-from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.common import (
+    ModelFile,
+    PlanOptions,
+    Speaker,
+    board_option,
+    common_options,
+    model_options,
+    plan_options,
+)
 from rnnpool_mcu.cli.output_folder import whole_folder
-from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
 
 
 @click.command("compile")
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--ram", "ram_bytes", type=SIZE, required=True, help="All the RAM it may take, e.g. 256k.")
+@plan_options(ram_required=True)
+@model_options(count=64)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to write [default: NAME_out].")
 @click.option("--name", help="Prefix of the C symbols [default: from the model].")
-@click.option(
-    "--image",
-    type=click.Choice(["resident", "streamed"]),
-    default="resident",
-    show_default=True,
-    help="Where image rows come from; a resident image counts against --ram.",
-)
-@click.option("--board", default="mps2-an386", show_default=True, help="A folder of firmware/boards.")
-@click.option(
-    "--optimize",
-    type=click.Choice(["speed", "size"]),
-    default="speed",
-    show_default=True,
-    help="speed: constants in RAM where there is room; size: the smallest code.",
-)
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of images that set the activation ranges.",
-)
-@click.option(
-    "--count", type=click.IntRange(1), default=64, show_default=True, help="Calibration images to use."
-)
-@seed_option
+@board_option("mps2-an386", "A folder of firmware/boards.")
 @common_options
 def compile_command(
-    say: Speaker,
-    model: Path,
-    ram_bytes: int,
-    out: Path | None,
-    name: str | None,
-    image: str,
-    board: str,
-    optimize: str,
-    calibration: Path | None,
-    count: int,
-    seed: int,
+    say: Speaker, model: ModelFile, wanted: PlanOptions, out: Path | None, name: str | None, board_name: str
 ) -> None:
     """Compile MODEL to C whose whole RAM stays within --ram."""
     if name is not None and re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
@@ -62,19 +36,21 @@ def compile_command(
     from rnnpool_mcu.pipeline import compile_model
     from rnnpool_mcu.report import renderable
 
-    out = Path(f"{name or model.stem}_out") if out is None else out
-    with whole_folder(out) as folder, say.progress(f"reading {model}") as progress:
+    assert wanted.ram_bytes is not None  # a required option
+    out = Path(f"{name or model.path.stem}_out") if out is None else out
+    with whole_folder(out) as folder, say.progress(f"reading {model.path}") as progress:
         report = compile_model(
-            model,
-            ram_bytes,
+            model.path,
+            wanted.ram_bytes,
             folder,
             name=name,
-            image=image,
-            board=board,
-            optimize=optimize,
-            calibration=calibration,
-            count=count,
-            seed=seed,
+            image=wanted.image,
+            board=board_name,
+            optimize=wanted.optimize,
+            objective=wanted.objective,
+            calibration=model.calibration,
+            count=model.count,
+            seed=model.seed,
             progress=progress,
         )
     say.result(report, renderable(report))

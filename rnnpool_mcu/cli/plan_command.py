@@ -8,14 +8,21 @@ from typing import Any
 
 import click
 
-from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.common import (
+    ModelFile,
+    PlanOptions,
+    Speaker,
+    common_options,
+    model_options,
+    plan_options,
+)
 from rnnpool_mcu.cli.output_folder import whole_file
-from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan_summary
+from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.costs import predicted_total
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
@@ -27,71 +34,45 @@ STACK_AND_STATIC_BYTES = 1280
 
 
 @click.command("plan")
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--ram", "ram_bytes", type=SIZE, help="All the RAM it may take, e.g. 256k [default: no limit].")
-@click.option(
-    "--image",
-    type=click.Choice(["resident", "streamed"]),
-    default="resident",
-    show_default=True,
-    help="Where image rows come from; a resident image counts against --ram.",
-)
-@click.option(
-    "--optimize",
-    type=click.Choice(["speed", "size"]),
-    default="speed",
-    show_default=True,
-    help="speed: constants in RAM where there is room, as compile does.",
-)
+@plan_options(ram_required=False)
+@model_options(count=1)
 @click.option("--front", "whole_front", is_flag=True, help="Show every plan that no other one beats.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front: FILE.svg.")
 @click.option(
     "--memory", type=click.Path(dir_okay=False, path_type=Path), help="Draw memory over time: FILE.svg."
 )
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of images that set the activation ranges; they do not change a plan.",
-)
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Images to use of it.")
-@seed_option
 @common_options
 def plan_command(
     say: Speaker,
-    model: Path,
-    ram_bytes: int | None,
-    image: str,
-    optimize: str,
+    model: ModelFile,
+    wanted: PlanOptions,
     whole_front: bool,
     plot: Path | None,
     memory: Path | None,
-    calibration: Path | None,
-    count: int,
-    seed: int,
 ) -> None:
     """Plan the memory of MODEL without building anything.
 
-    Shows the fastest plan that fits --ram; with --front all plans of which no other is both smaller and
-    faster. Instructions are predicted, and RAM beside arena, image and output is an estimate: compile
-    measures both and proves the budget.
+    Shows the fastest plan that fits --ram, or with --objective ram the smallest; with --front all plans of
+    which no other is both smaller and faster. Instructions are predicted, and RAM beside arena, image and
+    output is an estimate: compile measures both and proves the budget.
     """
     from rnnpool_mcu.importing import load_graph
 
-    with say.progress(f"reading {model}") as progress:
-        graph = load_graph(model, calibration=calibration, count=count, seed=seed).graph
-        planning = Planning(graph, image, optimize, progress)
-        plan = planning.within(ram_bytes)
+    file = model.path
+    with say.progress(f"reading {file}") as progress:
+        graph = load_graph(file, calibration=model.calibration, count=model.count, seed=model.seed).graph
+        planning = Planning(graph, wanted, progress)
+        plan = planning.chosen()
         validate_plan(plan)
-        value = planning.result(model.name, plan, ram_bytes)
+        value = planning.result(file.name, plan)
         if whole_front:
             value["front"] = planning.summaries()
-    title = f"{model.name}, image {image}"
+    title = f"{file.name}, image {wanted.image}"
     if memory is not None:
         _write(memory, memory_svg(plan, f"Memory over time: {title}"))
     if plot is not None:
         points = planning.points()
-        chosen = planning.index_of(plan)
-        _write(plot, front_svg(points, chosen, f"RAM and instructions: {title}"))
+        _write(plot, front_svg(points, planning.index_of(plan), f"RAM and instructions: {title}"))
     say.result(value, front_renderable(value) if whole_front else plan_renderable(value))
 
 
@@ -103,9 +84,9 @@ def _write(path: Path, text: str) -> None:
 class Planning:
     """A graph's plans, searched for only when the fastest does not do."""
 
-    def __init__(self, graph: Graph, image: str, optimize: str, progress: Callable[[str], None]) -> None:
-        self._graph, self._image, self._progress = graph, image, progress
-        self._fastest = with_constants_in_ram(graph) if optimize == "speed" else graph
+    def __init__(self, graph: Graph, wanted: PlanOptions, progress: Callable[[str], None]) -> None:
+        self._graph, self._wanted, self._progress = graph, wanted, progress
+        self._fastest = with_constants_in_ram(graph) if wanted.optimize == "speed" else graph
         self._front: tuple[Candidate, ...] | None = None
         self._chosen: Candidate | None = None
 
@@ -116,36 +97,53 @@ class Planning:
             self._front = pareto_front(self._graph)
         return self._front
 
-    def within(self, ram_bytes: int | None) -> Plan:
-        """The fastest plan that fits; BudgetError when none does."""
-        beside = sum(self.beside_arena().values())
-        plan = plan_graph(self._fastest)
-        if ram_bytes is None or plan.arena_bytes + beside <= ram_bytes:
+    def chosen(self) -> Plan:
+        """The plan by the objective; BudgetError when none fits."""
+        plan = self._smallest() if self._wanted.objective == "ram" else self._fastest_that_fits()
+        limit = self._wanted.ram_bytes
+        if limit is not None and self._needed(plan) > limit:
+            raise BudgetError(self._too_small(plan, limit))
+        return plan
+
+    def _needed(self, plan: Plan) -> int:
+        return plan.arena_bytes + sum(self.beside_arena().values())
+
+    def _smallest(self) -> Plan:
+        self._chosen, plan = smallest_plan(self.front())
+        return plan
+
+    def _fastest_that_fits(self) -> Plan:
+        """The smallest when none does."""
+        plan, limit = plan_graph(self._fastest), self._wanted.ram_bytes
+        if limit is None or self._needed(plan) <= limit:
             return plan
+        beside = sum(self.beside_arena().values())
         for candidate in self.front():
-            if candidate.peak_bytes + beside <= ram_bytes or candidate is self.front()[-1]:
-                plan, self._chosen = candidate.plan(), candidate
-                if plan.arena_bytes + beside <= ram_bytes:
-                    return plan
-        raise BudgetError(self._too_small(plan, ram_bytes))
+            if candidate.peak_bytes + beside > limit and candidate is not self.front()[-1]:
+                continue
+            plan, self._chosen = candidate.plan(), candidate
+            if self._needed(plan) <= limit:
+                break
+        return plan
 
     def beside_arena(self) -> dict[str, int]:
         """Bytes by what they are for; the last one is an estimate."""
         picture, row = self._graph.input_type.bytes, self._graph.input_type.row_bytes
         return {
-            "image": picture if self._image == "resident" else row,
+            "image": picture if self._wanted.image == "resident" else row,
             "output": sum(self._graph.types[name].bytes for name in self._graph.outputs),
             "stack_and_static": STACK_AND_STATIC_BYTES,
         }
 
-    def result(self, model: str, plan: Plan, ram_bytes: int | None) -> dict[str, Any]:
+    def result(self, model: str, plan: Plan) -> dict[str, Any]:
         """What is shown, and written as JSON."""
         parts = {"arena": plan.arena_bytes} | self.beside_arena()
         return {
             "model": model,
-            "image": self._image,
+            "image": self._wanted.image,
             "input_shape": list(self._graph.input_type.shape),
-            "budget_bytes": ram_bytes,
+            "budget_bytes": self._wanted.ram_bytes,
+            "objective": self._wanted.objective,
             "ram_estimate": {f"{name}_bytes": size for name, size in parts.items()}
             | {"total_bytes": sum(parts.values())},
             "plan": self._summary(plan),
@@ -167,7 +165,7 @@ class Planning:
         return [FrontPoint(c.peak_bytes, c.instructions, _label(c)) for c in self.front()]
 
     def index_of(self, plan: Plan) -> int | None:
-        """Where a plan made by `within` stands on the front; None for the uncut one, if that is beaten."""
+        """Where a plan made by `chosen` stands on the front; None for the uncut one, if that is beaten."""
         same: Sequence[bool] = [
             candidate is self._chosen
             if self._chosen is not None
@@ -181,17 +179,17 @@ class Planning:
         return plan_summary(plan, instructions, 100 * (instructions / fewest - 1))
 
     def _too_small(self, smallest: Plan, ram_bytes: int) -> str:
-        needed = smallest.arena_bytes + sum(self.beside_arena().values())
+        needed = self._needed(smallest)
         advice = f"allow --ram {needed}"
-        if self._image == "resident":
+        if self._wanted.image == "resident":
             kept = self._graph.input_type.bytes - self._graph.input_type.row_bytes
             advice += f", or stream the image (--image streamed needs about {needed - kept})"
         else:
             advice += ", or give the model a smaller input or fewer channels there"
         return (
-            f"--ram {ram_bytes}: the smallest plan needs about {needed} bytes with the image {self._image}, "
-            f"{smallest.arena_bytes} of them its arena; most is live in '{smallest.peak_step().value}'; "
-            + advice
+            f"--ram {ram_bytes}: the smallest plan needs about {needed} bytes with the image "
+            f"{self._wanted.image}, {smallest.arena_bytes} of them its arena; most is live in "
+            f"'{smallest.peak_step().value}'; {advice}"
         )
 
 

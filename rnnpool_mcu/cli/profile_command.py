@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.common import Speaker, board_option, common_options, seed_option
 from rnnpool_mcu.cli.pictures import read_folder
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.ir.profile import Profile
@@ -27,13 +27,7 @@ SVG_NAME = "profile.svg"
 
 @click.command("profile")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--board",
-    "board_name",
-    default=DEFAULT_BOARD,
-    show_default=True,
-    help="Board whose clock and flash the cycles are estimated for.",
-)
+@board_option(DEFAULT_BOARD, "Board whose clock and flash the cycles are estimated for.")
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

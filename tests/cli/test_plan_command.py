@@ -112,6 +112,17 @@ def test_the_fastest_plan_within_the_budget_is_chosen(model: Path, tmp_path: Pat
     assert colours.count("#c00000") == 1
 
 
+def test_the_smallest_plan_is_chosen_by_objective(model: Path, tmp_path: Path) -> None:
+    front = _value(model, "--front")["front"]
+    picture = tmp_path / "front.svg"
+    value = _value(model, "--objective", "ram", "--plot", picture)
+    assert value["plan"]["arena_bytes"] == min(plan["arena_bytes"] for plan in front)
+    assert value["plan"]["predicted_instructions"] > _value(model)["plan"]["predicted_instructions"]
+    colours = [point.attrib["fill"] for point in ElementTree.parse(picture).getroot().iter(f"{SVG}circle")]
+    assert colours[-1] == "#c00000"
+    assert _plan(model, "--objective", "ram", "--ram", "1k").exit_code == 4
+
+
 def test_memory_over_time_shows_every_block_up_to_the_peak(model: Path, graph: Graph, tmp_path: Path) -> None:
     picture = tmp_path / "memory.svg"
     assert _plan(model, "-q", "--memory", picture).exit_code == 0
