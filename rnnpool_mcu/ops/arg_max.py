@@ -1,0 +1,62 @@
+"""Index of the largest channel of each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+
+MAX_CHANNELS = 256
+
+
+@dataclass(frozen=True)
+class ArgMax(Operator):
+    """out = index of the first largest channel, at scale 1; zero point -128 where it can be 128 or more.
+
+    With `smallest`, of the first smallest one.
+    """
+
+    kernel: ClassVar[str] = "arg_max_s8"
+
+    smallest: bool = False
+
+    def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
+        (image,) = inputs
+        if image.channels > MAX_CHANNELS:
+            raise ModelError(
+                f"ArgMax: {image.channels} channels, supported: 1..{MAX_CHANNELS}, an index is one byte; "
+                "return the scores and find their largest in the application"
+            )
+        return TensorType(image.height, image.width, 1, Quantization(1.0, _zero_point(image)))
+
+    def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
+        find = np.argmin if self.smallest else np.argmax
+        index = find(values[0], axis=2)[:, :, np.newaxis]
+        found: Int8Array = (index + _zero_point(inputs[0])).astype(np.int8)
+        return found
+
+    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        return (RowWindow(out_row, out_row + 1),)
+
+    def macs(self, inputs: Sequence[TensorType]) -> int:
+        return 0
+
+    def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        return CParams(
+            {
+                "sign": -1 if self.smallest else 1,
+                "out_zero_point": _zero_point(inputs[0]),
+                "width": inputs[0].width,
+                "channels": inputs[0].channels,
+            }
+        )
+
+
+def _zero_point(image: TensorType) -> int:
+    return 0 if image.channels <= 128 else -128
