@@ -91,8 +91,12 @@ class Operator(ABC):
     aligned. Activation rows are 4-byte aligned at their first pixel only when the channels allow it.
     """
 
-    kernel: ClassVar[str]  # C function name and template file name (codegen_templates/ops/<kernel>.c.j2)
     takes_row: ClassVar[bool] = False  # the kernel is told the output row, whether it keeps a state or not
+
+    @property
+    @abstractmethod
+    def kernel(self) -> str:
+        """C function name and template file name (codegen_templates/ops/<kernel>.c.j2); mostly a constant."""
 
     @abstractmethod
     def infer_type(self, inputs: Sequence[TensorType]) -> ValueType:

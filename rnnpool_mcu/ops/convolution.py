@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,12 +50,33 @@ class Window:
         last = (out_width - 1) * self.stride[1] + self.kernel[1] - self.padding.left
         return Margin(self.padding.left, max(0, last - width))
 
-    def patches(self, values: Int8Array, fill: int) -> NDArray[Any]:
+    def dilated(self, dilation: tuple[int, int]) -> Window:
+        """The window with its taps this many rows and columns apart: what it spans."""
+        height, width = ((taps - 1) * apart + 1 for taps, apart in zip(self.kernel, dilation, strict=True))
+        return replace(self, kernel=(height, width))
+
+    def patches(self, values: Int8Array, fill: int, dilation: tuple[int, int] = (1, 1)) -> NDArray[Any]:
         """Every input patch: a view [out_h, out_w, kernel_h, kernel_w, channels] of the padded input."""
+        if dilation != (1, 1):
+            return self.dilated(dilation).patches(values, fill)[:, :, :: dilation[0], :: dilation[1]]
         p = self.padding
         padded = np.pad(values, ((p.top, p.bottom), (p.left, p.right), (0, 0)), constant_values=fill)
         view = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=(0, 1))
         return view[:: self.stride[0], :: self.stride[1]].transpose(0, 1, 3, 4, 2)
+
+
+def output_type(
+    name: str, image: TensorType, window: Window, channels: int, output: Quantization
+) -> TensorType:
+    """Type of a layer's output; ModelError where its window does not fit into the padded image."""
+    height, width = window.out_size(image.height, image.width)
+    if height < 1 or width < 1:
+        kernel_h, kernel_w = window.kernel
+        raise ModelError(
+            f"{name}: window {kernel_h}x{kernel_w} on input {image.height}x{image.width}, {window.padding}, "
+            "allowed: no larger than the padded input; use a larger image or fewer strides before"
+        )
+    return TensorType(height, width, channels, output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +121,12 @@ class OutputStage:
         r = self.requantization
         total = (acc.astype(np.int64) + self.bias) << r.left_shift
         return requantize(total, r.multipliers, r.shift, self.output.zero_point, *self.clamp)
+
+    def split(self, groups: int) -> list[OutputStage]:
+        """One stage per group of neighbouring channels; all keep the shift."""
+        r = self.requantization
+        parts = zip(np.split(self.bias, groups), np.split(r.multipliers, groups), strict=True)
+        return [replace(self, bias=b, requantization=replace(r, multipliers=m)) for b, m in parts]
 
     def c_fields(self) -> dict[str, int | CArray]:
         """The fields that every kernel with this stage has, under their C names."""

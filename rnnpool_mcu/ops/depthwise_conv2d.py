@@ -1,62 +1,102 @@
-"""Depthwise convolution: each channel by its own k x k kernel (channel multiplier 1)."""
+"""Depthwise convolution: each channel by one or more k x k kernels of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.convolution import OutputStage, Window
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import OutputStage, Window, output_type
 
+KERNEL = "depthwise_conv2d_s8"
 GROUP = 4  # channels that the kernel takes at once
 
 
 @dataclass(frozen=True, eq=False)
 class DepthwiseConv2d(Operator):
-    """out[y, x, c] = requantize(bias[c] + sum over the window of (in[c] - zero_point) * weights[c])."""
+    """out[y, x, o] = requantize(bias[o] + sum over the window of (in[c] - zero_point) * weights[o]).
 
-    kernel: ClassVar[str] = "depthwise_conv2d_s8"
+    Output channel o sees input channel c = o // multiplier; the taps are `dilation` rows and columns apart.
+    A layer with a multiplier of 2 or more runs as a convolution with one group per input channel.
+    """
 
-    weights: Int8Array  # [kernel_h, kernel_w, channels]
-    bias: NDArray[np.int32]  # [channels], scale = input scale * weight scale
-    weight_scales: NDArray[np.float64]  # [channels]
-    window: Window
+    weights: Int8Array  # [kernel_h, kernel_w, in_channels * multiplier]
+    bias: NDArray[np.int32]  # [out_channels], scale = input scale * weight scale
+    weight_scales: NDArray[np.float64]  # [out_channels]
+    window: Window  # its kernel counts taps
     output: Quantization
     clamp: tuple[int, int] = (-128, 127)  # of the quantized output: a fused activation
+    dilation: tuple[int, int] = (1, 1)
+    multiplier: int = 1  # output channels per input channel
+
+    @property
+    def kernel(self) -> str:
+        return KERNEL if self.multiplier == 1 else self._convolution.kernel
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one output channel per input channel and no dilation."""
+        return self.multiplier == 1 and self._span == self.window
+
+    @property
+    def _span(self) -> Window:
+        return self.window.dilated(self.dilation)
+
+    @cached_property
+    def _convolution(self) -> Conv2d:
+        """The same layer as a grouped convolution."""
+        weights = np.ascontiguousarray(self.weights.transpose(2, 0, 1))[..., np.newaxis]
+        groups = self.weights.shape[2] // self.multiplier
+        rest = (self.bias, self.weight_scales, self.window, self.output, self.clamp, self.dilation, groups)
+        return Conv2d(weights, *rest)
 
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         (image,) = inputs
-        if image.channels != self.weights.shape[2]:
+        if image.channels * self.multiplier != self.weights.shape[2]:
+            times = f" * multiplier {self.multiplier}" if self.multiplier != 1 else ""
             raise ModelError(
-                f"DepthwiseConv2d: {image.channels} input channels, its weights have {self.weights.shape[2]}"
+                f"DepthwiseConv2d: {image.channels} input channels{times}, its weights have "
+                f"{self.weights.shape[2]}"
             )
-        height, width = self.window.out_size(image.height, image.width)
-        return TensorType(height, width, image.channels, self.output)
+        return output_type("DepthwiseConv2d", image, self._span, self.weights.shape[2], self.output)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
-        patches = self.window.patches(values[0], inputs[0].zero_point)
-        acc = np.zeros((*patches.shape[:2], patches.shape[4]), np.int32)
+        patches = self.window.patches(values[0], inputs[0].zero_point, self.dilation)
+        acc = np.zeros((*patches.shape[:2], self.weights.shape[2]), np.int32)
         for ky, kx in np.ndindex(*self.window.kernel):
-            acc += patches[:, :, ky, kx].astype(np.int32) * self.weights[ky, kx].astype(np.int32)
+            seen = np.repeat(patches[:, :, ky, kx], self.multiplier, axis=2)
+            acc += seen.astype(np.int32) * self.weights[ky, kx].astype(np.int32)
         return self._stage(inputs).apply(acc)
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (self.window.rows(out_row),)
+        return (self._span.rows(out_row),)
 
     def margins(self, inputs: Sequence[TensorType]) -> tuple[Margin, ...]:
-        return (self.window.margin(inputs[0].width),)
+        return (self._span.margin(inputs[0].width),)
+
+    def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
+        return 0 if self.multiplier == 1 else self._convolution.scratch_bytes(inputs)
+
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        return super().work(inputs) if self.multiplier == 1 else self._convolution.work(inputs)
+
+    def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return super().kernels() if self.multiplier == 1 else self._convolution.kernels()
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         out = self.infer_type(inputs)
         return out.height * out.width * int(self.weights.size)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        if self.multiplier != 1:
+            return self._convolution.c_params(inputs)
         stage = self._stage(inputs)
         fields = stage.c_fields()
         del fields["bias"], fields["multipliers"]
@@ -69,11 +109,13 @@ class DepthwiseConv2d(Operator):
                 "stride_width": self.window.stride[1],
                 "out_width": self.infer_type(inputs).width,
                 "channels": inputs[0].channels,
+                "row_step": self.dilation[0],
+                "column_bytes": self.dilation[1] * inputs[0].channels,
             }
         )
 
     def variants(self) -> tuple[str, ...]:
-        return ("m4",)
+        return ("m4",) if self.multiplier == 1 else self._convolution.variants()
 
     def _groups(self, stage: OutputStage) -> NDArray[np.int32]:
         """[channels / 4, 1 + weight words + 1, 4]: of four channels the biases, weights and multipliers.

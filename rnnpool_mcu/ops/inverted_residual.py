@@ -12,7 +12,7 @@ from rnnpool_mcu.ir.operator import CParams, Int8Array, Margin, Operator, RowWin
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.conv2d import Conv2d
-from rnnpool_mcu.ops.convolution import Padding
+from rnnpool_mcu.ops.convolution import Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 
 MAX_KERNEL_HEIGHT = 8  # row pointers that the kernel holds
@@ -69,6 +69,8 @@ class InvertedResidual(Operator):
         if self.depthwise.window.kernel[0] > MAX_KERNEL_HEIGHT:
             height = self.depthwise.window.kernel[0]
             raise ValueError(f"InvertedResidual: kernel height {height}, allowed: <= {MAX_KERNEL_HEIGHT}")
+        if not self.depthwise.is_plain:
+            raise ValueError("InvertedResidual: a dilated depthwise convolution or one with a multiplier")
         for conv in (self.expand, self.project):
             if conv is not None and not is_pointwise(conv):
                 raise ValueError(f"InvertedResidual: {conv.window}, allowed: 1 x 1, stride 1, no padding")
@@ -279,6 +281,5 @@ class InvertedResidual(Operator):
 
 
 def is_pointwise(conv: Conv2d) -> bool:
-    """Whether a convolution is 1 x 1 with stride 1 and no padding."""
-    window = conv.window
-    return window.kernel == (1, 1) and window.stride == (1, 1) and window.padding == Padding()
+    """Whether a convolution is 1 x 1 with stride 1, no padding and one group."""
+    return conv.groups == 1 and conv.window == Window((1, 1), (1, 1))

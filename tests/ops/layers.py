@@ -46,12 +46,15 @@ def conv(
     factor: float = TYPICAL,
     zero_point: int = 5,
     clamp: tuple[int, int] = (-128, 127),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
 ) -> Conv2d:
     """A convolution with random weights; `factor` is the largest requantization factor."""
     rng = np.random.default_rng(seed)
-    shape = (out_channels, *window.kernel, image.channels)
+    shape = (out_channels, *window.kernel, image.channels // groups)
     weights, bias, scales = _weights_and_bias(rng, shape, out_channels, math.prod(shape[1:]), factor)
-    return Conv2d(weights, bias, scales, window, Quantization(OUT_SCALE, zero_point), clamp)
+    output = Quantization(OUT_SCALE, zero_point)
+    return Conv2d(weights, bias, scales, window, output, clamp, dilation, groups)
 
 
 def depthwise(
@@ -62,12 +65,15 @@ def depthwise(
     factor: float = TYPICAL,
     zero_point: int = 5,
     clamp: tuple[int, int] = (-128, 127),
+    dilation: tuple[int, int] = (1, 1),
+    multiplier: int = 1,
 ) -> DepthwiseConv2d:
     """A depthwise convolution with random weights; `factor` is the largest requantization factor."""
-    rng = np.random.default_rng(seed)
-    shape = (*window.kernel, image.channels)
-    weights, bias, scales = _weights_and_bias(rng, shape, image.channels, math.prod(window.kernel), factor)
-    return DepthwiseConv2d(weights, bias, scales, window, Quantization(OUT_SCALE, zero_point), clamp)
+    rng, out_channels = np.random.default_rng(seed), image.channels * multiplier
+    shape = (*window.kernel, out_channels)
+    weights, bias, scales = _weights_and_bias(rng, shape, out_channels, math.prod(window.kernel), factor)
+    output = Quantization(OUT_SCALE, zero_point)
+    return DepthwiseConv2d(weights, bias, scales, window, output, clamp, dilation, multiplier)
 
 
 Layer = TypeVar("Layer", Conv2d, DepthwiseConv2d)

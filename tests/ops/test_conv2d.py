@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,15 +22,17 @@ def written_out(case: KernelCase) -> list[int]:
     """The result by the operator's formula in Python integers and exact fractions of two."""
     op, (image,), (values,) = case.op, case.types, case.values
     stage, window = op._stage((image,)), op.window
-    height, width = window.out_size(image.height, image.width)
+    height, width = op.infer_type((image,)).shape[:2]
     found = []
     for y, x, o in np.ndindex(height, width, op.weights.shape[0]):
         acc = int(op.bias[o])
+        first = o * op.groups // op.weights.shape[0] * op.weights.shape[3]  # channel of the group
         for ky, kx, c in np.ndindex(*op.weights.shape[1:]):
-            row = y * window.stride[0] - window.padding.top + ky
-            column = x * window.stride[1] - window.padding.left + kx
+            row = y * window.stride[0] - window.padding.top + ky * op.dilation[0]
+            column = x * window.stride[1] - window.padding.left + kx * op.dilation[1]
             if 0 <= row < image.height and 0 <= column < image.width:
-                acc += (int(values[row, column, c]) - image.zero_point) * int(op.weights[o, ky, kx, c])
+                seen = int(values[row, column, first + c]) - image.zero_point
+                acc += seen * int(op.weights[o, ky, kx, c])
         r = stage.requantization
         scaled = (acc << r.left_shift) * int(r.multipliers[o])
         rounded = (2 * scaled + (1 << r.shift)) >> (r.shift + 1)
@@ -66,14 +69,44 @@ def edge_cases() -> list[KernelCase]:
     return cases
 
 
+def general_cases() -> list[KernelCase]:
+    """Groups of one channel and more, dilation, both; padding beyond the window's size."""
+    windows = [
+        (Window((3, 3), (1, 1), Padding(1, 2, 0, 3)), (2, 2)),
+        (Window((3, 3), (2, 2), SAME_3X3), (1, 1)),
+        (Window((2, 4), (2, 1), Padding(5, 6, 7, 8)), (1, 3)),
+        (Window((1, 1), (1, 2)), (4, 4)),
+    ]
+    groupings = [(1, 1, 1), (4, 4, 1), (4, 8, 4), (6, 4, 2), (9, 9, 3), (5, 5, 5), (3, 33, 3)]
+    cases = []
+    for seed, (channels, out_channels, groups) in enumerate(groupings):
+        for window, dilation in windows:
+            image = tensor(7, 8, channels)
+            op = conv(image, out_channels, window, seed=seed, dilation=dilation, groups=groups)
+            cases.append(on_random(op, image, seed=seed))
+    image = tensor(3, 3, 2, zero_point=-128)
+    window = Window((1, 3), (1, 1), Padding(4, 5, 5, 4))  # rows and columns of padding alone
+    cases += extremes(on_random(conv(image, 3, window), image))
+    op = conv(image, 4, window, groups=2, clamp=(-100, 100))
+    return cases + extremes(on_random(op, image)) + extremes(on_random(at_bound(op, image), image))
+
+
+def test_only_what_the_plain_kernel_cannot_do_is_gathered() -> None:
+    image = tensor(7, 8, 4)
+    assert conv(image, 4, POINT, dilation=(3, 3)).kernel == "conv2d_s8"
+    assert conv(image, 4, Window((1, 3), (1, 1)), dilation=(3, 1)).kernel == "conv2d_s8"
+    assert conv(image, 4, Window((3, 1), (1, 1)), dilation=(3, 1)).kernel == "conv2d_general_s8"
+    assert conv(image, 4, POINT, groups=2).kernel == "conv2d_general_s8"
+
+
 def test_numpy_equals_the_sum_written_out() -> None:
-    for case in edge_cases():
+    for case in edge_cases() + general_cases():
         actual = case.op.eval_int8(case.types, case.values)
         assert actual.ravel().tolist() == written_out(case)
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
+    cases = edge_cases() + general_cases()
     assert_bit_exact(cases, run_host(cases, sanitize=True))
 
 
@@ -83,7 +116,7 @@ def test_clang_equals_numpy() -> None:
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
+    cases = edge_cases() + general_cases()
     assert_bit_exact(cases, run_qemu(cases))
 
 
@@ -114,17 +147,21 @@ def test_cortex_m4_work_per_mac() -> None:
             st.integers(1, 6),
             *[st.integers(1, 3)] * 4,
             st.integers(0, 2),
+            st.integers(1, 3),
+            st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 3)]),
         ),
         min_size=8,
         max_size=8,
     )
 )
-def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
+def test_any_shape_equals_numpy(shapes: list[tuple[Any, ...]]) -> None:
     cases = []
-    for seed, (width, channels, out_channels, kernel_h, kernel_w, step_y, step_x, pad) in enumerate(shapes):
-        image = tensor(4, width + 2, channels)
+    for seed, (width, channels, out_channels, *kernel_and_stride, pad, groups, dilation) in enumerate(shapes):
+        image = tensor(5, width + 6, channels * groups)
+        kernel_h, kernel_w, step_y, step_x = kernel_and_stride
         window = Window((kernel_h, kernel_w), (step_y, step_x), Padding(pad, 0, 0, pad))
-        cases.append(on_random(conv(image, out_channels, window, seed=seed), image, seed=seed))
+        op = conv(image, out_channels * groups, window, seed=seed, dilation=dilation, groups=groups)
+        cases.append(on_random(op, image, seed=seed))
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
     assert_bit_exact(cases, run_qemu(cases))
 
@@ -133,6 +170,20 @@ def test_input_channels_must_agree() -> None:
     op = conv(tensor(3, 3, 4), 2, POINT)
     with pytest.raises(ModelError, match="5 channels, weights for 4"):
         op.infer_type((tensor(3, 3, 5),))
+
+
+def test_output_channels_are_a_multiple_of_the_groups() -> None:
+    op = conv(tensor(3, 3, 4), 3, POINT, groups=2)
+    with pytest.raises(ModelError, match="3 output channels, allowed: multiples of its 2 groups"):
+        op.infer_type((tensor(3, 3, 4),))
+
+
+def test_a_window_larger_than_the_padded_image_is_refused() -> None:
+    image = tensor(4, 9, 2)
+    window = Window((3, 3), (1, 1))
+    conv(image, 2, window).infer_type((image,))
+    with pytest.raises(ModelError, match="window 5x3 on input 4x9"):
+        conv(image, 2, window, dilation=(2, 1)).infer_type((image,))
 
 
 def test_accumulator_that_could_leave_32_bits_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,21 +51,43 @@ def edge_cases() -> list[KernelCase]:
 def as_convolution(case: KernelCase) -> Conv2d:
     """The full convolution whose weights between different channels are zero."""
     op = case.op
-    channels = op.weights.shape[2]
-    weights = np.zeros((channels, *op.window.kernel, channels), np.int8)
-    for c in range(channels):
-        weights[c, :, :, c] = op.weights[:, :, c]
-    return Conv2d(weights, op.bias, op.weight_scales, op.window, op.output, op.clamp)
+    out_channels, channels = op.weights.shape[2], case.types[0].channels
+    weights = np.zeros((out_channels, *op.window.kernel, channels), np.int8)
+    for o in range(out_channels):
+        weights[o, :, :, o // op.multiplier] = op.weights[:, :, o]
+    return Conv2d(weights, op.bias, op.weight_scales, op.window, op.output, op.clamp, op.dilation)
+
+
+def general_cases() -> list[KernelCase]:
+    """Dilation and several output channels per input channel; padding beyond the window's size."""
+    windows = [
+        (Window((3, 3), (1, 1), Padding(1, 2, 0, 3)), (2, 2)),
+        (Window((3, 3), (2, 2), SAME_3X3), (1, 1)),
+        (Window((2, 4), (2, 1), Padding(5, 6, 7, 8)), (1, 3)),
+        (Window((5, 5), (1, 2)), (1, 2)),
+    ]
+    cases = []
+    for seed, (channels, multiplier) in enumerate([(1, 8), (3, 2), (4, 3), (5, 1), (8, 1), (2, 1)]):
+        for window, dilation in windows:
+            image = tensor(7, 11, channels)
+            op = depthwise(image, window, seed=seed, dilation=dilation, multiplier=multiplier)
+            cases.append(on_random(op, image, seed=seed))
+    image = tensor(3, 3, 4, zero_point=-128)
+    outside = Window((3, 1), (1, 1), Padding(4, 5, 5, 4))  # rows and columns of padding alone
+    for options in ({"dilation": (2, 1)}, {"multiplier": 2}):
+        op = depthwise(image, outside, clamp=(-100, 100), **options)
+        cases += extremes(on_random(op, image)) + extremes(on_random(at_bound(op, image), image))
+    return cases
 
 
 def test_numpy_equals_a_convolution_with_zeros_between_channels() -> None:
-    for case in edge_cases():
+    for case in edge_cases() + general_cases():
         expected = as_convolution(case).eval_int8(case.types, case.values)
         assert case.op.eval_int8(case.types, case.values).tolist() == expected.tolist()
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
+    cases = edge_cases() + general_cases()
     assert_bit_exact(cases, run_host(cases, sanitize=True))
 
 
@@ -74,7 +97,7 @@ def test_clang_equals_numpy() -> None:
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
+    cases = edge_cases() + general_cases()
     assert_bit_exact(cases, run_qemu(cases))
 
 
@@ -100,17 +123,20 @@ SHAPE = st.tuples(
     *[st.integers(1, 5)] * 2,
     *[st.integers(1, 3)] * 2,
     st.integers(0, 2),
+    st.sampled_from([1, 1, 2]),
+    st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 3)]),
 )
 
 
 @settings(max_examples=4, deadline=None)
 @given(st.lists(SHAPE, min_size=8, max_size=8))
-def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
+def test_any_shape_equals_numpy(shapes: list[tuple[Any, ...]]) -> None:
     cases = []
-    for seed, (width, channels, kernel_h, kernel_w, step_y, step_x, pad) in enumerate(shapes):
-        image = tensor(5, width + 4, channels)
+    for seed, (width, channels, *kernel_and_stride, pad, multiplier, dilation) in enumerate(shapes):
+        image = tensor(9, width + 12, channels)
+        kernel_h, kernel_w, step_y, step_x = kernel_and_stride
         window = Window((kernel_h, kernel_w), (step_y, step_x), Padding(pad, 0, 0, pad))
-        op = depthwise(image, window, seed=seed)
+        op = depthwise(image, window, seed=seed, dilation=dilation, multiplier=multiplier)
         cases.append(on_random(op, image, seed=seed))
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
     assert_bit_exact(cases, run_qemu(cases))
@@ -119,3 +145,10 @@ def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
 def test_channels_must_agree() -> None:
     with pytest.raises(ModelError, match="5 input channels, its weights have 4"):
         depthwise(tensor(3, 3, 4), SAME).infer_type((tensor(3, 3, 5),))
+
+
+def test_channels_must_agree_with_the_multiplier() -> None:
+    op = depthwise(tensor(3, 3, 4), SAME, multiplier=3)
+    assert op.infer_type((tensor(3, 3, 4),)).channels == 12
+    with pytest.raises(ModelError, match=r"5 input channels \* multiplier 3, its weights have 12"):
+        op.infer_type((tensor(3, 3, 5),))
