@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,13 +35,44 @@ _data_option = click.option(
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Training processes.")
 @click.option("--resume", is_flag=True, help="Go on from --out's last.pt.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
+@click.option(
+    "--set",
+    "config",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of the model, e.g. num_classes=10; may be given often.",
+)
 @common_options
-def train_command(say: Speaker, arch: str, out: Path, data: Path | None, **settings: Any) -> None:
-    """Train the zoo's MODEL, e.g. face-m4; the best checkpoint by validation AP is OUT/best.pt."""
-    from rnnpool_mcu.training import train
+def train_command(
+    say: Speaker, arch: str, out: Path, data: Path | None, config: tuple[str, ...], **settings: Any
+) -> None:
+    """Train the zoo's MODEL, e.g. face-m4 or mobilenetv2-rnnpool-0.35; the best checkpoint is OUT/best.pt.
 
-    result = train(arch, out, data, quiet=say.verbosity < 0, **settings)
-    say.result(result, f"best checkpoint {result['best']}, validation AP {result['ap50']:.4f}")
+    A detector's --data is the folder of all data sets, a classifier's the folder of its data set.
+    """
+    from rnnpool_mcu.training import train
+    from rnnpool_mcu.training.classifier_recipe import is_detector, train_classifier
+
+    settings |= {"config": parse_settings(config), "quiet": say.verbosity < 0}
+    if is_detector(arch, settings["config"]):
+        result = train(arch, out, data, **settings)
+        say.result(result, f"best checkpoint {result['best']}, validation AP {result['ap50']:.4f}")
+        return
+    if data is None:
+        raise UsageError(f"train: {arch} is a classifier; give the folder of its data set with --data")
+    result = train_classifier(arch, out, data, **settings)
+    say.result(result, f"best checkpoint {result['best']}, held-out accuracy {result['top1']:.4f}")
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """{name: value} of NAME=VALUE; numbers become numbers."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {pair}: give NAME=VALUE, e.g. num_classes=10")
+        settings[name] = int(text) if text.lstrip("-").isdigit() else text
+    return settings
 
 
 @click.command("evaluate")

@@ -12,6 +12,7 @@ from rnnpool_mcu.zoo import (
     mcunet_like,
     mobilenetv2,
     mobilenetv2_rnnpool,
+    one_shot_pooling,
 )
 from rnnpool_mcu.zoo.registry import create, names
 
@@ -27,4 +28,5 @@ __all__ = [
     "mobilenetv2",
     "mobilenetv2_rnnpool",
     "names",
+    "one_shot_pooling",
 ]
