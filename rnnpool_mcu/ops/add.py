@@ -37,7 +37,7 @@ class Add(Operator):
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         a, b = inputs
         if a.shape != b.shape:
-            raise ModelError(f"Add: shapes {a} and {b}, allowed: the same; broadcasting is not supported")
+            raise ModelError(f"{type(self).__name__}: shapes {a} and {b}, allowed: the same; repeat the smaller one by Broadcast")
         return TensorType(*a.shape, self.output)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
@@ -77,7 +77,7 @@ class Add(Operator):
         shift = min(MAX_SHIFT, MULTIPLIER_BITS - exponent)
         if shift < 3:
             raise ModelError(
-                f"Add: an input's scale is {max(real):g} times the output's, allowed: < 2^18; "
+                f"{type(self).__name__}: an input's scale is {max(real):g} times the output's, allowed: < 2^18; "
                 "calibrate with images that reach the sum's real range"
             )
         a, b = (int(np.floor(r * 2.0**shift + 0.5)) for r in real)
