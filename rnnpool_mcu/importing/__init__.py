@@ -12,8 +12,18 @@ from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.importing.imported import Imported, Kind
+from rnnpool_mcu.ir.source_runtime import SourceRuntime
 
-__all__ = ["CHECKPOINT_SUFFIXES", "READERS", "Calibration", "Imported", "Kind", "load_graph"]
+__all__ = [
+    "CHECKPOINT_SUFFIXES",
+    "READERS",
+    "RUNTIMES",
+    "Calibration",
+    "Imported",
+    "Kind",
+    "load_graph",
+    "source_runtime",
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,35 @@ def _checkpoint(path: Path, calibration: Calibration) -> Imported:
     )
 
 
+def _tflite(path: Path, _: Calibration) -> Imported:
+    from rnnpool_mcu.importing.tflite import load_tflite
+
+    return load_tflite(path)
+
+
+def _tflite_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+    from rnnpool_mcu.importing.tflite import runtime_of
+
+    return runtime_of(path)
+
+
+def source_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+    """A model file's integer graph, and the runtime of its own framework; ModelError for other formats."""
+    suffix = path.suffix.lower()
+    if suffix not in RUNTIMES:
+        raise ModelError(
+            f"{path}: '{path.suffix}' has no runtime to compare with; allowed: {', '.join(RUNTIMES)}"
+        )
+    return RUNTIMES[suffix](path)
+
+
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
-READERS: dict[str, Callable[[Path, Calibration], Imported]] = dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint)
+READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint),
+    ".tflite": _tflite,
+}
 """Reader of each suffix, lower case."""
+
+RUNTIMES: dict[str, Callable[[Path], tuple[Imported, SourceRuntime]]] = {".tflite": _tflite_runtime}
+"""The source's own runtime for each suffix, with the graph whose values it names."""

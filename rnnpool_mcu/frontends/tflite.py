@@ -1,0 +1,343 @@
+"""Frontend of full-integer .tflite files: their operators become integer nodes one by one.
+
+Tensors keep their quantization, so nothing is calibrated. Views (reshape, squeeze, ..) and the quantize and
+dequantize operators at the model's edges only rename values: the C takes and gives int8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.node_names import readable_names
+from rnnpool_mcu.frontends.quantized_layers import tensor_type
+from rnnpool_mcu.frontends.tflite_converters import CONVERTERS, HOW_TO_QUANTIZE, Call, int8_quantization
+from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.ops.lookup import requantize
+from rnnpool_mcu.ops.reshape import Reshape
+
+INPUT_NAME = "input"
+VIEWS: Mapping[str, str] = {
+    "EXPAND_DIMS": "free",
+    "RESHAPE": "free where the order of the bytes stays, and before a fully connected layer",
+    "SQUEEZE": "free",
+    "TRANSPOSE": "free where only sides of 1 move",
+}
+"""Operators that change no byte, with what is supported of them."""
+EDGES: Mapping[str, str] = {
+    "DEQUANTIZE": "int8 to float32 at the model's outputs: left out, the C gives int8",
+    "QUANTIZE": "float32 or uint8 to int8 at the input, int8 to uint8 at an output: left out, the C takes "
+    "and gives int8; between layers int8 to int8, by a table",
+}
+_CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedTflite:
+    """An integer graph and, for every value of it, the index and name of the tensor it was."""
+
+    graph: Graph
+    indices: Mapping[str, int]
+    sources: Mapping[str, str]
+
+
+def import_tflite(path: Path) -> ImportedTflite:
+    """Integer graph of a full-integer .tflite file; ModelError names the operator that cannot be taken."""
+    try:
+        return convert_tflite(read_tflite(path))
+    except ModelError as error:
+        raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
+
+
+def convert_tflite(model: StoredModel) -> ImportedTflite:
+    """Integer graph of a model that was read."""
+    _check_precision(model)
+    walk = _Walk(model)
+    for op in model.operators:
+        walk.visit(op)
+    graph = Graph(INPUT_NAME, walk.input_type, tuple(walk.nodes), walk.outputs())
+    verify_graph(graph)
+    names = {name: model.tensors[index].name for name, index in walk.indices.items()}
+    return ImportedTflite(graph, walk.indices, names)
+
+
+def _check_precision(model: StoredModel) -> None:
+    """Refuse models that are not full-integer int8 as a whole, with one message instead of a layer's."""
+    made = [model.tensors[i] for op in model.operators for i in op.outputs if op.kind in CONVERTERS]
+    found = {tensor.dtype for tensor in made}
+    stored = {tensor.dtype for tensor in model.tensors if tensor.data is not None and tensor.data.ndim >= 2}
+    if not made or "INT8" in found:
+        return
+    if found & {"FLOAT32", "FLOAT16"}:
+        kind = "dynamic-range quantized (int8 weights, float tensors)" if "INT8" in stored else "float"
+        raise ModelError(f"the model is {kind}, supported: full-integer int8; {HOW_TO_QUANTIZE}")
+    if "INT16" in found:
+        raise ModelError(f"its tensors are int16, supported: int8; {HOW_TO_QUANTIZE}")
+    if "UINT8" in found:
+        raise ModelError(f"its tensors are uint8 (an old converter's), supported: int8; {HOW_TO_QUANTIZE}")
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A tensor as a value of the graph, in the shape its readers see."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class _Walk:
+    """One pass over the operators in execution order."""
+
+    def __init__(self, model: StoredModel) -> None:
+        self.nodes: list[Node] = []
+        self.indices: dict[str, int] = {}
+        self._model = model
+        self._values: dict[int, _Value] = {}
+        self._names = _names(model)
+        self._types: dict[str, TensorType] = {}
+        self._take_input()
+
+    @property
+    def input_type(self) -> TensorType:
+        """Type of the image input."""
+        return self._types[INPUT_NAME]
+
+    def outputs(self) -> tuple[str, ...]:
+        """The graph's outputs in the file's order, each once."""
+        found = []
+        for index in self._model.outputs:
+            if index not in self._values:
+                raise ModelError(f"output '{self._model.tensors[index].name}' is made by no operator")
+            found.append(self._values[index].name)
+        if INPUT_NAME in found:
+            raise ModelError("an output is the model's input itself, allowed: results of operators")
+        return tuple(dict.fromkeys(found))
+
+    def visit(self, op: StoredOperator) -> None:
+        """Take one operator; ModelError names it when that is not possible."""
+        try:
+            self._check_known(op)
+            if op.kind in VIEWS:
+                self._view(op)
+            elif op.kind in EDGES:
+                self._edge(op)
+            else:
+                self._convert(op)
+        except (ModelError, ValueError, OverflowError) as error:
+            raise ModelError(f"{where(op, self._model)}: {error}") from error
+
+    def _check_known(self, op: StoredOperator) -> None:
+        if op.kind in _CONTROL_FLOW:
+            raise ModelError("control flow is not supported; unroll it before export")
+        if op.custom:
+            raise ModelError(
+                "is a custom operator, supported: built-in ones, see `rnnpool-mcu supported-ops`; cut the "
+                "model before it, and do its work in your own C"
+            )
+        if op.kind not in VIEWS and op.kind not in EDGES and op.kind not in CONVERTERS:
+            known = ", ".join(sorted((*CONVERTERS, *VIEWS, *EDGES)))
+            raise ModelError(
+                f"is not supported; supported: {known}; build the layer of these, or cut the model before it"
+            )
+
+    def _take_input(self) -> None:
+        """The model's one input: int8, or what a quantize operator makes of it."""
+        model = self._model
+        if len(model.inputs) != 1:
+            names = ", ".join(f"'{model.tensors[i].name}'" for i in model.inputs)
+            raise ModelError(f"{len(model.inputs)} inputs ({names}), supported: 1; split the model")
+        tensor = model.tensors[model.inputs[0]]
+        if tensor.dtype not in ("INT8", "UINT8", "FLOAT32"):
+            raise ModelError(f"input '{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
+        readers = self._readers(tensor.index)
+        if tensor.dtype == "INT8":
+            self._set_input(tensor, int8_quantization(tensor), tensor.index)
+            return
+        if [op.kind for op in readers] != ["QUANTIZE"] or len(readers[0].outputs) != 1:
+            raise ModelError(
+                f"input '{tensor.name}' is {tensor.dtype} and not quantized first; {HOW_TO_QUANTIZE}"
+            )
+        made = model.tensors[readers[0].outputs[0]]
+        quantization = int8_quantization(made)
+        if tensor.dtype == "UINT8":
+            quantization = _shifted(tensor)  # a byte b enters as b - 128
+        self._set_input(tensor, quantization, made.index)
+
+    def _set_input(self, tensor: StoredTensor, quantization: Quantization, index: int) -> None:
+        """The type of the input; in the shape of a view, where that is all that reads it."""
+        shape, last = tensor.shape, tensor.index
+        while len(readers := self._readers(last)) == 1 and readers[0].kind in ("QUANTIZE", *VIEWS):
+            if readers[0].kind == "TRANSPOSE" or len(readers[0].outputs) != 1:
+                break
+            last = readers[0].outputs[0]
+            shape = self._model.tensors[last].shape if _rank_fits(self._model.tensors[last]) else shape
+        self._types[INPUT_NAME] = tensor_type(self._image_shape(tensor, shape), quantization)
+        self._values[tensor.index] = _Value(INPUT_NAME, tensor.shape)
+        self.indices[INPUT_NAME] = index
+
+    def _readers(self, index: int) -> list[StoredOperator]:
+        return [op for op in self._model.operators if index in op.inputs]
+
+    def _image_shape(self, tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Height, width, channels of a tensor's shape; ModelError for batches and open sides."""
+        if tensor.dynamic:
+            raise ModelError(
+                f"'{tensor.name}' has sides that are not fixed, {list(shape)}; export it with a fixed input "
+                "size"
+            )
+        if len(shape) >= 2 and shape[0] != 1:
+            raise ModelError(
+                f"'{tensor.name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1"
+            )
+        if len(shape) > 4:
+            raise ModelError(f"'{tensor.name}' is {list(shape)}, supported: at most 4 dimensions")
+        sides = shape[1:] if len(shape) >= 2 else shape
+        height, width, channels = (1,) * (3 - len(sides)) + sides
+        return height, width, channels
+
+    def _convert(self, op: StoredOperator) -> None:
+        converter = CONVERTERS[op.kind]
+        if not op.outputs:
+            raise ModelError("it has no output; the file is damaged")
+        positions = range(len(op.inputs)) if converter.inputs is None else converter.inputs
+        names = tuple(self._read(op, position) for position in positions)
+        types = tuple(self._types[name] for name in names)
+        for result, index in enumerate(op.outputs):
+            call = Call(self._model, op, types, result)
+            self._add(index, Node(self._names[index], converter.convert(call), names))
+
+    def _add(self, index: int, node: Node) -> None:
+        """Append a node that computes a tensor; ModelError when its shape is not the file's."""
+        tensor = self._model.tensors[index]
+        made = node.op.infer_type(tuple(self._types[name] for name in node.inputs))
+        assert isinstance(made, TensorType)
+        told = tensor_type(self._image_shape(tensor, tensor.shape), made.quantization)
+        if made.shape != told.shape:
+            raise ModelError(
+                f"its output is {made}, the file says {list(tensor.shape)}; the file is damaged, or an "
+                "input's shape was changed without the rest"
+            )
+        if node.name in self._types or index in self._values:
+            raise ModelError(f"'{tensor.name}' is made twice; the file is damaged")
+        self._types[node.name] = made
+        self._values[index] = _Value(node.name, tensor.shape)
+        self.indices[node.name] = index
+        self.nodes.append(node)
+
+    def _read(self, op: StoredOperator, position: int) -> str:
+        """Name of a computed input in the shape that its reader sees."""
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        if index < 0:
+            raise ModelError(f"input {position} is missing; the file is damaged")
+        tensor = self._model.tensors[index]
+        if index not in self._values:
+            problem = "a constant" if tensor.data is not None else "made by no operator before it"
+            raise ModelError(f"input {position} ('{tensor.name}') is {problem}, a computed tensor is needed")
+        value = self._values[index]
+        shape = self._image_shape(tensor, value.shape)
+        if op.kind == "FULLY_CONNECTED" or self._types[value.name].shape == shape:
+            return value.name
+        return self._reshaped(value, shape)
+
+    def _reshaped(self, value: _Value, shape: tuple[int, int, int]) -> str:
+        """Name of a copy in other rows, made once per value and shape."""
+        name = f"{value.name}_as_{shape[0]}x{shape[1]}x{shape[2]}"
+        if name not in self._types:
+            op = Reshape(shape)
+            self._types[name] = op.infer_type((self._types[value.name],))
+            self.nodes.append(Node(name, op, (value.name,)))
+        return name
+
+    def _view(self, op: StoredOperator) -> None:
+        """The same bytes in another shape."""
+        if not op.inputs or len(op.outputs) != 1:
+            raise ModelError("it has no input or output; the file is damaged")
+        index, tensor = op.inputs[0], self._model.tensors[op.outputs[0]]
+        if index not in self._values:
+            raise ModelError(f"input 0 ('{self._model.tensors[index].name}') is not a computed tensor")
+        before, value = self._model.tensors[index], self._values[index]
+        if _elements(before.shape) != _elements(tensor.shape) or (before.dtype != tensor.dtype):
+            raise ModelError(f"{list(before.shape)} to {list(tensor.shape)}; the file is damaged")
+        if op.kind == "TRANSPOSE" and _squeezed(before.shape) != _squeezed(tensor.shape):
+            raise ModelError(
+                f"moves {list(before.shape)} to {list(tensor.shape)}, supported: sides of 1 only"
+            )
+        self._values[tensor.index] = _Value(value.name, tensor.shape)
+
+    def _edge(self, op: StoredOperator) -> None:
+        """A quantize or dequantize operator: the same value, or a table between two int8 tensors."""
+        if len(op.inputs) != 1 or len(op.outputs) != 1:
+            raise ModelError("allowed: one input and one output; the file is damaged")
+        before, after = self._model.tensors[op.inputs[0]], self._model.tensors[op.outputs[0]]
+        if before.index not in self._values:
+            raise ModelError(f"'{before.name}' is not a computed int8 tensor; {HOW_TO_QUANTIZE}")
+        value = self._values[before.index]
+        if op.kind == "DEQUANTIZE" or after.dtype == "UINT8":
+            self._leave(op, before, after)
+        elif int8_quantization(after) != self._types[value.name].quantization:
+            value = self._requantized(value.name, after)
+        self._values[after.index] = _Value(value.name, after.shape)
+
+    def _requantized(self, name: str, after: StoredTensor) -> _Value:
+        """A table between two quantizations, in the rows that the value has."""
+        given, made = self._types[name], self._names[after.index]
+        if made in self._types:
+            raise ModelError(f"'{after.name}' is made twice; the file is damaged")
+        quantization = int8_quantization(after)
+        self.nodes.append(Node(made, requantize(given.quantization, quantization), (name,)))
+        self._types[made] = replace(given, quantization=quantization)
+        self.indices[made] = after.index
+        return _Value(made, after.shape)
+
+    def _leave(self, op: StoredOperator, before: StoredTensor, after: StoredTensor) -> None:
+        """Check that an operator at an output changes no int8 value, and that nothing reads it."""
+        if before.dtype != "INT8" or self._readers(after.index) or after.index not in self._model.outputs:
+            raise ModelError(f"allowed: from int8 at an output of the model only; {HOW_TO_QUANTIZE}")
+        if op.kind == "QUANTIZE" and _shifted(after) != int8_quantization(before):
+            raise ModelError(
+                "to uint8 of another scale, allowed: the same values + 128; leave the output int8"
+            )
+
+
+def where(op: StoredOperator, model: StoredModel) -> str:
+    """An operator's kind, index and tensors, for messages."""
+
+    def names(indices: tuple[int, ...]) -> str:
+        return ", ".join(f"'{model.tensors[i].name}'" for i in indices[:4] if i >= 0) or "nothing"
+
+    return f"{op.kind}, operator {op.index} ({names(op.inputs)} -> {names(op.outputs)})"
+
+
+def _shifted(tensor: StoredTensor) -> Quantization:
+    """Quantization of a uint8 tensor's values less 128."""
+    stored = tensor.quantization
+    if stored is None or stored.scales.size != 1:
+        raise ModelError(f"'{tensor.name}' is uint8 without one scale; {HOW_TO_QUANTIZE}")
+    return Quantization(float(stored.scales[0]), int(stored.zero_points[0]) - 128)
+
+
+def _rank_fits(tensor: StoredTensor) -> bool:
+    return len(tensor.shape) <= 4 and (len(tensor.shape) < 2 or tensor.shape[0] == 1)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(side for side in shape if side != 1)
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+def _names(model: StoredModel) -> dict[int, str]:
+    """Graph node name of every operator's outputs, from the first of the names fused into a tensor's."""
+    made = list(dict.fromkeys(index for op in model.operators for index in op.outputs))
+    paths = [model.tensors[i].name.partition(";")[0].strip("/").replace("/", ".")[:80] for i in made]
+    return dict(zip(made, readable_names(paths, taken=(INPUT_NAME,)), strict=True))

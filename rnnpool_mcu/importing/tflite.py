@@ -1,0 +1,36 @@
+"""From a full-integer .tflite file to the integer graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnpool_mcu.frontends.tflite import import_tflite
+from rnnpool_mcu.frontends.tflite_runtime import TfliteRuntime
+from rnnpool_mcu.importing.imported import Imported
+from rnnpool_mcu.passes import run_passes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImportedTfliteFile(Imported):
+    """The integer graph of a .tflite file with each value's tensor in it."""
+
+    indices: dict[str, int]  # value of the graph -> index of the tensor
+
+
+def load_tflite(path: Path) -> ImportedTfliteFile:
+    """Integer graph of a .tflite file, passes run; ModelError for one that cannot be taken."""
+    imported = import_tflite(path)
+    return ImportedTfliteFile(
+        graph=run_passes(imported.graph),
+        kind="classifier",
+        calibration="stored in the .tflite file",
+        sources=imported.sources,
+        indices=dict(imported.indices),
+    )
+
+
+def runtime_of(path: Path) -> tuple[ImportedTfliteFile, TfliteRuntime]:
+    """A .tflite file's integer graph and the interpreter that runs the same file."""
+    imported = load_tflite(path)
+    return imported, TfliteRuntime(path, imported.graph, imported.indices)

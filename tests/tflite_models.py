@@ -1,0 +1,109 @@
+"""Full-integer .tflite networks with random weights: the MLPerf Tiny shapes, and blocks of other families."""
+
+from __future__ import annotations
+
+from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Writer
+
+
+def visual_wake_words(size: int = 96, width: float = 0.25, seed: int = 0, softmax: bool = True) -> bytes:
+    """MobileNetV1, size x size x 3, two classes: MLPerf Tiny VWW at 96 and 0.25."""
+    w = Writer(seed)
+
+    def channels(count: int) -> int:
+        return int(count * width)
+
+    x = w.conv(w.input(size, size, 3, scale=1 / 255, zero_point=-128), channels(32), 3, 2)
+    for count, stride in (
+        [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
+        + [(512, 1)] * 5
+        + [
+            (1024, 2),
+            (1024, 1),
+        ]
+    ):
+        x = w.conv(w.depthwise(x, 3, stride), channels(count), 1)
+    side = w.tensors[x].shape[1]
+    x = w.pool("AVERAGE_POOL_2D", x, side, side)
+    x = w.dense(w.view(x, 1, channels(1024)), 2)
+    return w.finish(w.softmax(x) if softmax else x)
+
+
+def image_classification(seed: int = 0, softmax: bool = True) -> bytes:
+    """ResNet-8, 32 x 32 x 3, ten classes: MLPerf Tiny IC."""
+    w = Writer(seed)
+    x = w.conv(w.input(32, 32, 3, scale=1.0, zero_point=-128, rms=100.0), 16)
+    for count, stride in [(16, 1), (32, 2), (64, 2)]:
+        y = w.conv(w.conv(x, count, 3, stride), count, 3, activation=NONE)
+        shortcut = x if stride == 1 else w.conv(x, count, 1, stride, activation=NONE)
+        x = w.join("ADD", shortcut, y, RELU)
+    x = w.pool("AVERAGE_POOL_2D", x, 8, 8)
+    x = w.dense(w.view(x, 1, 64), 10)
+    return w.finish(w.softmax(x) if softmax else x)
+
+
+def keyword_spotting(seed: int = 0, softmax: bool = True) -> bytes:
+    """DS-CNN on 49 x 10 cepstral coefficients, twelve classes: MLPerf Tiny KWS."""
+    w = Writer(seed)
+    x = w.conv(w.input(49, 10, 1, scale=0.58, zero_point=83, rms=30.0), 64, (10, 4), 2)
+    for _ in range(4):
+        x = w.conv(w.depthwise(x), 64, 1)
+    x = w.pool("AVERAGE_POOL_2D", x, (25, 5), 25)
+    x = w.dense(w.view(x, 1, 64), 12)
+    return w.finish(w.softmax(x) if softmax else x)
+
+
+def anomaly_detection(seed: int = 0) -> bytes:
+    """Dense autoencoder of 640 values: MLPerf Tiny AD."""
+    w = Writer(seed)
+    x = w.input(640, scale=0.39, zero_point=89, rms=20.0)
+    for count in (128, 128, 128, 128, 8, 128, 128, 128, 128):
+        x = w.dense(x, count, RELU)
+    return w.finish(w.dense(x, 640))
+
+
+def mobilenet_v2(size: int = 32, seed: int = 0) -> bytes:
+    """Inverted residuals with relu6."""
+    w = Writer(seed)
+    x = w.conv(w.input(size, size, 3), 8, 3, 2, activation=RELU6)
+    for count, stride in [(8, 1), (12, 2), (12, 1), (16, 2), (16, 1)]:
+        y = w.conv(x, 3 * w.tensors[x].shape[3], 1, activation=RELU6)
+        y = w.conv(w.depthwise(y, 3, stride, activation=RELU6), count, 1, activation=NONE)
+        x = w.join("ADD", x, y) if w.tensors[x].shape == w.tensors[y].shape else y
+    x = w.mean(w.conv(x, 32, 1, activation=RELU6))
+    return w.finish(w.dense(x, 10))
+
+
+def inception(size: int = 16, seed: int = 0) -> bytes:
+    """Four branches of different windows, joined by channels, twice."""
+    w = Writer(seed)
+    x = w.conv(w.input(size, size, 3), 8, 3, 2)
+    for _ in range(2):
+        a = w.conv(x, 8, 1)
+        b = w.conv(w.conv(x, 6, 1), 8, 3)
+        c = w.conv(w.conv(w.conv(x, 4, 1), 6, (1, 5)), 6, (5, 1))
+        d = w.conv(w.pool("MAX_POOL_2D", x, 3, 1, SAME), 4, 1)
+        x = w.concat([a, b, c, d])
+    x = w.conv(x, 12, 3, 2, VALID)
+    return w.finish(w.dense(w.mean(x), 8))
+
+
+def squeezenet(size: int = 24, seed: int = 0) -> bytes:
+    """Fire modules: a squeeze, two expansions joined."""
+    w = Writer(seed)
+    x = w.pool("MAX_POOL_2D", w.conv(w.input(size, size, 3), 12, 3, 2, VALID), 3, 2, VALID)
+    for count in (8, 12):
+        y = w.conv(x, count // 2, 1)
+        x = w.concat([w.conv(y, count, 1), w.conv(y, count, 3)])
+    x = w.conv(x, 10, 1)
+    return w.finish(w.mean(x))
+
+
+def densenet(size: int = 16, seed: int = 0) -> bytes:
+    """Every layer reads all before it; average pooling between blocks."""
+    w = Writer(seed)
+    x = w.conv(w.input(size, size, 3), 8)
+    for _ in range(2):
+        for _ in range(2):
+            x = w.concat([x, w.conv(w.conv(x, 8, 1), 4)])
+        x = w.pool("AVERAGE_POOL_2D", w.conv(x, 8, 1), 2, 2)
+    return w.finish(w.dense(w.mean(x), 6))
