@@ -20,16 +20,18 @@ MAX_SHIFT = 20
 class AddFactors:
     """Fixed-point input scales over the output scale: real factor = multiplier / 2**shift."""
 
-    multipliers: tuple[int, int]  # each in [0, 2**MULTIPLIER_BITS]
+    multipliers: tuple[int, int]  # each at most 2**MULTIPLIER_BITS, negative where it is subtracted
     shift: int  # 1..MAX_SHIFT
     offset: int  # zero points of both inputs and of the output, and the half for rounding
 
 
 @dataclass(frozen=True)
-class Add(Operator):
-    """out = clamp(((a - za) * ma + (b - zb) * mb + 2**(shift - 1)) >> shift + z): one rounding, half up."""
+class WeightedSum(Operator):
+    """Sum of two tensors times the factors that a subclass's `signs` gives their scales."""
 
     kernel: ClassVar[str] = "add_s8"
+
+    signs: ClassVar[tuple[int, int]]
 
     output: Quantization
     clamp: tuple[int, int] = (-128, 127)  # of the quantized output: a fused activation
@@ -37,7 +39,10 @@ class Add(Operator):
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         a, b = inputs
         if a.shape != b.shape:
-            raise ModelError(f"{type(self).__name__}: shapes {a} and {b}, allowed: the same; repeat the smaller one by Broadcast")
+            name = type(self).__name__
+            raise ModelError(
+                f"{name}: shapes {a} and {b}, allowed: the same; repeat the smaller one by Broadcast"
+            )
         return TensorType(*a.shape, self.output)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
@@ -77,10 +82,18 @@ class Add(Operator):
         shift = min(MAX_SHIFT, MULTIPLIER_BITS - exponent)
         if shift < 3:
             raise ModelError(
-                f"{type(self).__name__}: an input's scale is {max(real):g} times the output's, allowed: < 2^18; "
-                "calibrate with images that reach the sum's real range"
+                f"{type(self).__name__}: an input's scale is {max(real):g} times the output's, allowed: "
+                "< 2^18; calibrate with images that reach the sum's real range"
             )
-        a, b = (int(np.floor(r * 2.0**shift + 0.5)) for r in real)
+        rounded = (int(np.floor(r * 2.0**shift + 0.5)) for r in real)
+        a, b = (sign * factor for sign, factor in zip(self.signs, rounded, strict=True))
         offset = (self.output.zero_point << shift) + (1 << (shift - 1))
         offset -= inputs[0].zero_point * a + inputs[1].zero_point * b
         return AddFactors((a, b), shift, offset)
+
+
+@dataclass(frozen=True)
+class Add(WeightedSum):
+    """out = clamp(((a - za) * ma + (b - zb) * mb + 2**(shift - 1)) >> shift + z): one rounding, half up."""
+
+    signs: ClassVar[tuple[int, int]] = (1, 1)

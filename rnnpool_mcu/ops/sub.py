@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from rnnpool_mcu.ir.tensor_type import TensorType
-from rnnpool_mcu.ops.add import Add, AddFactors
+from rnnpool_mcu.ops.add import WeightedSum
 
 
 @dataclass(frozen=True)
-class Sub(Add):
+class Sub(WeightedSum):
     """out = clamp(((a - za) * ma - (b - zb) * mb + 2**(shift - 1)) >> shift + z): one rounding, half up."""
 
-    def factors(self, inputs: Sequence[TensorType]) -> AddFactors:
-        """Add's, the second multiplier below zero."""
-        plus = super().factors(inputs)
-        a, b = plus.multipliers
-        return AddFactors((a, -b), plus.shift, plus.offset + 2 * inputs[1].zero_point * b)
+    signs: ClassVar[tuple[int, int]] = (1, -1)
