@@ -98,11 +98,11 @@ class RnnPool(Operator):
         return max(4, 2 * out.width * shared * _padded(self.rnn1.hidden))
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """Constants to run from, summaries of one patch, two vectors of two sequences' states and inputs."""
+        """Constants to run from, five vectors of two sequences, RNN2's sums over one patch's summaries."""
         hidden1, hidden2 = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden)
-        elements = hidden1 + max(_padded(self.rnn1.inputs), hidden2)
+        elements = 2 * (hidden1 + _padded(self.rnn1.inputs)) + 2 * hidden2 + hidden1
         constants = self._constant_bytes if self.constants_in_ram else 0
-        return constants + 2 * (sum(self.patch) * hidden1 + 2 * (2 * elements + CONTEXT))
+        return constants + 2 * (2 * elements + 5 * CONTEXT) + 4 * sum(self.patch) * hidden2
 
     def faster(self) -> RnnPool | None:
         return None if self.constants_in_ram else dataclasses.replace(self, constants_in_ram=True)
@@ -114,8 +114,9 @@ class RnnPool(Operator):
         out, tables = self.infer_type(inputs), gate_tables(self.nonlinearity)
         return CParams(
             {
-                "rnn1": _cell_params(self.rnn1.with_zero_point(inputs[0].zero_point << INPUT_SHIFT)),
-                "rnn2": _cell_params(self.rnn2),
+                "rnn1": _cell_params(self.rnn1, _rnn1_blocks(self._folded(inputs[0])), self.rnn1.inputs),
+                "rnn2": _cell_params(self.rnn2, _rnn2_blocks(self.rnn2), 0),
+                "projection": CArray("int32_t", _projection_blocks(self.rnn2)),
                 "tables": CParams(
                     {"gate": CArray("uint16_t", tables.gate), "update": CArray("int16_t", tables.update)}
                 ),
@@ -136,8 +137,12 @@ class RnnPool(Operator):
 
     @property
     def _constant_bytes(self) -> int:
-        weights = sum(_weight_blocks(cell).nbytes for cell in (self.rnn1, self.rnn2))
-        return weights + 2 * TABLE_SIZE * 2
+        blocks = (_rnn1_blocks(self.rnn1), _rnn2_blocks(self.rnn2), _projection_blocks(self.rnn2))
+        return sum(words.nbytes for words in blocks) + 2 * TABLE_SIZE * 2
+
+    def _folded(self, image: TensorType) -> FastGrnnCell:
+        """RNN1 for inputs that still carry the image's zero point."""
+        return self.rnn1.with_zero_point(image.zero_point << INPUT_SHIFT)
 
     def _check_accumulators(self, image: TensorType) -> None:
         zero_points = {"RNN1": image.zero_point << INPUT_SHIFT, "RNN2": 0}
@@ -160,25 +165,45 @@ def _padded(count: int) -> int:
     return -(-count // CHUNK) * CHUNK
 
 
-def _weight_blocks(cell: FastGrnnCell) -> NDArray[np.int32]:
-    """The cell's weights in the order in which a kernel reads them, two units at a time.
+def _rnn1_blocks(cell: FastGrnnCell) -> NDArray[np.int32]:
+    """Weights in the order in which the kernel reads them, two units at a time.
 
     Per two units: their gate biases, then for each chunk of four of (state, input) a word of two weights for
     elements 0, 1 and one for 2, 3 of the first unit, the same of the second, then update minus gate biases.
     """
-    units = cell.hidden + cell.hidden % 2
-    both = np.concatenate([_padded_columns(cell.u), _padded_columns(cell.w)], axis=1)
-    pairs = _pairs(_padded_units(both, units)).reshape(units // 2, 2, -1, 2).transpose(0, 2, 1, 3)
-    gate = _padded_units(cell.bias_gate[:, None], units).reshape(-1, 2)
-    difference = _padded_units((cell.bias_update - cell.bias_gate)[:, None], units).reshape(-1, 2)
-    return np.concatenate([gate, pairs.reshape(units // 2, -1), difference], axis=1)
+    return np.concatenate([_gate_biases(cell), _chunks(cell.u, cell.w), _differences(cell)], axis=1)
 
 
-def _cell_params(cell: FastGrnnCell) -> CParams:
+def _rnn2_blocks(cell: FastGrnnCell) -> NDArray[np.int32]:
+    """Of the state alone: chunks, then update minus gate biases."""
+    return np.concatenate([_chunks(cell.u), _differences(cell)], axis=1)
+
+
+def _projection_blocks(cell: FastGrnnCell) -> NDArray[np.int32]:
+    """Of the input alone: gate biases, then chunks."""
+    return np.concatenate([_gate_biases(cell), _chunks(cell.w)], axis=1)
+
+
+def _chunks(*parts: NDArray[np.int16]) -> NDArray[np.int32]:
+    """Weights [units, elements] of the vector's parts: [pairs of units, 2 * elements / CHUNK * 2] words."""
+    pairs = _pairs(_unit_pairs(np.concatenate([_padded_columns(part) for part in parts], axis=1)))
+    words = pairs.reshape(pairs.shape[0], 2, -1, 2)
+    return words.transpose(0, 2, 1, 3).reshape(pairs.shape[0], -1)
+
+
+def _gate_biases(cell: FastGrnnCell) -> NDArray[np.int32]:
+    return _unit_pairs(cell.bias_gate[:, None])[:, :, 0]
+
+
+def _differences(cell: FastGrnnCell) -> NDArray[np.int32]:
+    return _unit_pairs((cell.bias_update - cell.bias_gate)[:, None])[:, :, 0]
+
+
+def _cell_params(cell: FastGrnnCell, weights: NDArray[np.int32], inputs: int) -> CParams:
     return CParams(
         {
-            "weights": CArray("int32_t", _weight_blocks(cell)),
-            "inputs": _padded(cell.inputs),
+            "weights": CArray("int32_t", weights),
+            "inputs": _padded(inputs),
             "hidden": cell.hidden,
             "gate_shift": cell.fraction_bits - GATE_STEP_BITS,
             "update_shift": cell.fraction_bits - UPDATE_STEP_BITS,
@@ -190,12 +215,14 @@ def _padded_columns(weights: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.pad(weights, ((0, 0), (0, _padded(weights.shape[1]) - weights.shape[1])))
 
 
-def _padded_units(values: NDArray[Any], units: int) -> NDArray[Any]:
-    return np.pad(values, ((0, units - values.shape[0]), (0, 0)))
+def _unit_pairs(values: NDArray[Any]) -> NDArray[Any]:
+    """[units, n] to [pairs, 2, n]; an odd last unit is paired with zeros."""
+    even = np.pad(values, ((0, values.shape[0] % 2), (0, 0)))
+    return even.reshape(-1, 2, values.shape[1])
 
 
 def _pairs(weights: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Two int16 to a word, the first in the low half."""
+    """Two int16 of the last axis to a word, the first in the low half."""
     wide = weights.astype(np.int32)
-    words: NDArray[np.int32] = (wide[:, 0::2] & 0xFFFF) | (wide[:, 1::2] << 16)
+    words: NDArray[np.int32] = (wide[..., 0::2] & 0xFFFF) | (wide[..., 1::2] << 16)
     return words
