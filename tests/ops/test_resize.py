@@ -1,0 +1,85 @@
+"""Resize: numpy against torch's interpolation and listed indices, C and the Cortex-M4 against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ops.resize import Resize
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.layers import extremes, on_random, tensor
+
+SIZES = [((4, 5), (8, 10)), ((7, 3), (5, 8)), ((1, 4), (3, 2)), ((6, 6), (1, 1)), ((3, 3), (3, 3))]
+
+
+def cases() -> list[KernelCase]:
+    found = []
+    for given, wanted in SIZES:
+        for coordinates in ("half_pixel", "align_corners", "asymmetric"):
+            found.append(on_random(Resize(wanted, "bilinear", coordinates), tensor(*given, 3)))  # type: ignore[arg-type]
+            found.append(on_random(Resize(wanted, "nearest", coordinates), tensor(*given, 3)))  # type: ignore[arg-type]
+    return found + extremes(found[0])
+
+
+def with_torch(case: KernelCase, **options: object) -> np.ndarray:
+    """Torch's interpolation in float64, in our layout."""
+    assert isinstance(case.op, Resize)
+    image = torch.tensor(case.values[0].astype(np.float64)).permute(2, 0, 1)[None]
+    done = functional.interpolate(image, case.op.size, **options)  # type: ignore[arg-type]
+    return done[0].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize(("given", "wanted"), SIZES)
+@pytest.mark.parametrize("aligned", [False, True])
+def test_bilinear_is_torchs_to_within_rounding(
+    given: tuple[int, int], wanted: tuple[int, int], aligned: bool
+) -> None:
+    op = Resize(wanted, "bilinear", "align_corners" if aligned else "half_pixel")
+    case = on_random(op, tensor(*given, 3))
+    expected = with_torch(case, mode="bilinear", align_corners=aligned)
+    # Weights rounded to 1/1024 move a difference of 255 by 1/8 step along each axis.
+    assert np.abs(op.eval_int8(case.types, case.values) - expected).max() <= 0.5 + 0.25
+
+
+@pytest.mark.parametrize(("given", "wanted"), SIZES)
+def test_nearest_is_torchs(given: tuple[int, int], wanted: tuple[int, int]) -> None:
+    plain = on_random(Resize(wanted, "nearest", "asymmetric", "floor"), tensor(*given, 3))
+    assert (plain.op.eval_int8(plain.types, plain.values) == with_torch(plain, mode="nearest")).all()
+    centred = on_random(Resize(wanted, "nearest", "half_pixel", "round_prefer_ceil"), tensor(*given, 3))
+    expected = with_torch(centred, mode="nearest-exact")
+    assert (centred.op.eval_int8(centred.types, centred.values) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"),
+    [
+        (Resize((1, 8), "nearest", "asymmetric", "floor"), [0, 0, 1, 1, 2, 2, 3, 3]),
+        (Resize((1, 8), "nearest", "asymmetric", "ceil"), [0, 1, 1, 2, 2, 3, 3, 3]),
+        (Resize((1, 8), "nearest", "asymmetric", "round_prefer_floor"), [0, 0, 1, 1, 2, 2, 3, 3]),
+        (Resize((1, 8), "nearest", "asymmetric", "round_prefer_ceil"), [0, 1, 1, 2, 2, 3, 3, 3]),
+        (Resize((1, 7), "nearest", "align_corners", "round_prefer_ceil"), [0, 1, 1, 2, 2, 3, 3]),
+        (Resize((1, 2), "nearest", "half_pixel", "round_prefer_floor"), [0, 2]),
+        (Resize((1, 2), "nearest", "half_pixel", "round_prefer_ceil"), [1, 3]),
+        (Resize((1, 1), "nearest", "pytorch_half_pixel", "floor"), [0]),
+        (Resize((1, 9), "nearest", "asymmetric", "floor", (1.0, 2.5)), [0, 0, 0, 1, 1, 2, 2, 2, 3]),
+    ],
+)
+def test_nearest_indices(op: Resize, expected: list[int]) -> None:
+    counting = np.arange(4, dtype=np.int8).reshape(1, 4, 1)
+    assert op.eval_int8((tensor(1, 4, 1),), (counting,)).ravel().tolist() == expected
+
+
+def test_host_equals_numpy_under_sanitizers() -> None:
+    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+
+
+def test_cortex_m4_equals_numpy() -> None:
+    assert_bit_exact(cases(), run_qemu(cases()))
+
+
+def test_sizes_below_one_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"Resize: to \(0, 4\)"):
+        Resize((0, 4), "nearest").infer_type((tensor(2, 2, 1),))
