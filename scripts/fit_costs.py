@@ -23,8 +23,10 @@ from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.l2_norm_convs import Branch, L2NormConvs
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
+from rnnpool_mcu.ops.unpack_row import UnpackRow
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from rnnpool_mcu.schedule.costs import COSTS_FILE, FEATURES
 from tests.ops import layers
@@ -61,6 +63,10 @@ DEPTHWISE = [  # width, channels, kernel, stride
 BLOCKS = [  # width, channels in, expanded, channels out, stride, tile
     *((40, 64, 128, 32, 1, 8), (40, 32, 64, 32, 1, 8), (40, 32, 64, 64, 2, 8), (20, 64, 128, 64, 1, 4)),
     *((56, 24, 144, 24, 1, 16), (14, 96, 576, 96, 1, 8)),
+]
+HEADS = [  # width, channels in, kernel, stride, tile
+    *((40, 32, 3, 1, 40), (20, 64, 3, 1, 8), (80, 24, 5, 1, 80), (80, 4, 3, 2, 80), (40, 32, 3, 1, 16)),
+    (20, 64, 5, 1, 20),
 ]
 RNNPOOL = [(160, 4, 8, 4, 16), (112, 8, 6, 4, 8), (112, 32, 6, 4, 16), (80, 3, 8, 4, 4), (80, 3, 8, 4, 6)]
 
@@ -112,6 +118,10 @@ def _small_cases() -> list[KernelCase]:
         found.append(random_case(ReplicatePad(bottom=1, right=1), (image,)))
         found.append(random_case(GlobalAveragePool(out), (image,)))
         found.append(random_case(MaxOut(background=3), (layers.tensor(ROWS, width, 4),)))
+        unpack = UnpackRow(2 * width, width, channels // 8, out)
+        found.append(
+            random_case(unpack, (layers.tensor(ROWS, 1, 2 * width + unpack.width * unpack.channels),))
+        )
     for inner, outer in ((1280, 10), (320, 2), (64, 100)):
         weights = rng.integers(-127, 128, (outer, inner), dtype=np.int8)
         op = FullyConnected(weights, np.zeros(outer, np.int32), np.full(outer, 0.001), Quantization(0.1, 0))
@@ -131,6 +141,21 @@ def _blocks() -> list[KernelCase]:
         for keep_rows in (True, False):
             op = InvertedResidual(expand, depthwise, project, None, keep_rows, tile)
             found.append(random_case(op, (image,)))
+    return found
+
+
+def _heads() -> list[KernelCase]:
+    """Two convolutions of a normalised map, one of them behind a max-out."""
+    found, rng = [], np.random.default_rng(0)
+    for width, channels, kernel, stride, tile in HEADS:
+        image = layers.tensor(ROWS * stride, width, channels)
+        pad = kernel // 2
+        window = Window((kernel, kernel), (stride, stride), Padding(pad, pad, pad, pad))
+        norm = L2Norm.of(rng.uniform(5, 10, channels), Quantization(0.08, 0))
+        normed = norm.infer_type((image,))
+        scores, offsets = (layers.conv(normed, 4, window, seed=seed) for seed in (1, 2))
+        branches = (Branch(scores, MaxOut(background=3)), Branch(offsets))
+        found.append(random_case(L2NormConvs(norm, branches, tile), (image,)))
     return found
 
 
@@ -191,7 +216,7 @@ def _fit_all(rows: dict[str, list[Sample]]) -> Kernels:
 def main() -> None:
     """Measure, fit, write, and print what is left."""
     kernels = _fit_all(_measured(_cases(), {}))
-    kernels |= _fit_all(_measured(_blocks(), kernels))
+    kernels |= _fit_all(_measured(_blocks() + _heads(), kernels))
     OUT.write_text(
         json.dumps({"unit": "instructions", "kernels": kernels}, indent=2) + "\n", encoding="utf-8"
     )

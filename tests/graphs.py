@@ -15,6 +15,8 @@ from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 from tests.ops import layers
 
@@ -61,6 +63,14 @@ class GraphBuilder:
         inner = self.conv(self.depthwise(self.conv(value, expansion * channels)), channels)
         return self.add(Add(Quantization(layers.OUT_SCALE, 2)), value, inner)
 
+    def head(self, value: str, kernel: int = 3, stride: int = 1, branches: int = 2) -> tuple[str, ...]:
+        """One or two convolutions of the normalised map; a max-out behind the first."""
+        rng = np.random.default_rng(self._next_seed())
+        scales = rng.uniform(5, 10, self.type_of(value).channels)
+        normed = self.add(L2Norm.of(scales, Quantization(0.08, 3)), value)
+        scores = self.add(MaxOut(3), self.conv(normed, 4, kernel, stride))
+        return (scores,) if branches == 1 else (scores, self.conv(normed, 4, kernel, stride))
+
     def replicate(self, value: str) -> str:
         return self.add(ReplicatePad(bottom=1, right=1), value)
 
@@ -84,14 +94,22 @@ def graphs(draw: st.DrawFn, max_side: int = 20, max_layers: int = 7) -> Graph:
     channels = draw(st.sampled_from([1, 2, 3, 5]))
     image = TensorType(height, width, channels, Quantization(1 / 255, -128))
     builder = GraphBuilder(image, seed=draw(st.integers(0, 1000)))
-    value, taps = INPUT, []
+    value, taps = INPUT, list[str]()
     for _ in range(draw(st.integers(1, max_layers))):
         value = _layer(draw, builder, value)
-        if draw(st.booleans()) and len(taps) < 2:
-            taps.append(builder.conv(value, draw(st.integers(1, 4)), draw(st.sampled_from([1, 3]))))
+        if draw(st.booleans()) and len(taps) < 3:
+            taps += _tap(draw, builder, value)
     if draw(st.booleans()):
         value = builder.classifier(value, draw(st.integers(1, 5)))
     return builder.graph(*taps, value)
+
+
+def _tap(draw: st.DrawFn, builder: GraphBuilder, value: str) -> tuple[str, ...]:
+    """A convolution, or one or two behind an L2Norm."""
+    kernel = draw(st.sampled_from([1, 3]))
+    if draw(st.booleans()):
+        return (builder.conv(value, draw(st.integers(1, 4)), kernel),)
+    return builder.head(value, kernel, draw(st.sampled_from([1, 1, 2])), draw(st.integers(1, 2)))
 
 
 def _layer(draw: st.DrawFn, builder: GraphBuilder, value: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
 from rnnpool_mcu.ir.graph import Graph, Node
@@ -25,17 +26,78 @@ class Progress:
     absorbed: dict[str, list[int]]
 
 
-# Windows of a node over all of its output rows: graphs that differ in one block share their other nodes.
-_WINDOWS: WeakKeyDictionary[Node, tuple[tuple[RowWindow, ...], ...]] = WeakKeyDictionary()
+@dataclass(frozen=True, eq=False)
+class _Needs:
+    """What a node waits for, worked out once: a step is decided from it by comparing numbers."""
+
+    windows: tuple[tuple[RowWindow, ...], ...]  # per output row of a row operator; none of an absorber
+    rows: tuple[tuple[str, tuple[int, ...]], ...]  # per input the rows of it that each output row waits for
+    steps: tuple[Step, ...]  # per output row
+    groups: tuple[tuple[int, int, tuple[str, ...]], ...]  # an absorber's, last first: index, height, inputs
+
+
+@dataclass(frozen=True, eq=False)
+class _Readers:
+    """Who reads a value: row operators and the first row each of theirs reads, absorbers and their groups."""
+
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    absorbers: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+# Graphs that differ in one block share their other nodes.
+_NEEDS: WeakKeyDictionary[Node, _Needs] = WeakKeyDictionary()
+_READERS: WeakKeyDictionary[Graph, dict[str, _Readers]] = WeakKeyDictionary()
 
 
 def windows_of(graph: Graph, node: Node) -> tuple[tuple[RowWindow, ...], ...]:
     """The input windows of every output row of a row operator."""
-    found = _WINDOWS.get(node)
+    return _needs_of(graph, node).windows
+
+
+def _needs_of(graph: Graph, node: Node) -> _Needs:
+    found = _NEEDS.get(node)
     if found is None:
-        types, rows = graph.input_types(node), range(height_of(graph, node.name))
-        found = _WINDOWS[node] = tuple(node.op.input_windows(row, types) for row in rows)
+        found = _NEEDS[node] = _make_needs(graph, node)
     return found
+
+
+def _make_needs(graph: Graph, node: Node) -> _Needs:
+    heights = [height_of(graph, name) for name in node.inputs]
+    if isinstance(node.op, Absorber):
+        found = [
+            (index, heights[group[0]], tuple(node.inputs[i] for i in group))
+            for index, group in enumerate(node.op.groups())
+        ]
+        return _Needs((), (), (), tuple(reversed(found)))
+    types, rows = graph.input_types(node), range(height_of(graph, node.name))
+    windows = tuple(node.op.input_windows(row, types) for row in rows)
+    stops = [
+        (name, tuple(min(window[i].stop, heights[i]) for window in windows))
+        for i, name in enumerate(node.inputs)
+    ]
+    return _Needs(windows, tuple(stops), tuple(Step("row", node.name, row) for row in rows), ())
+
+
+def _readers_of(graph: Graph) -> dict[str, _Readers]:
+    found = _READERS.get(graph)
+    if found is None:
+        found = _READERS[graph] = {name: _make_readers(graph, name) for name in graph.types}
+    return found
+
+
+def _make_readers(graph: Graph, value: str) -> _Readers:
+    rows: list[tuple[str, tuple[int, ...]]] = []
+    absorbers: list[tuple[str, tuple[int, ...]]] = []
+    for node in graph.consumers[value]:
+        needs = _needs_of(graph, node)
+        if isinstance(node.op, Absorber):
+            groups = tuple(index for index, _, inputs in needs.groups if value in inputs)
+            absorbers.append((node.name, groups))
+            continue
+        at = [i for i, name in enumerate(node.inputs) if name == value]
+        firsts = [min(max(0, window[i].first) for i in at) for window in needs.windows]
+        rows.append((node.name, tuple(accumulate(reversed(firsts), min))[::-1]))  # or of any later row
+    return _Readers(tuple(rows), tuple(absorbers))
 
 
 def height_of(graph: Graph, value: str) -> int:
@@ -66,29 +128,35 @@ def complete(graph: Graph, progress: Progress, values: Sequence[str]) -> None:
 
 def next_step(graph: Graph, node: Node, progress: Progress) -> Step | None:
     """The step that `node` could take now, or None when it waits for rows or is done."""
-    if isinstance(node.op, Absorber):
-        return _next_absorb(graph, node, node.op, progress)
-    row = progress.made[node.name]
-    if row == height_of(graph, node.name):
+    return _next_step(node.name, _needs_of(graph, node), progress)
+
+
+def _next_step(name: str, needs: _Needs, progress: Progress) -> Step | None:
+    if needs.groups:
+        return _next_absorb(name, needs, progress)
+    made = progress.made
+    row = made[name]
+    if row == len(needs.steps):
         return None
-    for name, window in zip(node.inputs, windows_of(graph, node)[row], strict=True):
-        if progress.made[name] < min(window.stop, height_of(graph, name)):
+    for source, stops in needs.rows:
+        if made[source] < stops[row]:
             return None
-    return Step("row", node.name, row)
+    return needs.steps[row]
 
 
-def _next_absorb(graph: Graph, node: Node, op: Absorber, progress: Progress) -> Step | None:
-    if progress.made[node.name]:
+def _next_absorb(name: str, needs: _Needs, progress: Progress) -> Step | None:
+    made, absorbed = progress.made, progress.absorbed[name]
+    if made[name]:
         return None
     waiting = False
-    for index, group in reversed(list(enumerate(op.groups()))):
-        row = progress.absorbed[node.name][index]
-        if row == height_of(graph, node.inputs[group[0]]):
+    for index, height, inputs in needs.groups:
+        row = absorbed[index]
+        if row == height:
             continue
         waiting = True
-        if all(progress.made[node.inputs[i]] > row for i in group):
-            return Step("absorb", node.name, row, index)
-    return None if waiting else Step("finish", node.name, 0)
+        if all(made[source] > row for source in inputs):
+            return Step("absorb", name, row, index)
+    return None if waiting else Step("finish", name, 0)
 
 
 def advance(progress: Progress, step: Step) -> None:
@@ -109,9 +177,15 @@ class Cascade:
     def __init__(self, graph: Graph, values: Sequence[str]) -> None:
         self._graph, self._values = graph, values
         self._members = set(values)
-        self._nodes = [node for node in reversed(graph.nodes) if self._takes_part(node)]
+        nodes = [node for node in graph.nodes if self._takes_part(node)]
+        self._nodes = [(node.name, _needs_of(graph, node)) for node in nodes]
         self._pulls_image = graph.input_name in self._members
-        self._waiting: set[str] = set()
+        self._ready = (1 << len(nodes)) - 1  # bit i: node i may be ready; the deepest is the highest
+        bits = {node.name: 1 << i for i, node in enumerate(nodes)}
+        self._woken = {
+            name: sum(bits.get(reader.name, 0) for reader in readers)
+            for name, readers in graph.consumers.items()
+        }
 
     def _takes_part(self, node: Node) -> bool:
         early = isinstance(node.op, Absorber) and not self._members.isdisjoint(node.inputs)
@@ -122,13 +196,13 @@ class Cascade:
 
         Raises RuntimeError when the cascade is stuck, which a verified graph cut in order never is.
         """
-        for node in self._nodes:
-            if node.name in self._waiting:
-                continue
-            step = next_step(self._graph, node, progress)
-            if step is not None and (step.kind != "finish" or node.name in self._members):
+        while self._ready:
+            deepest = self._ready.bit_length() - 1
+            name, needs = self._nodes[deepest]
+            step = _next_step(name, needs, progress)
+            if step is not None and (step.kind != "finish" or name in self._members):
                 return step
-            self._waiting.add(node.name)
+            self._ready ^= 1 << deepest
         row = progress.made[self._graph.input_name]
         if self._pulls_image and row < self._graph.input_type.height:
             return Step("image", self._graph.input_name, row)
@@ -140,25 +214,18 @@ class Cascade:
     def advance(self, progress: Progress, step: Step) -> None:
         """Take a step: record it, and ask the readers of its value again."""
         advance(progress, step)
-        self._waiting.difference_update(node.name for node in self._graph.consumers[step.value])
+        self._ready |= self._woken[step.value]
 
 
 def first_needed_row(graph: Graph, value: str, progress: Progress) -> int:
     """The lowest row of a value that some consumer still has to read; the rows made when none does."""
-    needed = progress.made[value]
-    for node in graph.consumers[value]:
-        needed = min(needed, _first_needed_by(graph, node, value, progress))
+    made, readers = progress.made, _readers_of(graph)[value]
+    needed = made[value]
+    for name, firsts in readers.rows:
+        row = made[name]
+        if row < len(firsts) and firsts[row] < needed:
+            needed = firsts[row]
+    for name, groups in readers.absorbers:
+        absorbed = progress.absorbed[name]
+        needed = min(needed, *(absorbed[group] for group in groups))
     return needed
-
-
-def _first_needed_by(graph: Graph, node: Node, value: str, progress: Progress) -> int:
-    made = progress.made[value]
-    if isinstance(node.op, Absorber):
-        rows = progress.absorbed[node.name]
-        groups = enumerate(node.op.groups())
-        return min(rows[g] for g, group in groups if value in [node.inputs[i] for i in group])
-    row = progress.made[node.name]
-    if row == height_of(graph, node.name):
-        return made
-    windows = zip(node.inputs, windows_of(graph, node)[row], strict=True)
-    return min(max(0, window.first) for name, window in windows if name == value)

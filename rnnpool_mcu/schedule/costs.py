@@ -17,6 +17,7 @@ from rnnpool_mcu.ir.operator import Work
 
 COSTS_FILE = "costs.json"
 FEATURES = ("macs", "outputs", "inputs", "calls")
+TYPICAL = "conv2d_s8"  # what a kernel that was never fitted is taken for
 
 
 @lru_cache(maxsize=1)
@@ -28,10 +29,10 @@ def coefficients() -> Mapping[str, tuple[float, ...]]:
 
 
 def predicted_work(work: Work) -> float:
-    """Predicted instructions of one kernel's work; a kernel never fitted costs as its dearest relative."""
+    """Predicted instructions of one kernel's work; a kernel never fitted costs as a convolution."""
     known = coefficients()
     features = (work.macs, work.outputs, work.inputs, work.calls)
-    factors = known.get(work.kernel) or tuple(max(column) for column in zip(*known.values(), strict=True))
+    factors = known.get(work.kernel, known[TYPICAL])
     return sum(factor * amount for factor, amount in zip(factors, features, strict=True))
 
 

@@ -10,6 +10,8 @@ ensures the same outputs, bit for bit, under the same names.
    of two blocks that end in one Add, the first has it.
 4. A value inside a block is no output of the graph.
 5. The fused node has the name and place of the block's last; it reads the block's input, then the other term.
+
+An L2Norm and the convolutions that read it are fused likewise: see schedule/heads.py.
 """
 
 from __future__ import annotations
@@ -22,6 +24,15 @@ from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.inverted_residual import MAX_KERNEL_HEIGHT, InvertedResidual, is_pointwise
+from rnnpool_mcu.schedule.heads import Head, HeadOption, fusible_heads
+
+
+@dataclass(frozen=True)
+class BlockOption:
+    """How a block is fused; see InvertedResidual."""
+
+    keep_rows: bool  # False where the block has no expansion
+    tile: int  # output columns computed at once
 
 
 @dataclass(frozen=True)
@@ -44,13 +55,14 @@ class Block:
         """Name of the last node, and of the fused one."""
         return self.nodes[-1]
 
+    def fused(self, graph: Graph, option: BlockOption) -> Mapping[str, tuple[Node, ...]]:
+        """What takes the place of each of the nodes, by name."""
+        inner: dict[str, tuple[Node, ...]] = dict.fromkeys(self.nodes, ())
+        return inner | {self.name: (_fused(graph, self, option),)}
 
-@dataclass(frozen=True)
-class BlockOption:
-    """How a block is fused; see InvertedResidual."""
 
-    keep_rows: bool  # False where the block has no expansion
-    tile: int  # output columns computed at once
+Fusible = Block | Head
+Option = BlockOption | HeadOption
 
 
 def fusible_blocks(graph: Graph) -> tuple[Block, ...]:
@@ -74,17 +86,37 @@ def fusible_blocks(graph: Graph) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def fuse(graph: Graph, choices: Mapping[str, BlockOption]) -> Graph:
-    """The graph with the chosen blocks, by name, fused. ValueError where a name is no block's."""
-    blocks = {block.name: block for block in fusible_blocks(graph)}
-    unknown = sorted(choices.keys() - blocks.keys())
+def fusibles(graph: Graph) -> tuple[Fusible, ...]:
+    """Every inverted-residual block and every head; no node belongs to two."""
+    blocks = fusible_blocks(graph)
+    taken = {name for block in blocks for name in block.nodes}
+    return (*blocks, *fusible_heads(graph, taken))
+
+
+def replacement(graph: Graph, fusible: Fusible, option: Option) -> Mapping[str, tuple[Node, ...]]:
+    """What takes the place of each of the nodes of a block or head run that way, by name."""
+    if isinstance(fusible, Head) and isinstance(option, HeadOption):
+        return fusible.fused(graph, option)
+    if isinstance(fusible, Block) and isinstance(option, BlockOption):
+        return fusible.fused(graph, option)
+    raise ValueError(f"'{fusible.name}' is a {type(fusible).__name__}, {option} is no way to run it")
+
+
+def fuse(graph: Graph, choices: Mapping[str, Option]) -> Graph:
+    """The graph with the chosen blocks and heads, by name, fused. ValueError where a name is neither's."""
+    known = {fusible.name: fusible for fusible in fusibles(graph)}
+    unknown = sorted(choices.keys() - known.keys())
     if unknown:
-        raise ValueError(f"no fusible block is named '{unknown[0]}', allowed: {', '.join(blocks) or 'none'}")
-    chosen = [blocks[name] for name in choices]
-    inner = {name for block in chosen for name in block.nodes[:-1]}
-    kept = (node for node in graph.nodes if node.name not in inner)
-    nodes = (_fused(graph, blocks[n.name], choices[n.name]) if n.name in choices else n for n in kept)
-    return replace(graph, nodes=tuple(nodes))
+        raise ValueError(f"no fusible block is named '{unknown[0]}', allowed: {', '.join(known) or 'none'}")
+    places: dict[str, tuple[Node, ...]] = {}
+    for name, option in choices.items():
+        places |= replacement(graph, known[name], option)
+    return with_replaced(graph, places)
+
+
+def with_replaced(graph: Graph, places: Mapping[str, tuple[Node, ...]]) -> Graph:
+    """The graph with other nodes in the place of those named."""
+    return replace(graph, nodes=tuple(n for node in graph.nodes for n in places.get(node.name, (node,))))
 
 
 def _only_reader(graph: Graph, value: str) -> Node | None:
@@ -96,7 +128,9 @@ def _only_reader(graph: Graph, value: str) -> Node | None:
 
 
 def _projection(graph: Graph, node: Node) -> Node | None:
-    if not isinstance(node.op, DepthwiseConv2d) or node.op.window.kernel[0] > MAX_KERNEL_HEIGHT:
+    if not isinstance(node.op, DepthwiseConv2d) or not node.op.is_plain:
+        return None
+    if node.op.window.kernel[0] > MAX_KERNEL_HEIGHT:
         return None
     reader = _only_reader(graph, node.name)
     return reader if reader is not None and _is_pointwise(reader) else None

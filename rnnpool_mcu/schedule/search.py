@@ -1,7 +1,8 @@
 """The Pareto front of (peak RAM, predicted instructions) over how a graph can be run.
 
-Three choices span the space: where it is cut into cascades, which inverted-residual blocks run fused and
-keep all but the newest of their expanded rows, and which of them recompute those rows instead.
+The choices that span the space: where it is cut into cascades, which inverted-residual blocks run fused and
+keep all but the newest of their expanded rows, which of them recompute those rows instead, and which heads
+normalise their rows as they read them.
 
 Cuts: a cascade's peak depends on nothing outside it but the values that cross its ends, so the cuts with
 the lowest peak are a path whose largest edge is smallest. Blocks: starting from the fastest, each round
@@ -19,12 +20,22 @@ from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
-from rnnpool_mcu.schedule.costs import predicted_instructions, predicted_total, predicted_work
-from rnnpool_mcu.schedule.fuse import Block, BlockOption, fuse, fusible_blocks
+from rnnpool_mcu.schedule.costs import predicted_total, predicted_work
+from rnnpool_mcu.schedule.fuse import (
+    Block,
+    BlockOption,
+    Fusible,
+    Option,
+    fusibles,
+    replacement,
+    with_replaced,
+)
+from rnnpool_mcu.schedule.heads import Head, HeadOption
 from rnnpool_mcu.schedule.lifetimes import Footprint, footprint
 from rnnpool_mcu.schedule.planner import plan_graph
 
 TILES = (8, 4)  # output columns a fused block computes at once
+HEAD_TILES = (1 << 16, 16, 8)  # and a fused head; the first is a whole row
 MAX_ROUNDS = 100
 TRIED = 2  # neighbours that lower the peak, of which the cheapest is taken
 MAX_MISSES = 2  # cascades from one start that do not fit before longer ones are given up
@@ -34,7 +45,7 @@ MAX_MISSES = 2  # cascades from one start that do not fit before longer ones are
 class Choice:
     """How to run a graph: fused blocks by name, and the values after which a new cascade begins."""
 
-    blocks: Mapping[str, BlockOption]
+    blocks: Mapping[str, Option]  # and heads
     cuts: tuple[str, ...]  # in the graph's order
 
 
@@ -73,10 +84,12 @@ class Search:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._blocks = {block.name: block for block in fusible_blocks(graph)}
+        self._blocks = {fusible.name: fusible for fusible in fusibles(graph)}
         inner = {name for block in self._blocks.values() for name in block.nodes[:-1]}
+        self._places: dict[tuple[str, Option], Mapping[str, tuple[Node, ...]]] = {}
         self._ends = tuple(node.name for node in graph.nodes if node.name not in inner)
         self._footprints: dict[tuple[object, ...], Footprint] = {}
+        self._costs: dict[tuple[str, Option | None], float] = {}
 
     def front(self) -> tuple[Candidate, ...]:
         """Candidates none of which is beaten in both RAM and instructions; fastest first."""
@@ -91,8 +104,8 @@ class Search:
             seen.append(candidate)
         return pareto(seen)
 
-    def _evaluate(self, blocks: Mapping[str, BlockOption], cuts: tuple[str, ...]) -> Candidate:
-        graph = fuse(self._graph, blocks)
+    def _evaluate(self, blocks: Mapping[str, Option], cuts: tuple[str, ...]) -> Candidate:
+        graph = self._fused(blocks)
         cascades, peak = cascades_of(graph, cuts), Footprint(0, {})
         done: list[str] = []
         for cascade in cascades:
@@ -100,8 +113,21 @@ class Search:
             done += cascade
         return Candidate(Choice(blocks, cuts), graph, peak, predicted_total(graph))
 
+    def _fused(self, blocks: Mapping[str, Option]) -> Graph:
+        places: dict[str, tuple[Node, ...]] = {}
+        for name, option in blocks.items():
+            places |= self._replacement(name, option)
+        return with_replaced(self._graph, places)
+
+    def _replacement(self, name: str, option: Option) -> Mapping[str, tuple[Node, ...]]:
+        """Made once, so that graphs with the same choice share their nodes."""
+        key = (name, option)
+        if key not in self._places:
+            self._places[key] = replacement(self._graph, self._blocks[name], option)
+        return self._places[key]
+
     def _footprint(
-        self, graph: Graph, blocks: Mapping[str, BlockOption], cascade: Iterable[str], done: list[str]
+        self, graph: Graph, blocks: Mapping[str, Option], cascade: Iterable[str], done: list[str]
     ) -> Footprint:
         values = tuple(cascade)
         key = (values, tuple(blocks.get(name) for name in values))
@@ -154,32 +180,35 @@ class Search:
                 break
         return min(better)[2] if better else None
 
-    def _neighbours(self, candidate: Candidate) -> list[dict[str, BlockOption]]:
+    def _neighbours(self, candidate: Candidate) -> list[dict[str, Option]]:
         """The same with one block, alive at the peak, run the next way; by estimate cheapest a byte first."""
         chosen = candidate.choice.blocks
-        found: list[tuple[float, int, dict[str, BlockOption]]] = []
+        found: list[tuple[float, int, dict[str, Option]]] = []
         for name, block in self._blocks.items():
             alive = candidate.peak.of(block.nodes)
             for option in _options_after(block, chosen.get(name)) if alive else ():
-                kept = fuse(self._graph, {name: option}).node(name)
-                types = self._input_types(kept)
-                saved = alive - kept.op.state_bytes(types)
-                dearer = sum(map(predicted_work, kept.op.work(types))) - self._instructions(name, chosen)
-                price = max(0.0, dearer) / max(1, saved)
-                found.append((price, len(found), dict(chosen) | {name: option}))
+                other = {**chosen, name: option}
+                kept = sum(node.op.state_bytes(types) for node, types in self._nodes(name, option))
+                dearer = self._instructions(name, option) - self._instructions(name, chosen.get(name))
+                found.append((max(0.0, dearer) / max(1, alive - kept), len(found), other))
         return [blocks for _, _, blocks in sorted(found, key=lambda item: item[:2])]
 
-    def _input_types(self, node: Node) -> tuple[TensorType, ...]:
-        types = (self._graph.types[name] for name in node.inputs)
-        return tuple(t for t in types if isinstance(t, TensorType))
-
-    def _instructions(self, name: str, chosen: Mapping[str, BlockOption]) -> float:
-        """Predicted instructions of a block as it is run now."""
-        if name not in chosen:
+    def _nodes(self, name: str, option: Option | None) -> list[tuple[Node, tuple[TensorType, ...]]]:
+        """The nodes that a block or head is run as, with their input types."""
+        if option is None:
             nodes = [self._graph.node(inner) for inner in self._blocks[name].nodes]
-            return sum(predicted_instructions(self._graph, node) for node in nodes)
-        node = fuse(self._graph, {name: chosen[name]}).node(name)
-        return sum(map(predicted_work, node.op.work(self._input_types(node))))
+            return [(node, self._graph.input_types(node)) for node in nodes]
+        graph = with_replaced(self._graph, self._replacement(name, option))
+        nodes = [node for made in self._replacement(name, option).values() for node in made]
+        return [(node, graph.input_types(node)) for node in nodes]
+
+    def _instructions(self, name: str, option: Option | None) -> float:
+        """Predicted instructions of a block or head run that way."""
+        key = (name, option)
+        if key not in self._costs:
+            works = (work for node, types in self._nodes(name, option) for work in node.op.work(types))
+            self._costs[key] = sum(map(predicted_work, works))
+        return self._costs[key]
 
 
 def crossing_bytes(graph: Graph) -> dict[str, int]:
@@ -209,8 +238,16 @@ def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     return tuple(front)
 
 
-def _options_after(block: Block, current: BlockOption | None) -> tuple[BlockOption, ...]:
-    """The next ways to run a block that take less RAM than the current one."""
+def _options_after(fusible: Fusible, current: Option | None) -> tuple[Option, ...]:
+    """The next ways to run a block or head that take less RAM than the current one."""
+    if isinstance(fusible, Head):
+        tile = current.tile if current is not None else HEAD_TILES[0] + 1
+        return tuple(HeadOption(t) for t in HEAD_TILES if t < tile)[:1]
+    assert current is None or isinstance(current, BlockOption)
+    return _block_options_after(fusible, current)
+
+
+def _block_options_after(block: Block, current: BlockOption | None) -> tuple[BlockOption, ...]:
     tile = TILES[0]
     if current is None:
         recompute = BlockOption(False, tile)

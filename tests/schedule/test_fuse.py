@@ -12,9 +12,11 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
+from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.schedule.fuse import Block, BlockOption, fuse, fusible_blocks
+from rnnpool_mcu.schedule.heads import HeadOption, fusible_heads
 from rnnpool_mcu.validation import run_reference
 from tests.graphs import INPUT, GraphBuilder
 from tests.ops import layers
@@ -122,6 +124,58 @@ def test_a_fused_graph_keeps_names_and_values() -> None:
         np.testing.assert_array_equal(expected[name], actual[name])
 
 
+def headed() -> tuple[Graph, tuple[str, ...]]:
+    """Two heads, of two branches and of one, and a map that a block reads too."""
+    b = builder()
+    value = b.conv(INPUT, 6, 3, 2)
+    first, second = b.head(value), b.head(value, 5, 2, branches=1)
+    return b.graph(*first, *second, b.residual(value)), (*first, *second)
+
+
+def fused_heads(graph: Graph, tile: int) -> Graph:
+    return fuse(graph, {head.name: HeadOption(tile) for head in fusible_heads(graph)})
+
+
+def test_heads_keep_their_outputs_names_types_and_values() -> None:
+    graph, ends = headed()
+    fused = fused_heads(graph, 64)
+    kinds = [type(fused.node(name).op).__name__ for name in ends]
+    assert kinds == ["UnpackRow", "UnpackRow", "L2NormConvs"]
+    assert sum(isinstance(node.op, L2Norm) for node in fused.nodes) == 0
+    image = np.random.default_rng(0).integers(-128, 128, graph.input_type.shape, dtype=np.int8)
+    expected, actual = evaluate_graph(graph, image), evaluate_graph(fused, image)
+    for name in graph.outputs:
+        assert fused.types[name] == graph.types[name]
+        np.testing.assert_array_equal(expected[name], actual[name])
+
+
+def test_norms_read_by_others_or_by_different_windows_stay() -> None:
+    b = builder()
+    norm = b.add(L2Norm.of(np.full(3, 8.0), Quantization(0.08, 3)), INPUT)
+    one, other = b.conv(norm, 4, 3), b.conv(norm, 4, 1)
+    same = b.conv(norm, 2, 3)
+    nodes = {node.name: node for node in b.nodes}
+
+    def heads_of(*names: str) -> int:
+        graph = Graph(INPUT, b.input_type, tuple(nodes[name] for name in (norm, *names)), (norm, *names)[1:])
+        return len(fusible_heads(graph))
+
+    assert [heads_of(one), heads_of(one, same), heads_of(one, other), heads_of(one, same, other)] == [
+        1,
+        1,
+        0,
+        0,
+    ]
+    assert fusible_heads(Graph(INPUT, b.input_type, tuple(b.nodes[:2]), (norm, one))) == ()
+    assert fusible_heads(b.graph(one, same), taken={norm}) == ()
+
+
+def test_an_option_of_the_other_kind_is_refused() -> None:
+    graph, _ = headed()
+    with pytest.raises(ValueError, match="is a Head, BlockOption"):
+        fuse(graph, {fusible_heads(graph)[0].name: BlockOption(keep_rows=True, tile=4)})
+
+
 def test_only_chosen_blocks_are_fused() -> None:
     graph = mobile()
     second = fusible_blocks(graph)[1]
@@ -142,6 +196,15 @@ def compiled(graph: Graph, folder: Path) -> None:
 def test_the_host_gives_the_unfused_values(tmp_path: Path, keep_rows: bool, tile: int) -> None:
     graph = mobile()
     compiled(all_blocks(graph, keep_rows, tile), tmp_path)
+    images = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
+    expected = run_reference(graph, images, lambda _: None)
+    assert host.run(tmp_path, images, sanitize=True).outputs == expected.outputs
+
+
+@pytest.mark.parametrize("tile", [2, 64])
+def test_the_host_gives_the_values_of_heads_apart(tmp_path: Path, tile: int) -> None:
+    graph, _ = headed()
+    compiled(fused_heads(graph, tile), tmp_path)
     images = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None)
     assert host.run(tmp_path, images, sanitize=True).outputs == expected.outputs

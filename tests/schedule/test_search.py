@@ -33,7 +33,9 @@ def test_every_plan_of_a_front_replays(graph: Graph) -> None:
     for candidate in front:
         plan = candidate.plan(exact_effort=0)
         validate_plan(plan)
-        assert plan.placement.bound_bytes == candidate.peak_bytes
+        assert plan.placement.bound_bytes <= candidate.peak_bytes
+        if candidate.choice.cuts == ():
+            assert plan.placement.bound_bytes == pytest.approx(candidate.peak_bytes, rel=0.25)
 
 
 def _mobile_network() -> Graph:
@@ -83,7 +85,8 @@ def test_a_cascade_alone_needs_what_it_needs_among_the_others(graph: Graph) -> N
     cascades = cascades_of(graph, [names[len(names) // 2]])
     alone = [footprint(graph, c, [v for d in cascades[:i] for v in d]) for i, c in enumerate(cascades)]
     together = plan_graph(graph, cascades, exact_effort=0)
-    assert max(f.peak_bytes for f in alone) == together.placement.bound_bytes
+    assert max(f.live_bytes for f in alone) == together.placement.bound_bytes
+    assert all(f.live_bytes <= f.peak_bytes for f in alone)
 
 
 def test_crossing_bytes_are_those_that_stand_whole() -> None:
