@@ -1,4 +1,4 @@
-"""What front ends of quantized files share: SAME padding, fused clamps, layers from stored weights."""
+"""What front ends of quantized files share: SAME padding, fused clamps, arithmetic with constants."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import Int8Array, Operator
+from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.conv2d import Conv2d
-from rnnpool_mcu.ops.convolution import Padding, Window
-from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.convolution import Window
+from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 
 MAX_TENSOR_ELEMENTS = 1 << 26
 """Of an activation: beyond it nothing fits a microcontroller, and importing would take this machine's RAM."""
@@ -62,18 +61,32 @@ def _round_half_away(value: float) -> float:
     return float(np.copysign(np.floor(abs(value) + 0.5), value))
 
 
-def flattened_layer(
-    weights: Int8Array,  # [out_channels, inputs]
-    bias: NDArray[np.int32],
-    scales: NDArray[np.float64],
+def scaled_by_constant(
+    factors: NDArray[np.float64],  # [1] or [channels], real values
+    terms: NDArray[np.float64],  # [1] or [channels], real values
     image: TensorType,
     output: Quantization,
     clamp: tuple[int, int],
 ) -> Operator:
-    """A fully connected layer over all of an image in the order of its bytes; it is not copied to be flat."""
-    if weights.shape[1] != image.bytes:
-        raise ModelError(f"{image} input, weights for {weights.shape[1]} values; the file is damaged")
-    if (image.height, image.width) == (1, 1):
-        return FullyConnected(weights, bias, scales, output, clamp)
-    window = Window((image.height, image.width), (1, 1), Padding())
-    return Conv2d(weights.reshape(-1, *image.shape), bias, scales, window, output, clamp)
+    """image * factors + terms, channel by channel, as a depthwise convolution of one pixel."""
+    for values in (factors, terms):
+        if values.size not in (1, image.channels) or not np.isfinite(values).all():
+            raise ModelError(
+                f"a constant of {values.size} values on {image}, supported: 1, or one for each channel"
+            )
+    factor = np.broadcast_to(factors, (image.channels,)).astype(np.float64)
+    largest = np.abs(factor).max() or 1.0
+    # A channel's factor is in its scale, so that no precision is lost in its one weight.
+    scales = np.maximum(np.abs(factor), largest * 2.0**-20) / _UNIT
+    weights = np.rint(factor / scales).astype(np.int8).reshape(1, 1, -1)
+    bias = np.rint(terms / (image.scale * scales))
+    if np.abs(bias).max() >= 2.0**30:
+        raise ModelError(
+            f"a constant of {np.abs(terms).max():g} beside an input scale of {image.scale:g}, allowed: "
+            "constants in the range of the input; calibrate again"
+        )
+    window = Window((1, 1), (1, 1))
+    return DepthwiseConv2d(weights, bias.astype(np.int32), scales, window, output, clamp)
+
+
+_UNIT = 64  # the weight that stands for a factor: six bits more than an input step for the constant term

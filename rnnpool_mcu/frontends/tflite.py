@@ -13,12 +13,12 @@ from pathlib import Path
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
+from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite_converters import CONVERTERS, HOW_TO_QUANTIZE, Call, int8_quantization
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ir.verify import verify_graph
-from rnnpool_mcu.ops.lookup import requantize
 from rnnpool_mcu.ops.reshape import Reshape
 
 INPUT_NAME = "input"
@@ -205,11 +205,21 @@ class _Walk:
         if not op.outputs:
             raise ModelError("it has no output; the file is damaged")
         positions = range(len(op.inputs)) if converter.inputs is None else converter.inputs
-        names = tuple(self._read(op, position) for position in positions)
+        names = tuple(
+            self._read(op, at) for at in positions if not (converter.constants and self._stored(op, at))
+        )
+        if not names:
+            raise ModelError(
+                "all its inputs are stored in the file, a computed one is needed; fold it before export"
+            )
         types = tuple(self._types[name] for name in names)
         for result, index in enumerate(op.outputs):
             call = Call(self._model, op, types, result)
             self._add(index, Node(self._names[index], converter.convert(call), names))
+
+    def _stored(self, op: StoredOperator, position: int) -> bool:
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        return index >= 0 and self._model.tensors[index].data is not None
 
     def _add(self, index: int, node: Node) -> None:
         """Append a node that computes a tensor; ModelError when its shape is not the file's."""
@@ -289,7 +299,7 @@ class _Walk:
         if made in self._types:
             raise ModelError(f"'{after.name}' is made twice; the file is damaged")
         quantization = int8_quantization(after)
-        self.nodes.append(Node(made, requantize(given.quantization, quantization), (name,)))
+        self.nodes.append(Node(made, requantize_as_interpreter(given.quantization, quantization), (name,)))
         self._types[made] = replace(given, quantization=quantization)
         self.indices[made] = after.index
         return _Value(made, after.shape)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.quantized_layers import (
     clamp_of,
-    flattened_layer,
     quantization_of,
     same_padding,
+    scaled_by_constant,
 )
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor
 from rnnpool_mcu.ir.operator import Int8Array, Operator
@@ -24,11 +24,16 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops import lookup
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.mul import Mul
+from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.sub import Sub
 
 UNBOUNDED = (float("-inf"), float("inf"))
 _BOUNDS = {
@@ -103,6 +108,7 @@ class Converter:
 
     inputs: tuple[int, ...] | None
     convert: Callable[[Call], Operator]
+    constants: bool = False  # whether stored tensors may stand at these positions
 
     @property
     def limits(self) -> str:
@@ -211,26 +217,30 @@ def _dilation(call: Call) -> tuple[int, int]:
 
 
 def convert_conv_2d(call: Call) -> Operator:
-    """Any kernel and stride; SAME or VALID; scales per channel or tensor; relu, relu6, relu -1..1 fused."""
+    """Any kernel, stride, dilation and groups; SAME or VALID; scales per channel or tensor; relu, relu6,
+    relu -1..1 fused.
+    """
     filter_, dilation = filter_of(call, axis=0), _dilation(call)
-    if filter_.weights.ndim != 4:
-        raise ModelError(f"weights of {filter_.weights.ndim} dimensions, allowed: 4")
-    window = window_of(call, (filter_.weights.shape[1], filter_.weights.shape[2]), dilation)
-    if dilation != (1, 1):
-        raise ModelError(f"dilation {dilation}, supported: 1; use a larger kernel")
-    return Conv2d(filter_.weights, filter_.bias, filter_.scales, window, call.output, call.clamp)
+    weights, channels = filter_.weights, call.inputs[0].channels
+    if weights.ndim != 4 or channels % weights.shape[3]:
+        raise ModelError(f"weights of shape {weights.shape} for {channels} channels; the file is damaged")
+    window = window_of(call, (weights.shape[1], weights.shape[2]), dilation)
+    rest = (filter_.bias, filter_.scales, window, call.output, call.clamp)
+    return Conv2d(weights, *rest, dilation, channels // weights.shape[3])
 
 
 def convert_depthwise_conv_2d(call: Call) -> Operator:
-    """Any kernel and stride; SAME or VALID; depth multiplier 1; relu, relu6, relu -1..1 fused."""
+    """Any kernel, stride, dilation and depth multiplier; SAME or VALID; scales per channel or tensor; relu,
+    relu6, relu -1..1 fused.
+    """
     filter_, dilation = filter_of(call, axis=3), _dilation(call)
-    if filter_.weights.ndim != 4 or filter_.weights.shape[0] != 1:
-        raise ModelError(f"weights of shape {filter_.weights.shape}, allowed: [1, height, width, channels]")
-    weights = filter_.weights[0]
-    window = window_of(call, (weights.shape[0], weights.shape[1]), dilation)
-    if dilation != (1, 1):
-        raise ModelError(f"dilation {dilation}, supported: 1; use a larger kernel")
-    return DepthwiseConv2d(weights, filter_.bias, filter_.scales, window, call.output, call.clamp)
+    channels = call.inputs[0].channels
+    shape = filter_.weights.shape
+    if len(shape) != 4 or shape[0] != 1 or shape[3] % channels:
+        raise ModelError(f"weights of shape {shape} for {channels} channels; the file is damaged")
+    window = window_of(call, (shape[1], shape[2]), dilation)
+    rest = (filter_.bias, filter_.scales, window, call.output, call.clamp)
+    return DepthwiseConv2d(filter_.weights[0], *rest, dilation, shape[3] // channels)
 
 
 def convert_fully_connected(call: Call) -> Operator:
@@ -242,28 +252,72 @@ def convert_fully_connected(call: Call) -> Operator:
     if call.op.options.get("KeepNumDims") and filter_.weights.shape[1] == image.channels:
         window = Window((1, 1), (1, 1))
         return Conv2d(filter_.weights[:, None, None], *rest, window, call.output, call.clamp)
-    return flattened_layer(filter_.weights, *rest, image, call.output, call.clamp)
+    return FullyConnected(filter_.weights, *rest, call.output, call.clamp)
 
 
 def convert_add(call: Call) -> Operator:
-    """Two computed tensors of the same shape; relu, relu6, relu -1..1 fused."""
-    return Add(call.output, call.clamp)
+    """Two computed tensors of the same shape, or one and a constant per channel; relu, relu6, relu -1..1
+    fused.
+    """
+    if len(call.inputs) == 2:
+        return Add(call.output, call.clamp)
+    _, constant = real_constant(call)
+    return scaled_by_constant(np.ones(1), constant, call.inputs[0], call.output, call.clamp)
+
+
+def convert_sub(call: Call) -> Operator:
+    """Two computed tensors of the same shape, or one and a constant per channel on either side; relu, relu6,
+    relu -1..1 fused.
+    """
+    if len(call.inputs) == 2:
+        return Sub(call.output, call.clamp)
+    position, constant = real_constant(call)
+    sign = 1.0 if position == 1 else -1.0  # x - constant, constant - x
+    return scaled_by_constant(np.full(1, sign), -sign * constant, call.inputs[0], call.output, call.clamp)
+
+
+def convert_mul(call: Call) -> Operator:
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; relu, relu6, relu -1..1
+    fused.
+    """
+    if len(call.inputs) == 2:
+        return Mul(call.output, call.clamp)
+    _, constant = real_constant(call)
+    return scaled_by_constant(constant, np.zeros(1), call.inputs[0], call.output, call.clamp)
+
+
+def real_constant(call: Call) -> tuple[int, NDArray[np.float64]]:
+    """Position and real values, one per channel or one in all, of the stored one of two operands."""
+    position = 0 if call.model.tensors[call.op.inputs[0]].data is not None else 1
+    tensor = call.constant(position)
+    stored, data = tensor.quantization, tensor.data
+    if tensor.dtype != "INT8" or stored is None or data is None or stored.scales.size != 1:
+        raise ModelError(f"constant '{tensor.name}' is {tensor.dtype}, supported: INT8 with one scale")
+    if data.ndim and data.size not in (1, data.shape[-1]):
+        raise ModelError(
+            f"constant '{tensor.name}' of shape {list(data.shape)}, supported: one value, or one per channel"
+        )
+    quantization = quantization_of(float(stored.scales[0]), int(stored.zero_points[0]))
+    return position, quantization.scale * (data.reshape(-1).astype(np.float64) - quantization.zero_point)
 
 
 def convert_average_pool_2d(call: Call) -> Operator:
-    """One window over the whole image, VALID or SAME, without activation."""
-    image = call.inputs[0]
-    window = window_of(call, (int(call.option("FilterHeight")), int(call.option("FilterWidth"))))
-    if window.kernel == (image.height, image.width) and window.out_size(*window.kernel) == (1, 1):
+    """Any window and stride, SAME or VALID; relu, relu6, relu -1..1 fused."""
+    image, window = call.inputs[0], _pool_window(call)
+    whole = window.kernel == (image.height, image.width) and window.padding == Padding()
+    if whole and call.clamp == (-128, 127):
         return GlobalAveragePool(call.output)
-    raise ModelError(f"window {window.kernel} of {image}, supported: the whole image")
+    return AveragePool2d(window, call.output, clamp=call.clamp)
+
+
+def _pool_window(call: Call) -> Window:
+    return window_of(call, (int(call.option("FilterHeight")), int(call.option("FilterWidth"))))
 
 
 def convert_max_pool_2d(call: Call) -> Operator:
     """Any window and stride, SAME or VALID; relu, relu6, relu -1..1 fused; quantization unchanged."""
-    window = window_of(call, (int(call.option("FilterHeight")), int(call.option("FilterWidth"))))
     _same_quantization(call)
-    return MaxPool2d(window, call.clamp)
+    return MaxPool2d(_pool_window(call), call.clamp)
 
 
 def _same_quantization(call: Call) -> None:
@@ -275,13 +329,22 @@ def _same_quantization(call: Call) -> None:
 
 
 def convert_mean(call: Call) -> Operator:
-    """Over height and width of the image, both at once."""
+    """Over height, width or both, of an image."""
     axes, rank = call.constant(1).data, len(call.model.tensors[call.op.inputs[0]].shape)
     assert axes is not None
-    wanted = sorted(int(axis) % max(rank, 1) for axis in axes.reshape(-1))
-    if rank != 4 or wanted != [1, 2]:
-        raise ModelError(f"mean over axes {wanted} of {rank}, supported: 1 and 2 (height and width) of 4")
-    return GlobalAveragePool(call.output)
+    wanted = sorted({int(axis) % max(rank, 1) for axis in axes.reshape(-1)})
+    image = call.inputs[0]
+    if rank == 4 and wanted == [1, 2]:
+        return GlobalAveragePool(call.output)
+    if rank == 4 and wanted in ([1], [2]):
+        kernel = (image.height, 1) if wanted == [1] else (1, image.width)
+        return AveragePool2d(Window(kernel, (1, 1)), call.output)
+    raise ModelError(f"mean over axes {wanted} of {rank}, supported: 1, 2 (height, width) of 4")
+
+
+def convert_softmax(call: Call) -> Operator:
+    """Over the channels; beta > 0."""
+    return Softmax(call.output, float(call.option("Beta")))
 
 
 def convert_concatenation(call: Call) -> Operator:
@@ -312,7 +375,7 @@ def _relu_0_to_1(input: Quantization, output: Quantization) -> Operator:
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "ADD": Converter((0, 1), convert_add),
+    "ADD": Converter((0, 1), convert_add, constants=True),
     "AVERAGE_POOL_2D": Converter((0,), convert_average_pool_2d),
     "CONCATENATION": Converter(ALL, convert_concatenation),
     "CONV_2D": Converter((0,), convert_conv_2d),
@@ -324,10 +387,13 @@ CONVERTERS: Mapping[str, Converter] = {
     "LOGISTIC": _unary("1 / (1 + exp(-x))", lookup.logistic),
     "MAX_POOL_2D": Converter((0,), convert_max_pool_2d),
     "MEAN": Converter((0,), convert_mean),
+    "MUL": Converter((0, 1), convert_mul, constants=True),
     "RELU": _unary("max(x, 0)", lookup.relu),
     "RELU6": _unary("min(max(x, 0), 6)", lookup.relu6),
     "RELU_0_TO_1": _unary("min(max(x, 0), 1)", _relu_0_to_1),
     "RELU_N1_TO_1": _unary("min(max(x, -1), 1)", _relu_n1_to_1),
+    "SOFTMAX": Converter((0,), convert_softmax),
+    "SUB": Converter((0, 1), convert_sub, constants=True),
     "TANH": _unary("tanh(x)", lookup.tanh),
 }
 """Converter of each operator that computes; views and edges are in tflite.py."""
