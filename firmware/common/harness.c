@@ -25,14 +25,18 @@ extern uint8_t __ram_start, __ram_end, __ram_used_end;
 
 typedef char output_size_matches[sizeof(model_output) == MODEL_OUTPUT_BYTES ? 1 : -1];
 
-#if MODEL_IMAGE_RESIDENT
+#if MODEL_IMAGE_RESIDENT && defined(MODEL_IMAGE_OFFSET)
+#define PIXEL_BUFFER_BYTES 0 /* the image stands in the arena */
+#elif MODEL_IMAGE_RESIDENT
 #define PIXEL_BUFFER_BYTES IMAGE_BYTES
 #else
 #define PIXEL_BUFFER_BYTES ROW_BYTES
 #endif
 
 __attribute__((section(".buffers"), aligned(8))) static struct {
+#if PIXEL_BUFFER_BYTES
     uint8_t pixels[PIXEL_BUFFER_BYTES];
+#endif
     model_output output;
 } buffers;
 
@@ -45,13 +49,24 @@ __attribute__((section(".arena"), aligned(8))) static struct {
 #if MODEL_IMAGE_RESIDENT
 static int32_t load_image(void)
 {
+#ifdef MODEL_IMAGE_OFFSET
+    return io_read(arena.bytes + MODEL_IMAGE_OFFSET, IMAGE_BYTES);
+#else
     return io_read(buffers.pixels, IMAGE_BYTES);
+#endif
 }
 
 static const uint8_t *harness_row(void *user, int32_t y)
 {
     (void)user;
-    return y < 0 || y >= MODEL_INPUT_HEIGHT ? NULL : &buffers.pixels[y * ROW_BYTES];
+    if (y < 0 || y >= MODEL_INPUT_HEIGHT) {
+        return NULL;
+    }
+#ifdef MODEL_IMAGE_OFFSET
+    return MODEL_IMAGE_ROW(arena.bytes, y);
+#else
+    return &buffers.pixels[y * ROW_BYTES];
+#endif
 }
 
 static void skip_rest_of_image(void)
@@ -139,7 +154,7 @@ static void print_memory(void)
     print_field("stack", bytes_between(&__stack_bottom, &__stack_top));
     print_field("data", bytes_between(&__data_start, &__data_end));
     print_field("bss", bytes_between(&__bss_start, &__bss_end));
-    print_field("pixels", sizeof buffers.pixels);
+    print_field("pixels", PIXEL_BUFFER_BYTES);
     print_field("output", sizeof buffers.output);
     print_field("arena", MODEL_ARENA_BYTES);
     print_field("canaries", sizeof arena - MODEL_ARENA_BYTES);

@@ -3,7 +3,8 @@
  *     host_main input.bin output.bin
  *
  * The arena and the row buffer are blocks of exactly their size from malloc, so that a sanitizer sees
- * any access beyond them, and every row comes in a buffer overwritten by the next. */
+ * any access beyond them, and every row comes in a buffer overwritten by the next; but an image that the
+ * model has in its arena is written there. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +38,19 @@ typedef char output_size_matches[sizeof(model_output) == MODEL_OUTPUT_BYTES ? 1 
 typedef struct {
     FILE *file;
     uint8_t *row;
+    uint8_t *arena;
     int32_t next_y;
 } image_stream;
+
+/* 0 when the image ends early. */
+static int load_image(const image_stream *stream)
+{
+#ifdef MODEL_IMAGE_OFFSET
+    return fread(stream->arena + MODEL_IMAGE_OFFSET, 1, IMAGE_BYTES, stream->file) == IMAGE_BYTES;
+#else
+    return stream->file != NULL;
+#endif
+}
 
 static const uint8_t *next_row(void *user, int32_t y)
 {
@@ -47,7 +59,11 @@ static const uint8_t *next_row(void *user, int32_t y)
         return NULL;
     }
     stream->next_y++;
+#ifdef MODEL_IMAGE_OFFSET
+    return MODEL_IMAGE_ROW(stream->arena, y);
+#else
     return fread(stream->row, 1, ROW_BYTES, stream->file) == ROW_BYTES ? stream->row : NULL;
+#endif
 }
 
 static int canaries_intact(const uint8_t *block)
@@ -77,7 +93,7 @@ static void print_trace(long image)
 /* 0 when the model ran and touched nothing but its arena, 1 when not, 2 when a file failed. */
 static int run_image(long image, FILE *input, FILE *output, uint8_t *block, uint8_t *row)
 {
-    image_stream stream = {input, row, 0};
+    image_stream stream = {input, row, block + CANARIES, 0};
     model_output result;
     memset(block, CANARY, MODEL_ARENA_BYTES + 2u * CANARIES);
     memset(block + CANARIES, ARENA_FILL, MODEL_ARENA_BYTES);
@@ -85,7 +101,10 @@ static int run_image(long image, FILE *input, FILE *output, uint8_t *block, uint
 #ifdef MODEL_TRACED
     trace_reset();
 #endif
-    const model_status status = MODEL_RUN(block + CANARIES, next_row, &stream, &result);
+    if (!load_image(&stream)) {
+        return 2;
+    }
+    const model_status status = MODEL_RUN(stream.arena, next_row, &stream, &result);
     const int intact = canaries_intact(block);
     printf("image index %ld status %d canaries_ok %d\n", image, (int)status, intact);
     print_trace(image);

@@ -132,6 +132,7 @@ def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
         "api_headers": headers,
         "input": graph.input_type,
         "arena_bytes": plan.arena_bytes,
+        "image_offset": plan.image_offset,
     }
 
 

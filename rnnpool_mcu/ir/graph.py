@@ -22,12 +22,17 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in topological order over one image input; values are named by the node that makes them."""
+    """Nodes in topological order over one image input; values are named by the node that makes them.
+
+    With `image_resident` the whole image stands in the arena when a run begins, and a row of it may be
+    overwritten once it was read; else a caller hands over row after row.
+    """
 
     input_name: str
     input_type: TensorType
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    image_resident: bool = False
 
     @cached_property
     def types(self) -> Mapping[str, ValueType]:

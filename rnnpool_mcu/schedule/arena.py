@@ -1,18 +1,22 @@
 """Offsets in the arena: blocks that are ever live together never share a byte.
 
 A block's life is a set of steps, not an interval: a row buffer that is empty between two rows lends its
-bytes to others meanwhile. The most bytes live in one step bound every placement from below. First fit
-in a few orders reaches that bound for most networks; otherwise the exact solver (OR-tools CP-SAT, when
-installed) improves on it or proves it best.
+bytes to others meanwhile. A value that stands whole, such as a resident image, lends the bytes of each row
+from when it was read last, and takes those of a row to come only when it is made; two such values may
+overlap by as much as one's rows die before the other's are made.
+
+The most bytes live in one step bound every placement from below. First fit in a few orders reaches that
+bound for most networks; otherwise the exact solver (OR-tools CP-SAT, when installed) improves on it or
+proves it best.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rnnpool_mcu.ir.plan import ALIGNMENT, Block, Placement
+from rnnpool_mcu.ir.plan import ALIGNMENT, Block, Placement, total_live
 
 SEARCH_ROUNDS = 100  # shuffled orders tried by the fast search
 EXACT_EFFORT = 10.0  # deterministic seconds of the exact solver
@@ -26,6 +30,15 @@ class Problem:
     conflicts: Mapping[str, tuple[str, ...]]
     cliques: tuple[tuple[str, ...], ...]  # blocks live in one step; steps whose set another contains left out
     bound_bytes: int
+    distances: Mapping[tuple[str, str], int] = field(default_factory=dict)  # exceptions to `distance`
+
+    def distance(self, lower: str, upper: str) -> int:
+        """How far above the offset of `lower` that of `upper` must be, if it is to lie above.
+
+        That is the size of `lower`, unless rows of either live and die one by one: then so much less, even
+        below 0, as rows are not live together.
+        """
+        return self.distances.get((lower, upper), self.sizes[lower])
 
 
 def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement:
@@ -48,11 +61,31 @@ def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement
 
 def make_problem(blocks: Sequence[Block]) -> Problem:
     """Sizes, conflicts and the area bound of a set of blocks."""
+    steps = max((b.live.bit_length() for b in blocks), default=0)
     sizes = {b.name: b.aligned_bytes for b in blocks}
     conflicts = {b.name: tuple(o.name for o in blocks if o is not b and o.conflicts(b)) for b in blocks}
-    cliques = _maximal_cliques(blocks)
-    bound = max((sum(sizes[name] for name in clique) for clique in cliques), default=0)
-    return Problem(sizes, conflicts, cliques, bound)
+    cliques = _maximal_cliques([b for b in blocks if b.rows is None])
+    bound = int(total_live(blocks, steps).max(initial=0))
+    aligned = (bound + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    return Problem(sizes, conflicts, cliques, aligned, _distances(blocks, steps))
+
+
+def _distances(blocks: Sequence[Block], steps: int) -> dict[tuple[str, str], int]:
+    """Of every pair that is ever live together, one of them row by row."""
+    by_rows = [b for b in blocks if b.rows is not None]
+    extents = {b.name: b.extents(steps) for b in blocks} if by_rows else {}
+    distances = {}
+    for one in by_rows:
+        for other in blocks:
+            if other is one or not one.conflicts(other):
+                continue
+            (first, stop), (other_first, other_stop) = extents[one.name], extents[other.name]
+            both = (first < stop) & (other_first < other_stop)
+            above = int((stop - other_first)[both].max(initial=-one.bytes - other.bytes))
+            below = int((other_stop - first)[both].max(initial=-one.bytes - other.bytes))
+            distances[one.name, other.name] = -(-above // ALIGNMENT) * ALIGNMENT
+            distances[other.name, one.name] = -(-below // ALIGNMENT) * ALIGNMENT
+    return distances
 
 
 def _maximal_cliques(blocks: Sequence[Block]) -> tuple[tuple[str, ...], ...]:
@@ -68,30 +101,32 @@ def arena_size(problem: Problem, offsets: Mapping[str, int]) -> int:
 
 
 def first_fit(problem: Problem, order: Sequence[str]) -> dict[str, int]:
-    """Place the blocks in order, each at the lowest offset free of its conflicts."""
+    """Place the blocks in order, each at the lowest offset that suits those placed before."""
     offsets: dict[str, int] = {}
     for name in order:
         placed = [o for o in problem.conflicts[name] if o in offsets]
-        taken = sorted((offsets[o], offsets[o] + problem.sizes[o]) for o in placed)
+        # offsets from, exclusive, and to which the block would be in another's way
+        taken = sorted(
+            (offsets[o] - problem.distance(name, o), offsets[o] + problem.distance(o, name)) for o in placed
+        )
         offset = 0
         for start, end in taken:
-            if start - offset >= problem.sizes[name]:
+            if offset <= start:
                 break
             offset = max(offset, end)
         offsets[name] = offset
     return offsets
 
 
-def search(problem: Problem) -> dict[str, int]:
+def search(problem: Problem, rounds: int = SEARCH_ROUNDS) -> dict[str, int]:
     """The best of first fit by size, by conflict weight, and of a seeded local search over the order."""
     sizes, conflicts = problem.sizes, problem.conflicts
     weight = {n: sizes[n] + sum(sizes[o] for o in conflicts[n]) for n in sizes}
     keys = (lambda n: (-sizes[n], n), lambda n: (-weight[n], n))
-    orders = [sorted(sizes, key=key) for key in keys]
-    best = min((first_fit(problem, order) for order in orders), key=lambda o: arena_size(problem, o))
-    order = min(orders, key=lambda o: arena_size(problem, first_fit(problem, o)))
+    tries = [(first_fit(problem, order), order) for order in (sorted(sizes, key=key) for key in keys)]
+    best, order = min(tries, key=lambda found: arena_size(problem, found[0]))
     rng = random.Random(0)
-    for _ in range(SEARCH_ROUNDS):
+    for _ in range(rounds):
         if arena_size(problem, best) == problem.bound_bytes or len(order) < 2:
             break
         trial = list(order)
@@ -100,6 +135,12 @@ def search(problem: Problem) -> dict[str, int]:
         if arena_size(problem, offsets) <= arena_size(problem, best):
             best, order = offsets, trial
     return best
+
+
+def quick_arena_bytes(blocks: Sequence[Block]) -> int:
+    """The arena that first fit needs: an estimate, when many sets of blocks are compared."""
+    problem = make_problem(blocks)
+    return arena_size(problem, search(problem, rounds=0))
 
 
 def _solve_exactly(
@@ -124,6 +165,12 @@ def _solve_exactly(
     spans = {name: model.new_fixed_size_interval_var(start[name], size, name) for name, size in units.items()}
     for together in problem.cliques:
         model.add_no_overlap([spans[name] for name in together])
+    for lower, upper in problem.distances:
+        if lower < upper:  # each pair once, either way round
+            above = model.new_bool_var(f"{lower} below {upper}")
+            up, down = problem.distance(lower, upper), problem.distance(upper, lower)
+            model.add(start[upper] - start[lower] >= up // ALIGNMENT).only_enforce_if(above)
+            model.add(start[lower] - start[upper] >= down // ALIGNMENT).only_enforce_if(above.negated())
     model.minimize(peak)
     solver = cp_model.CpSolver()
     solver.parameters.max_deterministic_time = effort

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from functools import cached_property
 
 from rnnpool_mcu.ir.graph import Graph
-from rnnpool_mcu.ir.operator import Margin
-from rnnpool_mcu.ir.plan import Block, RowBuffer, Step
+from rnnpool_mcu.ir.operator import Absorber, Margin
+from rnnpool_mcu.ir.plan import ALIGNMENT, Block, RowBuffer, RowLives, Step, total_live
 from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.schedule.arena import quick_arena_bytes
 from rnnpool_mcu.schedule.cascade import (
     Cascade,
     Progress,
@@ -25,51 +25,77 @@ ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
 
 @dataclass
 class Demand:
-    """Steps in order; per value the rows that must be kept and the steps (as bits) with a live row."""
+    """Steps in order; per value the rows that must be kept and the life of each row."""
 
     steps: list[Step] = field(default_factory=list)
     kept_rows: dict[str, int] = field(default_factory=dict)
-    live: dict[str, int] = field(default_factory=dict)
+    made: dict[str, list[int]] = field(default_factory=dict)  # by row, the step it is made in
+    dead: dict[str, list[int]] = field(default_factory=dict)  # by row, the first step after its life
+    crossing: set[str] = field(default_factory=set)  # values made in one cascade and read in another
     open_before: frozenset[str] = frozenset()  # absorbers that had begun before the first step
     open_after: frozenset[str] = frozenset()  # absorbers that had begun but not finished after the last
 
-    def lives(self, value: str, first: int, stop: int) -> None:
-        """Record that a value has live rows in the steps first..stop - 1."""
-        self.live[value] = self.live.get(value, 0) | (1 << stop) - (1 << first)
+    @cached_property
+    def live(self) -> dict[str, int]:
+        """Per value the steps, as bits, with a live row."""
+        return {name: union_of(zip(self.made[name], self.dead[name], strict=True)) for name in self.made}
+
+    def dies(self, value: str, needed: int) -> None:
+        """Record that after the last step only rows from `needed` on are read again."""
+        dead = self.dead[value]
+        dead.extend([len(self.steps)] * (needed - len(dead)))
+
+
+def union_of(lives: Iterable[tuple[int, int]]) -> int:
+    """The steps, as bits, of intervals first..stop - 1 in ascending order."""
+    live, first, stop = 0, 0, 0
+    for begin, end in lives:
+        if begin > stop:
+            live |= (1 << stop) - (1 << first)
+            first = begin
+        stop = max(stop, end)
+    return live | (1 << stop) - (1 << first)
 
 
 def simulate(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = ()) -> Demand:
     """Run the cascades one after another and note what each step demands.
 
-    Values in `done` were made by earlier cascades: they stand whole as long as somebody reads them.
+    Values in `done` were made by earlier cascades: their rows stand there until they are read last.
     """
     demand, progress = Demand(), fresh_progress(graph)
     complete(graph, progress, done)
-    demand.kept_rows.update({name: height_of(graph, name) for name in done})
     demand.open_before = _open_absorbers(progress)
     inputs = {n.name: tuple(dict.fromkeys(n.inputs)) for n in graph.nodes} | {graph.input_name: ()}
-    since = {name: 0 for name in done if _is_needed(graph, name, progress)}  # first step of its present life
+    for name in done:
+        demand.kept_rows[name] = height_of(graph, name)
+        if (needed := first_needed_row(graph, name, progress)) < progress.made[name]:
+            demand.made[name], demand.dead[name] = [0] * progress.made[name], [0] * needed
+            demand.crossing.add(name)
     for values in cascades:
+        demand.crossing |= _read_elsewhere(graph, values)
         cascade = Cascade(graph, values)
         while (step := cascade.next_step(progress)) is not None:
-            now = len(demand.steps)
-            demand.steps.append(step)
             if step.kind != "absorb":
                 rows = step.row + 1 - first_needed_row(graph, step.value, progress)
                 demand.kept_rows[step.value] = max(demand.kept_rows.get(step.value, 1), rows)
-                since.setdefault(step.value, now)
+                demand.made.setdefault(step.value, []).append(len(demand.steps))
+                demand.dead.setdefault(step.value, [])
+            demand.steps.append(step)
             cascade.advance(progress, step)
             for name in (*inputs[step.value], step.value):
-                if name in since and not _is_needed(graph, name, progress):
-                    demand.lives(name, since.pop(name), now + 1)
-    for name, first in since.items():
-        demand.lives(name, first, len(demand.steps))
+                if name in demand.made:
+                    demand.dies(name, first_needed_row(graph, name, progress))
+    for name, rows_made in demand.made.items():
+        demand.dies(name, len(rows_made))
     demand.open_after = _open_absorbers(progress)
     return demand
 
 
-def _is_needed(graph: Graph, name: str, progress: Progress) -> bool:
-    return first_needed_row(graph, name, progress) < progress.made[name]
+def _read_elsewhere(graph: Graph, cascade: Sequence[str]) -> set[str]:
+    """Values of a cascade that later ones read; absorbers take their rows in this one."""
+    own = set(cascade)
+    readers = ((name, node) for name in cascade for node in graph.consumers[name])
+    return {name for name, node in readers if node.name not in own and not isinstance(node.op, Absorber)}
 
 
 def _open_absorbers(progress: Progress) -> frozenset[str]:
@@ -92,7 +118,10 @@ def row_buffers(graph: Graph, demand: Demand) -> dict[str, RowBuffer]:
 
 def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]) -> dict[str, Block]:
     """Every piece of memory the plan needs, with the steps it lives for."""
-    blocks = [Block(f"{name}.rows", b.bytes, demand.live[name]) for name, b in buffers.items()]
+    blocks = [_rows_block(graph, demand, b) for b in buffers.values()]
+    pulled = tuple(t for t, step in enumerate(demand.steps) if step.kind == "image")
+    if graph.image_resident and pulled:
+        blocks.append(_pixels_block(graph, pulled))
     active: dict[str, int] = {}  # the steps each node runs in
     for t, step in enumerate(demand.steps):
         active[step.value] = active.get(step.value, 0) | 1 << t
@@ -106,6 +135,21 @@ def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]
     return {block.name: block for block in blocks}
 
 
+def _rows_block(graph: Graph, demand: Demand, buffer: RowBuffer) -> Block:
+    """The rows of a value; where it stands whole between cascades, each has a life of its own."""
+    name, rows = buffer.value, None
+    if name in demand.crossing and buffer.kept_rows == height_of(graph, name):
+        rows = RowLives(buffer.row_bytes, tuple(demand.made[name]), tuple(demand.dead[name]))
+    return Block(f"{name}.rows", buffer.bytes, demand.live[name], rows)
+
+
+def _pixels_block(graph: Graph, pulled: tuple[int, ...]) -> Block:
+    """The camera's bytes of the image, there from the first step on; a row dies when it is pulled."""
+    size, height = graph.input_type.row_bytes, len(pulled)
+    rows = RowLives(size, (0,) * height, tuple(step + 1 for step in pulled))
+    return Block(f"{graph.input_name}.pixels", size * height, (1 << pulled[-1] + 1) - 1, rows)
+
+
 def _span(demand: Demand, name: str, active: int) -> int:
     """The steps from a node's first to its last, as bits; an absorber's reach beyond what was simulated."""
     everything = (1 << len(demand.steps)) - 1
@@ -116,10 +160,11 @@ def _span(demand: Demand, name: str, active: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """The most bytes live in one step of a cascade, and whose they are."""
+    """The bytes that a cascade needs, and whose they are in the step with the most live ones."""
 
     peak_bytes: int
     at_peak: Mapping[str, int]  # bytes live then, by the value or operator they belong to
+    live_bytes: int = 0  # the most live in one step: no placement takes less
 
     def of(self, nodes: Sequence[str]) -> int:
         """Bytes of these nodes that are part of the peak."""
@@ -127,21 +172,24 @@ class Footprint:
 
 
 def footprint(graph: Graph, cascade: Sequence[str], done: Sequence[str] = ()) -> Footprint:
-    """What one cascade needs at least after the values in `done` were made, without placing anything."""
+    """What one cascade needs after the values in `done` were made.
+
+    That is the most bytes live in one step; where values stand whole and lend each other their rows, of which
+    a placement cannot use every byte, it is what first fit gets by with.
+    """
     demand = simulate(graph, [cascade], done)
     blocks = memory_blocks(graph, demand, row_buffers(graph, demand))
-    octets = len(demand.steps) // 8 + 1
-    totals = np.zeros(8 * octets, np.int64)
-    for block in blocks.values():
-        steps = np.frombuffer(block.live.to_bytes(octets, "little"), np.uint8)
-        totals += np.unpackbits(steps, bitorder="little").astype(np.int64) * block.aligned_bytes
+    totals = total_live(blocks.values(), len(demand.steps))
     peak = int(totals.argmax())
     at_peak: dict[str, int] = {}
     for block in blocks.values():
-        if block.live >> peak & 1:
+        if size := block.live_bytes(peak):
             owner = block.name.rpartition(".")[0]
-            at_peak[owner] = at_peak.get(owner, 0) + block.aligned_bytes
-    return Footprint(int(totals[peak]), at_peak)
+            at_peak[owner] = at_peak.get(owner, 0) + size
+    live = -(-int(totals[peak]) // ALIGNMENT) * ALIGNMENT
+    if all(block.rows is None for block in blocks.values()):
+        return Footprint(live, at_peak, live)
+    return Footprint(quick_arena_bytes(tuple(blocks.values())), at_peak, live)
 
 
 def _margin_of(graph: Graph, value: str) -> Margin:

@@ -45,10 +45,12 @@ class _Replay:
         self.absorbed: dict[tuple[str, int], int] = {}
         self.index = {name: i for i, name in enumerate(self.graph.types)}
         self.state_started: set[str] = set()
+        for row in range(self.graph.input_type.height if plan.image_offset is not None else 0):
+            self._write(*self._pixels(row))
 
     def run(self, step: Step) -> None:
         if step.kind == "image":
-            self._write_row(step.value, step.row)
+            self._pull(step)
             return
         node = self.graph.node(step.value)
         types = self.graph.input_types(node)
@@ -61,6 +63,24 @@ class _Replay:
             self._write_row(step.value, step.row)
         self._check_reads(step, reads)
         self._check_own_memory(step)
+
+    def _pull(self, step: Step) -> None:
+        """The row's pixels are read while the row is written."""
+        self._check_pixels(step)
+        self._write_row(step.value, step.row)
+        self._check_pixels(step)
+
+    def _pixels(self, row: int) -> tuple[int, IntArray]:
+        size = self.graph.input_type.row_bytes
+        first = (len(self.index) << 40) + row * size
+        return (self.plan.image_offset or 0) + row * size, np.arange(first, first + size)
+
+    def _check_pixels(self, step: Step) -> None:
+        if self.plan.image_offset is None:
+            return
+        start, tags = self._pixels(step.row)
+        intact = bool((self.memory[start : start + len(tags)] == tags).all())
+        self._require(intact, f"{step}: row {step.row} of the resident image was overwritten")
 
     def _reads(self, step: Step, node: Node, types: Sequence[TensorType]) -> list[tuple[str, RowWindow]]:
         if step.kind == "row":
