@@ -77,7 +77,7 @@ class Pad(Operator):
         in_window = np.where(rows < 0, OUTSIDE, rows - self._windows(image)[0])
         return CParams(
             {
-                "rows": CArray("int16_t", in_window.astype(np.int16)),
+                "row_sources": CArray("int16_t", in_window.astype(np.int16)),
                 "left_columns": CArray("int16_t", _or_dummy(columns[: p.left])),
                 "right_columns": CArray("int16_t", _or_dummy(columns[p.left + image.width :])),
                 "left": p.left,

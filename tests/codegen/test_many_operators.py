@@ -1,0 +1,110 @@
+"""Generated C with every operator that imported networks bring: each row as the definition has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops import lookup
+from rnnpool_mcu.ops.arg_max import ArgMax
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool2d import AveragePool2d
+from rnnpool_mcu.ops.broadcast import Broadcast
+from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
+from rnnpool_mcu.ops.concat import CHANNELS, HEIGHT, WIDTH, Concat
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.mul import Mul
+from rnnpool_mcu.ops.pad import Pad
+from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.resize import Resize
+from rnnpool_mcu.ops.slice import Slice
+from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.sub import Sub
+from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
+from rnnpool_mcu.pipeline import Target, generate
+from rnnpool_mcu.run import host, qemu
+from rnnpool_mcu.validation import run_reference
+from tests.graphs import INPUT, GraphBuilder
+
+IMAGE = TensorType(12, 10, 3, Quantization(1 / 255, -128))
+Q = Quantization(0.03, -5)
+
+
+def connected(builder: GraphBuilder, value: str, out_channels: int) -> str:
+    rng = np.random.default_rng(7)
+    inputs = builder.type_of(value).bytes
+    weights = rng.integers(-127, 128, (out_channels, inputs), dtype=np.int8)
+    scales = rng.uniform(0.01, 0.02, out_channels)
+    op = FullyConnected(weights, np.zeros(out_channels, np.int32), scales, Quantization(0.1, -7))
+    return builder.add(op, value)
+
+
+def upsampled(builder: GraphBuilder, value: str) -> str:
+    rng = np.random.default_rng(3)
+    image = builder.type_of(value)
+    weights = rng.integers(-127, 128, (3, 3, 3, image.channels), dtype=np.int8)
+    size = (2 * image.height, 2 * image.width)
+    scales = rng.uniform(0.003, 0.006, 3)
+    op = TransposedConv2d(weights, np.ones(3, np.int32), scales, (2, 2), (0, 0), size, Q)
+    return builder.add(op, value)
+
+
+def encoder_decoder() -> Graph:
+    """Down and up again with skips: pools, resizes, transposed convolution, paddings, joins."""
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 4, 3)
+    small = b.add(MaxPool2d(Window((3, 3), (2, 2), Padding(0, 0, 1, 1))), first)
+    low = b.add(AveragePool2d(Window((2, 2), (2, 2)), Q), small)
+    low = b.add(lookup.hard_swish(Q, Q), low)
+    bigger = b.add(Resize((6, 5), "bilinear"), low)
+    nearest = b.add(Resize((6, 5), "nearest", "asymmetric", "floor"), low)
+    joined = b.add(Concat(Q, CHANNELS), small, bigger, nearest)
+    up = upsampled(b, joined)
+    blocks = b.add(DepthToSpace(2), joined)
+    around = b.add(Pad(Padding(2, 1, 3, 2), "reflect"), blocks)
+    inside = b.add(Slice((2, 1, 0), (12, 10, 3)), around)
+    out = b.add(Sub(Q), up, inside)
+    back = b.add(SpaceToDepth(2), b.add(PRelu(np.array([0.5, -1.0, 0.1]), Q), out))
+    framed = b.add(Pad(Padding(1, 2, 3, 0), value=17, channels=(1, 0)), back)
+    return b.graph(b.add(Softmax(), out), b.conv(framed, 2, 3))
+
+
+def classifier() -> Graph:
+    """Shuffles, joins along each axis, squeeze and excite, flattening, scores."""
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 6, 3, 2)
+    half = b.add(ChannelShuffle(2), first)
+    parts = [b.add(Slice((0, 0, start), (6, 5, 3)), half) for start in (0, 3)]
+    left = b.conv(parts[0], 3, 3)
+    tall, wide = b.add(Concat(Q, HEIGHT), left, parts[1]), b.add(Concat(Q, WIDTH), left, parts[1])
+    squeezed = b.add(GlobalAveragePool(Q), half)
+    gate = b.add(lookup.logistic(Q, Quantization(1 / 256, -128)), squeezed)
+    excited = b.add(Mul(Q), half, gate)
+    spread = b.add(Broadcast((6, 5, 6)), squeezed)
+    difference = b.add(Sub(Q), excited, spread)
+    rows = b.add(Reshape((1, 1, 180)), b.add(Reshape((18, 5, 2)), tall))
+    scores = connected(b, difference, 5)
+    more = connected(b, rows, 5)
+    best = b.add(ArgMax(), b.add(Concat(Quantization(0.1, -7), HEIGHT), scores, more))
+    return b.graph(b.add(Softmax(), scores), best, connected(b, wide, 3))
+
+
+@pytest.mark.parametrize("make", [encoder_decoder, classifier])
+def test_each_row_is_the_definitions(make: object, tmp_path: Path) -> None:
+    graph = make()  # type: ignore[operator]
+    target = Target("net", 256 * 1024, "streamed", "mps2-an386", "test network", "none")
+    generate(graph, target, tmp_path, exact_effort=0)
+    images = np.random.default_rng(1).integers(0, 256, (2, *IMAGE.shape), dtype=np.uint8)
+    expected = run_reference(graph, images, lambda _: None, trace=True)
+    actual = host.run(tmp_path, images, trace=True, sanitize=True)
+    assert actual.traces == expected.traces
+    assert actual.outputs == expected.outputs
+    assert qemu.run(tmp_path, images[:1]).outputs == expected.outputs[:1]
