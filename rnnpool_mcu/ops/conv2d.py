@@ -18,6 +18,8 @@ WORD_BYTES = 4
 STATE_BYTES = 48  # of a Cortex-M4 kernel's loop over output channels
 SMALL_WINDOW_WORDS = 80  # up to here three windows are kept at a time, at most 1920 bytes
 PAIR = 2  # output channels that the kernel takes at once
+PACKED_SUMS = 2**23  # sums of packed layers stay below
+PACKED_SHIFT = 47  # 8 less than the largest: a packed sum's zero point must fit a word too
 GATHERED_BYTES = 512  # of windows that the general kernel copies together at a time, but
 GATHERED_PIXELS = (3, 12)  # no fewer and no more than this
 
@@ -96,7 +98,8 @@ class Conv2d(Operator):
         if self.kernel == GENERAL:
             return self._general_params(inputs)
         stage = self._stage(inputs)
-        return self._plain_params(inputs, stage, _pairs(self.weights, stage))
+        packed = self._is_packed(stage)
+        return self._plain_params(inputs, stage, _pairs(self.weights, stage, packed), packed)
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",) if self.kernel == PLAIN else ()
@@ -106,7 +109,7 @@ class Conv2d(Operator):
         return own if self.kernel == PLAIN else (*own, (PLAIN, ("m4",)))
 
     def _plain_params(
-        self, inputs: Sequence[TensorType], stage: OutputStage, pairs: NDArray[np.int32]
+        self, inputs: Sequence[TensorType], stage: OutputStage, pairs: NDArray[np.int32], packed: bool
     ) -> CParams:
         out_channels, kernel_h, kernel_w, channels = self.weights.shape
         fields = stage.c_fields()
@@ -114,6 +117,7 @@ class Conv2d(Operator):
         return CParams(
             {
                 "pairs": CArray("int32_t", pairs),
+                "is_packed": int(packed),
                 **fields,
                 "kernel_height": kernel_h,
                 "kernel_row_bytes": kernel_w * channels,
@@ -123,6 +127,18 @@ class Conv2d(Operator):
                 "block_pixels": self._block_pixels(inputs),
             }
         )
+
+    def _is_packed(self, stage: OutputStage) -> bool:
+        """Whether two weights can share an int16: their products' sums then come 256 times as large.
+
+        A single pair of output channels would not repay what packing its inputs costs.
+        """
+        weights = self.weights if self.kernel == PLAIN else self._copied_windows()
+        r, by_channel = stage.requantization, _window_bytes(weights)
+        smallest = _packed_halves(by_channel).min()
+        sums = np.abs(stage.bias.astype(np.int64)) + 128 * np.abs(by_channel.astype(np.int64)).sum(axis=1)
+        fits = smallest >= -(2**15) and sums.max() < PACKED_SUMS and r.left_shift == 0
+        return bool(fits and r.shift <= PACKED_SHIFT and self.weights.shape[0] // self.groups > PAIR)
 
     def _block_pixels(self, inputs: Sequence[TensorType]) -> int:
         """Pixels that the kernel takes at once: three are fastest, two need less scratch."""
@@ -140,10 +156,11 @@ class Conv2d(Operator):
         stage, channels = self._stage(inputs), inputs[0].channels
         one, products = self._one_group(inputs)
         by_group = self._copied_windows().reshape(self.groups, *one.weights.shape)
-        pairs = [_pairs(w, part) for w, part in zip(by_group, stage.split(self.groups), strict=True)]
+        packed = self._is_packed(stage)
+        pairs = [_pairs(w, part, packed) for w, part in zip(by_group, stage.split(self.groups), strict=True)]
         return CParams(
             {
-                "products": one._plain_params((products,), stage, np.stack(pairs)),
+                "products": one._plain_params((products,), stage, np.stack(pairs), packed),
                 "groups": self.groups,
                 "group_words": pairs[0].size,
                 "kernel_height": self.window.kernel[0],
@@ -203,17 +220,28 @@ def _window_bytes(weights: Int8Array) -> Int8Array:
     return np.hstack([part.reshape(channels, -1) for part in padded])
 
 
-def _pairs(weights: Int8Array, stage: OutputStage) -> NDArray[np.int32]:
+def _packed_halves(rows: Int8Array) -> NDArray[np.int32]:
+    """[channels, bytes / 2]: 256 * b + a of every weight a at an even byte and b behind it."""
+    wide = rows.astype(np.int32)
+    return 256 * wide[:, 1::2] + wide[:, ::2]
+
+
+def _pairs(weights: Int8Array, stage: OutputStage, packed: bool) -> NDArray[np.int32]:
     """[out_channels / 2, 2 + 2 * window words + 2]: of two channels the biases, weights and multipliers.
 
-    Words of four int8 weights, first input lowest, alternate between the two channels.
+    Words of four int8 weights, first input lowest, alternate between the two channels; packed, two int16 of
+    `_packed_halves`, and 256 times the bias less 127 for each weight at an even byte, modulo 2^32.
     """
     fill = -weights.shape[0] % PAIR
-    rows = np.pad(_window_bytes(weights), ((0, fill), (0, 0)))
-    words = np.ascontiguousarray(rows).view("<i4").reshape(-1, PAIR, rows.shape[1] // WORD_BYTES)
+    rows, bias = np.pad(_window_bytes(weights), ((0, fill), (0, 0))), stage.bias.astype(np.int64)
+    halves = np.ascontiguousarray(rows).view("<i2")
+    if packed:
+        halves = _packed_halves(rows).astype("<i2")
+        bias = 256 * bias - 127 * rows[: bias.size, ::2].sum(axis=1, dtype=np.int64)
+    words = halves.view("<i4").reshape(-1, PAIR, rows.shape[1] // WORD_BYTES)
     bias, multipliers = (
         np.pad(values, (0, fill)).reshape(-1, PAIR)
-        for values in (stage.bias, stage.requantization.multipliers)
+        for values in (bias.astype(np.int32), stage.requantization.multipliers)
     )
     alternating = words.transpose(0, 2, 1).reshape(len(words), -1)
     return np.hstack([bias, alternating, multipliers])

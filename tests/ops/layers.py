@@ -79,18 +79,18 @@ def depthwise(
 Layer = TypeVar("Layer", Conv2d, DepthwiseConv2d)
 
 
-def at_bound(op: Layer, image: TensorType) -> Layer:
-    """The layer with biases that let its accumulators come within one of +-2^31, alternating signs."""
+def at_bound(op: Layer, image: TensorType, bound: int = 2**31) -> Layer:
+    """The layer with biases that let its accumulators come within one of +-bound, alternating signs."""
     stage = op._stage((image,))
     channels = stage.bias.size
     is_full = isinstance(op, Conv2d)
     by_channel = op.weights.reshape(channels, -1) if is_full else op.weights.reshape(-1, channels).T
     weights = by_channel.astype(np.int64)
     absolute = np.abs(weights).sum(axis=1)
-    room = 2**31 - 1 - 128 * absolute
+    room = bound - 1 - 128 * absolute
     signs = np.where(np.arange(room.size) % 2, -1, 1)
     bias = signs * room + image.zero_point * weights.sum(axis=1)
-    scales = np.full(room.size, 100 / 2.0**31) * op.output.scale / image.scale
+    scales = np.full(room.size, 100 / bound) * op.output.scale / image.scale
     return replace(op, bias=np.clip(bias, -(2**31) + 1, 2**31 - 1).astype(np.int32), weight_scales=scales)
 
 

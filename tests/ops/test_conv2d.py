@@ -69,6 +69,43 @@ def edge_cases() -> list[KernelCase]:
     return cases
 
 
+def is_packed(case: KernelCase) -> bool:
+    return case.op.c_params(case.types).fields["is_packed"] == 1
+
+
+def packed_cases() -> list[KernelCase]:
+    """Layers whose weights just pack, and just not; all block sizes of both."""
+    cases = []
+    for width in range(1, 6):
+        image = tensor(2, width, 5)
+        op = conv(image, 4, Window((2, 2), (1, 1), SAME_3X3), seed=width)
+        weights = np.random.default_rng(width).choice(
+            np.array([-128, -127, -1, 0, 1, 127], np.int8), op.weights.shape
+        )
+        fitting = np.where(weights == -128, -127, weights).astype(np.int8)
+        for chosen in (fitting, weights):
+            cases += extremes(on_random(replace(op, weights=chosen), image))
+        op = replace(op, weights=fitting)
+        cases += extremes(on_random(at_bound(op, image, 2**23), image))
+        cases += extremes(on_random(at_bound(op, image, 2**23 + 1), image))
+    return cases
+
+
+def test_layers_pack_when_weights_and_sums_fit() -> None:
+    assert [is_packed(case) for case in packed_cases()[::3]] == [True, False] * 2 * 5
+    image = tensor(1, 3, 6)
+    op = conv(image, 4, POINT)
+    beside = np.array([-128, -1], np.int8)
+    for at, packs in ((0, True), (1, False)):  # a at an even byte, b behind it: 256 b + a
+        weights = op.weights.copy()
+        weights[1, 0, 0, 2 + at], weights[1, 0, 0, 3 - at] = beside
+        assert is_packed(on_random(replace(op, weights=weights), image)) == packs
+    assert not is_packed(on_random(conv(image, 2, POINT), image))
+    assert not is_packed(on_random(conv(image, 4, POINT, factor=0.3), image))
+    assert not is_packed(on_random(conv(image, 4, POINT, factor=2.0**-18), image))
+    assert is_packed(on_random(conv(image, 4, POINT, factor=2.0**-15), image))
+
+
 def general_cases() -> list[KernelCase]:
     """Groups of one channel and more, dilation, both; padding beyond the window's size."""
     windows = [
@@ -91,6 +128,10 @@ def general_cases() -> list[KernelCase]:
     return cases + extremes(on_random(op, image)) + extremes(on_random(at_bound(op, image), image))
 
 
+def all_cases() -> list[KernelCase]:
+    return edge_cases() + packed_cases() + general_cases()
+
+
 def test_only_what_the_plain_kernel_cannot_do_is_gathered() -> None:
     image = tensor(7, 8, 4)
     assert conv(image, 4, POINT, dilation=(3, 3)).kernel == "conv2d_s8"
@@ -100,13 +141,13 @@ def test_only_what_the_plain_kernel_cannot_do_is_gathered() -> None:
 
 
 def test_numpy_equals_the_sum_written_out() -> None:
-    for case in edge_cases() + general_cases():
+    for case in all_cases():
         actual = case.op.eval_int8(case.types, case.values)
         assert actual.ravel().tolist() == written_out(case)
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases() + general_cases()
+    cases = all_cases()
     assert_bit_exact(cases, run_host(cases, sanitize=True))
 
 
@@ -116,7 +157,7 @@ def test_clang_equals_numpy() -> None:
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases() + general_cases()
+    cases = all_cases()
     assert_bit_exact(cases, run_qemu(cases))
 
 
