@@ -94,7 +94,9 @@ def compare_with_source(
     layers = tuple(
         tally.layer(node, sources.get(node.name, "")) for node in graph.nodes if node.name in tally.chained
     )
-    return SourceComparison(runtime.name, len(images), layers, tally.first, tally.outputs, tally.same_top1)
+    return SourceComparison(
+        runtime.name, len(images), layers, tally.first, dict(tally.outputs), tally.same_top1
+    )
 
 
 class _Tally:
@@ -127,7 +129,8 @@ class _Tally:
     def layer(self, node: Node, source: str) -> LayerDifference:
         """What was counted of one layer."""
         kind = type(node.op).__name__
-        return LayerDifference(node.name, source, kind, self.alone[node.name], self.chained[node.name])
+        alone, chained = dict(self.alone[node.name]), dict(self.chained[node.name])
+        return LayerDifference(node.name, source, kind, alone, chained)
 
     def _note_first(self, number: int, layer: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
         differs = np.argwhere(ours != theirs)

@@ -69,6 +69,12 @@ def _tflite_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
     return runtime_of(path)
 
 
+def _checkpoint_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+    from rnnpool_mcu.importing.checkpoint import runtime_of
+
+    return runtime_of(path)
+
+
 def source_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
     """A model file's integer graph, and the runtime of its own framework; ModelError for other formats."""
     suffix = path.suffix.lower()
@@ -87,5 +93,8 @@ READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
 }
 """Reader of each suffix, lower case."""
 
-RUNTIMES: dict[str, Callable[[Path], tuple[Imported, SourceRuntime]]] = {".tflite": _tflite_runtime}
+RUNTIMES: dict[str, Callable[[Path], tuple[Imported, SourceRuntime]]] = {
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint_runtime),
+    ".tflite": _tflite_runtime,
+}
 """The source's own runtime for each suffix, with the graph whose values it names."""

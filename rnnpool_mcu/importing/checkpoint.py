@@ -25,6 +25,7 @@ from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.calibration import as_batches, calibration_images, synthetic_images
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
+from rnnpool_mcu.quantize.torch_runtime import TorchRuntime
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 
 SCORE_THRESHOLD = 0.02
@@ -77,6 +78,12 @@ def import_checkpoint(
         labels=loaded.labels,
         quantized=quantized,
     )
+
+
+def runtime_of(path: Path) -> tuple[ImportedCheckpoint, TorchRuntime]:
+    """A checkpoint's integer graph and torch's own quantized graph of the same model."""
+    imported = import_checkpoint(path)
+    return imported, TorchRuntime(imported.quantized, imported.graph, imported.sources)
 
 
 def check_preprocessing(path: Path, preprocessing: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def layer_agreement(
     simulated = record_values(quantized.module, batch, wanted)
     integer = evaluate_graph(graph, image_to_int8(image))
     types = {name: t for name, t in graph.types.items() if isinstance(t, TensorType) and name in sources}
-    given = {name: _quantized(simulated[sources[name]], t) for name, t in types.items()}
+    given = {name: quantized_pixels(simulated[sources[name]], t) for name, t in types.items()}
     rows = []
     for node in graph.nodes:
         if node.name not in types or any(name not in given for name in node.inputs):
@@ -98,7 +98,7 @@ def _pixels(values: NDArray[Any], value_type: TensorType) -> NDArray[Any]:
     return values.reshape(value_type.channels, value_type.height, value_type.width).transpose(1, 2, 0)
 
 
-def _quantized(values: NDArray[Any], value_type: TensorType) -> Int8Array:
+def quantized_pixels(values: NDArray[Any], value_type: TensorType) -> Int8Array:
     """What torch's quantize node makes of real values: round half to even, then clamp."""
     steps = np.rint(_pixels(values, value_type) / value_type.scale) + value_type.zero_point
     result: Int8Array = np.clip(steps, -128, 127).astype(np.int8)

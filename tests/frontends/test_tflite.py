@@ -56,7 +56,7 @@ def compared(path: Path, images: int) -> SourceComparison:
 def test_networks_follow_the_interpreter(name: str, tmp_path: Path) -> None:
     found = compared(saved(tmp_path, NETWORKS[name]()), 100)
     assert {layer.layer: layer.worst_alone for layer in found.layers if layer.worst_alone > 1} == {}
-    assert found.rate_alone < 0.005
+    assert found.rate_alone < 0.01
     assert found.same_top1 == 100
 
 
