@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.passes.fold_pads import fold_pads
 from rnnpool_mcu.passes.remove_dead_nodes import remove_dead_nodes
 
 Pass = Callable[[Graph], tuple[Graph, bool]]
 
-PASSES: tuple[Pass, ...] = (remove_dead_nodes,)
+PASSES: tuple[Pass, ...] = (fold_pads, remove_dead_nodes)
 
 
 def run_passes(graph: Graph) -> Graph:
