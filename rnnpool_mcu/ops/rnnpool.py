@@ -19,7 +19,6 @@ from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, TABLE_SIZE, UPDAT
 SWEEPS = 4  # of RNN2: rows forwards, rows backwards, columns forwards, columns backwards
 INPUT_SHIFT = 8  # an int8 input x enters RNN1 as the int16 x << 8
 CHUNK = 4  # int16 values that the kernels take at a time
-CONTEXT = 16  # int16 of room beside a vector of the Cortex-M4 kernel
 OUTPUT = Quantization(1.0 / 128.0, 0)
 
 
@@ -98,11 +97,13 @@ class RnnPool(Operator):
         return max(4, 2 * out.width * shared * _padded(self.rnn1.hidden))
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """Constants to run from, five vectors of two sequences, RNN2's sums over one patch's summaries."""
-        hidden1, hidden2 = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden)
-        elements = 2 * (hidden1 + _padded(self.rnn1.inputs)) + 2 * hidden2 + hidden1
+        """Constants to run from, the vectors of one sweep of either cell, RNN2's sums of one patch."""
+        hidden1, hidden2, steps = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden), max(self.patch)
+        vectors1 = steps * (hidden1 + _padded(self.rnn1.inputs)) + hidden1
+        vectors2 = (steps + 1) * hidden2
+        sums = sum(self.patch) * (self.rnn2.hidden + self.rnn2.hidden % 2)
         constants = self._constant_bytes if self.constants_in_ram else 0
-        return constants + 2 * (2 * elements + 5 * CONTEXT) + 4 * sum(self.patch) * hidden2
+        return constants + 4 * (max(vectors1, vectors2) + sums)
 
     def faster(self) -> RnnPool | None:
         return None if self.constants_in_ram else dataclasses.replace(self, constants_in_ram=True)

@@ -186,7 +186,7 @@ def test_face_m4_layer_costs_less_than_its_bound() -> None:
     assert_bit_exact([short, tall], results)
     whole = results[0].instructions + 28 * (results[1].instructions - results[0].instructions) / 2
     print(f"Face-M4's RNNPool: {whole / 1e6:.1f} M instructions")
-    assert whole <= 48.3e6
+    assert whole <= 47e6
 
 
 def test_state_is_only_what_overlapping_patches_share() -> None:
@@ -194,7 +194,7 @@ def test_state_is_only_what_overlapping_patches_share() -> None:
     weights = float_weights(4, 16, 16, 1)
     assert make_op(weights, (8, 8), (4, 4)).state_bytes(types) == 39 * 4 * 16 * 2
     assert make_op(weights, (8, 8), (8, 4)).state_bytes(types) == 4
-    assert make_op(weights, (8, 8), (4, 4)).scratch_bytes(types) <= 1536
+    assert make_op(weights, (8, 8), (4, 4)).scratch_bytes(types) <= 1728
 
 
 def test_bad_weights_and_inputs_are_refused() -> None:
