@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
@@ -42,9 +43,9 @@ class AveragePool2d(Operator):
         r = self._requantization(image)
         sums = self.window.patches(values[0], image.zero_point).astype(np.int64).sum(axis=(2, 3))
         sums -= image.zero_point * self.window.kernel[0] * self.window.kernel[1]  # padding adds nothing
-        inside = self.window.patches(np.ones((*image.shape[:2], 1), np.int8), 0).astype(np.int64)
-        rows, columns = inside.max(axis=3).sum(axis=2), inside.max(axis=2).sum(axis=2)
-        multipliers = r.multipliers[(rows - 1) * self.window.kernel[1] + columns - 1]
+        rows, columns = self._inside(image)
+        of_kind = r.multipliers.reshape(self.window.kernel)
+        multipliers = of_kind[rows - 1][:, columns - 1][..., np.newaxis]
         return requantize(sums << r.left_shift, multipliers, r.shift, self.output.zero_point, *self.clamp)
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
@@ -71,13 +72,30 @@ class AveragePool2d(Operator):
             }
         )
 
+    def _inside(self, image: TensorType) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows inside the image of the windows of each output row, and columns of each output column."""
+        w, p = self.window, self.window.padding
+        height, width = w.out_size(image.height, image.width)
+        return (
+            _overlap(np.arange(height) * w.stride[0] - p.top, w.kernel[0], image.height),
+            _overlap(np.arange(width) * w.stride[1] - p.left, w.kernel[1], image.width),
+        )
+
     def _requantization(self, image: TensorType) -> Requantization:
-        """Multipliers [rows - 1, columns - 1] of windows with that many rows and columns in the image."""
+        """Multipliers [rows - 1, columns - 1] of windows with that many rows and columns in the image.
+
+        0 where there is no such window, so that the others have all 31 bits.
+        """
         kernel_h, kernel_w = self.window.kernel
-        counts = np.outer(np.arange(1, kernel_h + 1), np.arange(1, kernel_w + 1)).ravel()
+        rows, columns = self._inside(image)
+        counts = np.outer(np.arange(1, kernel_h + 1), np.arange(1, kernel_w + 1))
         divisors = np.full_like(counts, kernel_h * kernel_w) if self.count_include_pad else counts
+        occur = np.zeros(counts.shape, np.bool_)
+        occur[np.ix_(np.unique(rows) - 1, np.unique(columns) - 1)] = True
         try:
-            found = quantize_multipliers(image.scale / self.output.scale / divisors)
+            found = quantize_multipliers(
+                np.where(occur, image.scale / self.output.scale / divisors, 0.0).ravel()
+            )
         except ValueError as error:
             raise ModelError(f"AveragePool2d: {error}; use a larger output scale") from error
         if (255 * kernel_h * kernel_w) << found.left_shift >= 2**31:
@@ -86,3 +104,8 @@ class AveragePool2d(Operator):
                 f"{found.left_shift}, leaves 32 bits; use a larger output scale"
             )
         return found
+
+
+def _overlap(firsts: NDArray[np.int64], size: int, limit: int) -> NDArray[np.int64]:
+    """How many of first..first + size - 1 lie in 0..limit - 1."""
+    return np.minimum(firsts + size, limit) - np.maximum(firsts, 0)

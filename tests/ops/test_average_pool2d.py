@@ -9,6 +9,7 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
@@ -76,3 +77,9 @@ def test_a_sum_that_could_leave_32_bits_is_refused() -> None:
         AveragePool2d(Window((8, 8), (1, 1)), Quantization(1.0, 0), True).c_params((image,))
     with pytest.raises(ModelError, match="requantization factor"):
         AveragePool2d(Window((8, 8), (1, 1)), Quantization(0.1, 0)).c_params((image,))
+
+
+def test_the_mean_over_the_whole_image_is_the_global_average() -> None:
+    case = on_random(pool((5, 6), (1, 1)), tensor(5, 6, 40))
+    same = GlobalAveragePool(SAME).eval_int8(case.types, case.values)
+    assert (case.op.eval_int8(case.types, case.values) == same).all()
