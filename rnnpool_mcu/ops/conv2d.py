@@ -233,15 +233,15 @@ def _pairs(weights: Int8Array, stage: OutputStage, packed: bool) -> NDArray[np.i
     `_packed_halves`, and 256 times the bias less 127 for each weight at an even byte, modulo 2^32.
     """
     fill = -weights.shape[0] % PAIR
-    rows, bias = np.pad(_window_bytes(weights), ((0, fill), (0, 0))), stage.bias.astype(np.int64)
+    rows, sums = np.pad(_window_bytes(weights), ((0, fill), (0, 0))), stage.bias.astype(np.int64)
     halves = np.ascontiguousarray(rows).view("<i2")
     if packed:
         halves = _packed_halves(rows).astype("<i2")
-        bias = 256 * bias - 127 * rows[: bias.size, ::2].sum(axis=1, dtype=np.int64)
+        sums = 256 * sums - 127 * rows[: sums.size, ::2].sum(axis=1, dtype=np.int64)
     words = halves.view("<i4").reshape(-1, PAIR, rows.shape[1] // WORD_BYTES)
     bias, multipliers = (
         np.pad(values, (0, fill)).reshape(-1, PAIR)
-        for values in (bias.astype(np.int32), stage.requantization.multipliers)
+        for values in (sums.astype(np.int32), stage.requantization.multipliers)
     )
     alternating = words.transpose(0, 2, 1).reshape(len(words), -1)
     return np.hstack([bias, alternating, multipliers])
