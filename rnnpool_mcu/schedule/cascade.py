@@ -3,19 +3,290 @@
 That one rule is what the generated C follows too, so the order is known here step by step. It drains
 every row as far down the network as it can go before the next image row is pulled, which keeps the
 rolling buffers of a chain at the rows its kernels span.
+
+Thousands of steps are played for every candidate of the search, so that a step only compares and counts:
+values are numbers, what an output row reads was looked up once, and a node found waiting is not asked
+again until one of its inputs has grown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber, RowWindow
 from rnnpool_mcu.ir.plan import Step
 from rnnpool_mcu.ir.tensor_type import TensorType
+
+NEVER = 1 << 30  # the first row that a reader still has to read when it is done
+
+
+@dataclass
+class Played:
+    """What a sequence of cascades does: steps, rows to be kept, and the life of each row."""
+
+    steps: list[Step] = field(default_factory=list)
+    kept_rows: dict[str, int] = field(default_factory=dict)
+    made: dict[str, list[int]] = field(default_factory=dict)  # by row, the step it is made in
+    dead: dict[str, list[int]] = field(default_factory=dict)  # by row, the first step after its life
+    open_before: frozenset[str] = frozenset()  # absorbers that had begun before the first step
+    open_after: frozenset[str] = frozenset()  # absorbers that had begun but not finished after the last
+
+
+@dataclass(frozen=True, eq=False)
+class _Needs:
+    """What a node waits for and how it steps on, worked out once.
+
+    A row operator reads each distinct input as one group and steps once per output row; an absorber steps
+    once per row of each group. `stops` is, per input and step, how many of its rows must be there; `firsts`
+    the first row read in that step or later, and NEVER behind the last.
+    """
+
+    windows: tuple[tuple[RowWindow, ...], ...]  # per output row of a row operator
+    inputs: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]  # a row operator's: name, stops, firsts
+    steps: tuple[Step, ...]
+    groups: tuple[tuple[tuple[str, ...], tuple[Step, ...]], ...]  # an absorber's: inputs, steps
+
+
+# Graphs that differ in one block share their other nodes.
+_NEEDS: WeakKeyDictionary[Node, _Needs] = WeakKeyDictionary()
+
+
+def windows_of(graph: Graph, node: Node) -> tuple[tuple[RowWindow, ...], ...]:
+    """The input windows of every output row of a row operator."""
+    return _needs_of(graph, node).windows
+
+
+def height_of(graph: Graph, value: str) -> int:
+    """Rows of a value; a list of detections counts as one row."""
+    value_type = graph.types[value]
+    return value_type.height if isinstance(value_type, TensorType) else 1
+
+
+def _needs_of(graph: Graph, node: Node) -> _Needs:
+    found = _NEEDS.get(node)
+    if found is None:
+        made = _absorber_needs(graph, node, node.op) if isinstance(node.op, Absorber) else None
+        found = _NEEDS[node] = made or _row_needs(graph, node)
+    return found
+
+
+def _row_needs(graph: Graph, node: Node) -> _Needs:
+    types, rows = graph.input_types(node), range(height_of(graph, node.name))
+    windows = tuple(node.op.input_windows(row, types) for row in rows)
+    inputs = []
+    for name in dict.fromkeys(node.inputs):
+        at = [i for i, other in enumerate(node.inputs) if other == name]
+        height = height_of(graph, name)
+        stops = tuple(min(height, max(window[i].stop for i in at)) for window in windows)
+        firsts = [max(0, min(window[i].first for i in at)) for window in windows]
+        inputs.append((name, stops, (*tuple(accumulate(reversed(firsts), min))[::-1], NEVER)))
+    return _Needs(windows, tuple(inputs), tuple(Step("row", node.name, row) for row in rows), ())
+
+
+def _absorber_needs(graph: Graph, node: Node, op: Absorber) -> _Needs:
+    groups = []
+    for index, group in enumerate(op.groups()):
+        names, height = tuple(node.inputs[i] for i in group), height_of(graph, node.inputs[group[0]])
+        groups.append((names, tuple(Step("absorb", node.name, row, index) for row in range(height))))
+    return _Needs((), (), (Step("finish", node.name, 0),), tuple(groups))
+
+
+def play(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = ()) -> Played:
+    """Run the cascades one after another, after the values in `done` were made by earlier ones.
+
+    Raises RuntimeError when one is stuck, which a verified graph cut in order never is.
+    """
+    player = _Player(graph, done)
+    for values in cascades:
+        player.run(values)
+    return player.finished()
+
+
+class _Feed(NamedTuple):
+    """One input of a node."""
+
+    source: int
+    reader: int  # which of the source's readers the node is
+    stops: tuple[int, ...]  # by step, the rows that must be there
+    firsts: tuple[int, ...]  # by step, the first row read in it or later
+
+
+class _Player:
+    """The progress of all values and absorbers; values by their place in the graph, the image first."""
+
+    def __init__(self, graph: Graph, done: Sequence[str]) -> None:
+        self._graph, self._names = graph, list(graph.types)
+        self._at = {name: i for i, name in enumerate(self._names)}
+        self._height = [height_of(graph, name) for name in self._names]
+        self._needs = {self._at[node.name]: _needs_of(graph, node) for node in graph.nodes}
+        self._made = [0] * len(self._names)
+        self._kept = [1] * len(self._names)
+        self._born: list[list[int]] = [[] for _ in self._names]
+        self._dead: list[list[int]] = [[] for _ in self._names]
+        self._absorbed = {i: [0] * len(needs.groups) for i, needs in self._needs.items() if needs.groups}
+        self._low: list[list[int]] = [[] for _ in self._names]  # per value and reader the first row needed
+        self._lowest = [NEVER] * len(self._names)  # of all readers
+        self._feeds: dict[int, list[_Feed]] = {0: []}
+        self._fed: dict[tuple[int, int], int] = {}  # node, value: reader
+        self._woken = [0] * len(self._names)  # bits of the nodes that read a value
+        self.result = Played()
+        self._connect()
+        self._complete(done)
+
+    def _connect(self) -> None:
+        """Every input of every node as a reader of its value."""
+        for i, needs in self._needs.items():
+            sources = list(needs.inputs)
+            absorbed = dict.fromkeys(name for names, _ in needs.groups for name in names)
+            sources += [(name, (), (0,)) for name in absorbed]
+            self._feeds[i] = []
+            for name, stops, firsts in sources:
+                source = self._at[name]
+                reader = self._fed[i, source] = len(self._low[source])
+                self._feeds[i].append(_Feed(source, reader, stops, firsts))
+                self._low[source].append(firsts[0])
+                self._lowest[source] = min(self._low[source])
+                self._woken[source] |= 1 << i
+
+    def _complete(self, done: Sequence[str]) -> None:
+        """Values made by earlier cascades, and the rows of theirs that absorbers have taken."""
+        known = set(done)
+        for name in done:
+            i = self._at[name]
+            self._made[i] = self._kept[i] = self._height[i]
+            for feed in self._feeds[i]:
+                self._needs_from(feed.source, feed.reader, NEVER)
+        for i, absorbed in self._absorbed.items():
+            for index, (names, steps) in enumerate(self._needs[i].groups):
+                if known.issuperset(names):
+                    absorbed[index] = len(steps)
+                    for name in names:
+                        self._release(i, self._at[name])
+        for name in done:
+            i = self._at[name]
+            needed = self._lowest[i]
+            if needed < self._made[i]:
+                self._born[i], self._dead[i] = [0] * self._made[i], [0] * needed
+        self.result.open_before = self._open()
+
+    def _open(self) -> frozenset[str]:
+        begun = (i for i, rows in self._absorbed.items() if any(rows) and not self._made[i])
+        return frozenset(self._names[i] for i in begun)
+
+    def _release(self, absorber: int, source: int) -> None:
+        """Note the first row of a value that an absorber has not taken in every group that holds it."""
+        name, rows = self._names[source], self._absorbed[absorber]
+        groups = enumerate(self._needs[absorber].groups)
+        first = min(rows[index] for index, (names, _) in groups if name in names)
+        self._needs_from(source, self._fed[absorber, source], first)
+
+    def run(self, values: Sequence[str]) -> None:
+        """Take steps until every value of the cascade is complete."""
+        members = {self._at[name] for name in values}
+        early = (i for i in self._absorbed if any(feed.source in members for feed in self._feeds[i]))
+        nodes = (members - {0}) | set(early)
+        playing = sum(1 << i for i in nodes)
+        ready = playing
+        while True:
+            while ready:
+                i = ready.bit_length() - 1
+                if self._advance(i, i in members):
+                    ready |= self._woken[i] & playing
+                    break
+                ready ^= 1 << i
+            else:
+                if 0 not in members or self._made[0] == self._height[0]:
+                    break
+                self._make(0, Step("image", self._names[0], self._made[0]))
+                ready |= self._woken[0] & playing
+        unfinished = [i for i in sorted(members) if self._made[i] < self._height[i]]
+        if unfinished:
+            raise RuntimeError(f"cascade stops before '{self._names[unfinished[0]]}' is complete")
+
+    def _advance(self, i: int, may_finish: bool) -> bool:
+        """Take the step that a node can take now; False when it waits for rows or is done."""
+        needs, made = self._needs[i], self._made
+        row = made[i]
+        if row == len(needs.steps):
+            return False
+        if needs.groups:
+            return self._absorb(i, needs, may_finish)
+        for source, _, stops, _ in self._feeds[i]:
+            if made[source] < stops[row]:
+                return False
+        self._make(i, needs.steps[row])
+        return True
+
+    def _make(self, i: int, step: Step) -> None:
+        """Make the next row of a value; rows of its inputs that nobody reads again die."""
+        row, steps = self._made[i], self.result.steps
+        kept = row + 1 - self._lowest[i]
+        if kept > self._kept[i]:
+            self._kept[i] = kept
+        self._born[i].append(len(steps))
+        steps.append(step)
+        self._made[i] = row = row + 1
+        for source, reader, _, firsts in self._feeds[i]:
+            if len(firsts) > row:
+                self._needs_from(source, reader, firsts[row])
+        if self._lowest[i] >= row:
+            self._bury(i)
+
+    def _absorb(self, i: int, needs: _Needs, may_finish: bool) -> bool:
+        """The first row of the last group that has one waiting; the finish when all are taken."""
+        made, absorbed, waiting = self._made, self._absorbed[i], False
+        for index in range(len(needs.groups) - 1, -1, -1):
+            names, steps = needs.groups[index]
+            row = absorbed[index]
+            if row == len(steps):
+                continue
+            waiting = True
+            sources = [self._at[name] for name in names]
+            if all(made[source] > row for source in sources):
+                self.result.steps.append(steps[row])
+                absorbed[index] = row + 1
+                for source in sources:
+                    self._release(i, source)
+                return True
+        if waiting or not may_finish:
+            return False
+        self._make(i, needs.steps[0])
+        return True
+
+    def _needs_from(self, source: int, reader: int, first: int) -> None:
+        """From the last step on, a reader needs a value's rows from `first` on only."""
+        low = self._low[source]
+        low[reader] = first
+        if len(low) > 1:
+            first = min(low)
+        if first != self._lowest[source]:
+            self._lowest[source] = first
+            self._bury(source)
+
+    def _bury(self, source: int) -> None:
+        """Rows that nobody reads any more are dead from the last step on."""
+        dead, needed = self._dead[source], self._lowest[source]
+        if needed > len(dead):
+            count = min(needed, len(self._born[source])) - len(dead)
+            dead.extend([len(self.result.steps)] * count)
+
+    def finished(self) -> Played:
+        """What was played; rows that later cascades read live to the end."""
+        result, end = self.result, len(self.result.steps)
+        for name, born, dead, kept in zip(self._names, self._born, self._dead, self._kept, strict=True):
+            if born:
+                result.made[name], result.dead[name] = born, dead + [end] * (len(born) - len(dead))
+                result.kept_rows[name] = kept
+        result.open_after = self._open()
+        return result
+
+
+# --- the same step by step
 
 
 @dataclass
@@ -27,7 +298,7 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False)
-class _Needs:
+class _OldNeeds:
     """What a node waits for, worked out once: a step is decided from it by comparing numbers."""
 
     windows: tuple[tuple[RowWindow, ...], ...]  # per output row of a row operator; none of an absorber
@@ -45,37 +316,32 @@ class _Readers:
 
 
 # Graphs that differ in one block share their other nodes.
-_NEEDS: WeakKeyDictionary[Node, _Needs] = WeakKeyDictionary()
+_OLD_NEEDS: WeakKeyDictionary[Node, _OldNeeds] = WeakKeyDictionary()
 _READERS: WeakKeyDictionary[Graph, dict[str, _Readers]] = WeakKeyDictionary()
 
 
-def windows_of(graph: Graph, node: Node) -> tuple[tuple[RowWindow, ...], ...]:
-    """The input windows of every output row of a row operator."""
-    return _needs_of(graph, node).windows
-
-
-def _needs_of(graph: Graph, node: Node) -> _Needs:
-    found = _NEEDS.get(node)
+def _old_needs_of(graph: Graph, node: Node) -> _OldNeeds:
+    found = _OLD_NEEDS.get(node)
     if found is None:
-        found = _NEEDS[node] = _make_needs(graph, node)
+        found = _OLD_NEEDS[node] = _old_make_needs(graph, node)
     return found
 
 
-def _make_needs(graph: Graph, node: Node) -> _Needs:
+def _old_make_needs(graph: Graph, node: Node) -> _OldNeeds:
     heights = [height_of(graph, name) for name in node.inputs]
     if isinstance(node.op, Absorber):
         found = [
             (index, heights[group[0]], tuple(node.inputs[i] for i in group))
             for index, group in enumerate(node.op.groups())
         ]
-        return _Needs((), (), (), tuple(reversed(found)))
+        return _OldNeeds((), (), (), tuple(reversed(found)))
     types, rows = graph.input_types(node), range(height_of(graph, node.name))
     windows = tuple(node.op.input_windows(row, types) for row in rows)
     stops = [
         (name, tuple(min(window[i].stop, heights[i]) for window in windows))
         for i, name in enumerate(node.inputs)
     ]
-    return _Needs(windows, tuple(stops), tuple(Step("row", node.name, row) for row in rows), ())
+    return _OldNeeds(windows, tuple(stops), tuple(Step("row", node.name, row) for row in rows), ())
 
 
 def _readers_of(graph: Graph) -> dict[str, _Readers]:
@@ -89,7 +355,7 @@ def _make_readers(graph: Graph, value: str) -> _Readers:
     rows: list[tuple[str, tuple[int, ...]]] = []
     absorbers: list[tuple[str, tuple[int, ...]]] = []
     for node in graph.consumers[value]:
-        needs = _needs_of(graph, node)
+        needs = _old_needs_of(graph, node)
         if isinstance(node.op, Absorber):
             groups = tuple(index for index, _, inputs in needs.groups if value in inputs)
             absorbers.append((node.name, groups))
@@ -98,12 +364,6 @@ def _make_readers(graph: Graph, value: str) -> _Readers:
         firsts = [min(max(0, window[i].first) for i in at) for window in needs.windows]
         rows.append((node.name, tuple(accumulate(reversed(firsts), min))[::-1]))  # or of any later row
     return _Readers(tuple(rows), tuple(absorbers))
-
-
-def height_of(graph: Graph, value: str) -> int:
-    """Rows of a value; a list of detections counts as one row."""
-    value_type = graph.types[value]
-    return value_type.height if isinstance(value_type, TensorType) else 1
 
 
 def fresh_progress(graph: Graph) -> Progress:
@@ -128,10 +388,10 @@ def complete(graph: Graph, progress: Progress, values: Sequence[str]) -> None:
 
 def next_step(graph: Graph, node: Node, progress: Progress) -> Step | None:
     """The step that `node` could take now, or None when it waits for rows or is done."""
-    return _next_step(node.name, _needs_of(graph, node), progress)
+    return _next_step(node.name, _old_needs_of(graph, node), progress)
 
 
-def _next_step(name: str, needs: _Needs, progress: Progress) -> Step | None:
+def _next_step(name: str, needs: _OldNeeds, progress: Progress) -> Step | None:
     if needs.groups:
         return _next_absorb(name, needs, progress)
     made = progress.made
@@ -144,7 +404,7 @@ def _next_step(name: str, needs: _Needs, progress: Progress) -> Step | None:
     return needs.steps[row]
 
 
-def _next_absorb(name: str, needs: _Needs, progress: Progress) -> Step | None:
+def _next_absorb(name: str, needs: _OldNeeds, progress: Progress) -> Step | None:
     made, absorbed = progress.made, progress.absorbed[name]
     if made[name]:
         return None
@@ -178,7 +438,7 @@ class Cascade:
         self._graph, self._values = graph, values
         self._members = set(values)
         nodes = [node for node in graph.nodes if self._takes_part(node)]
-        self._nodes = [(node.name, _needs_of(graph, node)) for node in nodes]
+        self._nodes = [(node.name, _old_needs_of(graph, node)) for node in nodes]
         self._pulls_image = graph.input_name in self._members
         self._ready = (1 << len(nodes)) - 1  # bit i: node i may be ready; the deepest is the highest
         bits = {node.name: 1 << i for i, node in enumerate(nodes)}
