@@ -8,7 +8,7 @@ TEST_JOBS ?= 2
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all lint golden fit-costs bench-kernels bench-models bench-ram clean
+.PHONY: help setup demo test test-all lint golden fit-costs bench-kernels bench-mlperf bench-models bench-ram operators clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,11 +40,17 @@ fit-costs: setup ## measure the kernels on the emulated board, fit the planner's
 bench-kernels: setup ## count the kernels' instructions, write docs/benchmarks/kernels.json and its table
 	$(BIN)/python -m scripts.bench_kernels
 
+bench-mlperf: setup ## MLPerf Tiny's shapes beside TFLite Micro, write docs/benchmarks/mlperf.json and its table
+	$(BIN)/python -m scripts.bench_mlperf
+
 bench-models: setup ## run whole networks, estimate their time, write docs/benchmarks/models.json and its table
 	$(BIN)/python -m scripts.bench_models
 
 bench-ram: setup ## run the zoo under several schedules, write docs/benchmarks/ram.json and its table [MODELS=a,b]
 	$(BIN)/python -m scripts.bench_ram --models "$(MODELS)"
+
+operators: setup ## write docs/operators.md, what each model format may hold
+	$(BIN)/rnnpool-mcu supported-ops --markdown > docs/operators.md
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build dist $(DEMO_OUT) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

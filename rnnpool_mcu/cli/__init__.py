@@ -13,6 +13,7 @@ from rnnpool_mcu.cli.profile_command import profile_command
 from rnnpool_mcu.cli.quantize_command import quantize_command
 from rnnpool_mcu.cli.report_command import report_command
 from rnnpool_mcu.cli.run_command import run_command
+from rnnpool_mcu.cli.supported_ops_command import supported_ops_command
 from rnnpool_mcu.cli.train_command import evaluate_command, train_command
 from rnnpool_mcu.cli.validate_command import validate_command
 
@@ -33,6 +34,7 @@ for _command in (
     run_command,
     profile_command,
     report_command,
+    supported_ops_command,
     doctor_command,
 ):
     main.add_command(_command)

@@ -1,0 +1,90 @@
+"""What each model format may hold, from the registries that the readers themselves use."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rnnpool_mcu import ops
+from rnnpool_mcu.ir.operator import Operator
+
+
+@dataclass(frozen=True)
+class Supported:
+    """One operator of a format, and what is taken of it."""
+
+    name: str
+    limits: str
+
+
+@dataclass(frozen=True)
+class Format:
+    """One model format: its table is made when it is asked for, as its packages are then needed."""
+
+    title: str
+    note: str
+    operators: Callable[[], list[Supported]]
+
+
+def _tflite() -> list[Supported]:
+    from rnnpool_mcu.frontends.tflite import EDGES, VIEWS
+    from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
+
+    found = {name: converter.limits for name, converter in CONVERTERS.items()}
+    return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES}.items())]
+
+
+def _torch() -> list[Supported]:
+    from rnnpool_mcu.frontends.aten_converters import VIEWS
+    from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
+
+    found = {
+        str(target): first_paragraph(converter.convert) for target, converter in TORCH_CONVERTERS.items()
+    }
+    found |= {str(target): "where it changes no value: free" for target in VIEWS}
+    return [Supported(name, limits) for name, limits in sorted(found.items())]
+
+
+FORMATS: dict[str, Format] = {
+    "tflite": Format(
+        ".tflite",
+        "Full-integer int8, one input of batch 1, fixed shapes, any number of outputs; float32 and uint8 "
+        "edges are left out, the C takes and gives int8.",
+        _tflite,
+    ),
+    "torch": Format(
+        ".pt",
+        "A checkpoint of the zoo, exported by torch and quantized by torchao; one image input.",
+        _torch,
+    ),
+}
+"""Formats by the name that `supported-ops --format` takes."""
+
+
+def integer_operators() -> list[Supported]:
+    """Every integer operator with its definition, that all formats are converted to."""
+    for module in pkgutil.iter_modules(ops.__path__):
+        importlib.import_module(f"{ops.__name__}.{module.name}")
+    found = {kind for kind in _subclasses(Operator) if not inspect.isabstract(kind) and _own(kind)}
+    return [
+        Supported(kind.__name__, first_paragraph(kind)) for kind in sorted(found, key=lambda k: k.__name__)
+    ]
+
+
+def first_paragraph(value: object) -> str:
+    """A docstring up to its first empty line, on one line."""
+    return " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+
+
+def _own(kind: type[Any]) -> bool:
+    """An operator of this package that no other one is derived from."""
+    return kind.__module__.startswith(f"{ops.__name__}.") and not kind.__subclasses__()
+
+
+def _subclasses(kind: type[Any]) -> set[type[Any]]:
+    direct = set(kind.__subclasses__())
+    return direct.union(*(_subclasses(found) for found in direct))
