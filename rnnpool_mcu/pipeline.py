@@ -18,12 +18,14 @@ from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
-from rnnpool_mcu.report import Report, report_of_plan, write_report
+from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
-from rnnpool_mcu.schedule.planner import plan_graph
+from rnnpool_mcu.schedule.planner import plan_graph, saved_by_streaming
 from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
+from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
 from rnnpool_mcu.toolchain.board import check_ram, load_board
@@ -62,6 +64,7 @@ def compile_model(
     count: int = 64,
     seed: int = 0,
     progress: Progress = lambda _: None,
+    warn: Progress = lambda _: None,
 ) -> Report:
     """Compile a model file into the existing, empty folder `out`; returns the report written there.
 
@@ -79,17 +82,26 @@ def compile_model(
         *(symbol, ram_bytes, image, target_board.name, title, model.name),
         *(imported.calibration, optimize, objective),
     )
-    return compile_graph(imported.graph, target, out, progress=progress)
+    return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
 
 
-def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress = lambda _: None) -> Report:
+def compile_graph(
+    graph: Graph,
+    target: Target,
+    out: Path,
+    *,
+    progress: Progress = lambda _: None,
+    warn: Progress = lambda _: None,
+) -> Report:
     """Plan a graph, write its C and its firmware into `out`, build them, and prove that they fit.
 
     The fastest plan is tried first; if the whole program does not fit, the fastest of the front that does.
-    With the objective "ram" it is the smallest of the front.
+    With the objective "ram" it is the smallest of the front. `warn` is told what cannot be streamed.
     """
-    verify_graph(graph)
-    board = load_board(target.board)
+    graph = _for_image(graph, target)
+    board, notes = load_board(target.board), obstacle_notes(graph)
+    for note in notes:
+        warn(note)
     if target.objective == "ram":
         progress("searching for the smallest plan, building the firmware")
         _, plan = smallest_plan(pareto_front(graph))
@@ -100,16 +112,28 @@ def compile_graph(graph: Graph, target: Target, out: Path, *, progress: Progress
         raise BudgetError(_too_small(built))
     project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
     write_project_files(out, project)
-    report = report_of_plan(built.plan, project, target.source, built.sizes, built.stack, target.calibration)
+    planning = Planning(
+        *(target.objective, lower_bound(graph).bytes, recomputed_macs(built.plan.graph), notes)
+    )
+    report = report_of_plan(
+        *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning)
+    )
     write_report(report, out)
+    write_memory_picture(built.plan, target.title, out)
     return report
+
+
+def _for_image(graph: Graph, target: Target) -> Graph:
+    """The verified graph with the image where the target has it."""
+    verify_graph(graph)
+    return dataclasses.replace(graph, image_resident=target.image == "resident")
 
 
 def _build_fastest(graph: Graph, target: Target, out: Path, board: Board, progress: Progress) -> _Built:
     """The fastest plan whose firmware fits; the smallest one's when none does."""
     progress("planning the memory, writing C, building the firmware")
     fastest = with_constants_in_ram(graph) if target.optimize == "speed" else graph
-    built = _build(plan_graph(fastest), target, out, board)
+    built = _build(fastest_plan(fastest), target, out, board)
     if built.needed_bytes <= target.ram_bytes:
         return built
     progress(f"searching for a plan within {target.ram_bytes} bytes")
@@ -131,8 +155,7 @@ def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
     """Write and measure a plan's firmware, built with all the RAM the board has."""
     shutil.rmtree(out / "src", ignore_errors=True)
     project = write_sources(plan, target, out)
-    picture = project.image_bytes if project.image_mode == "resident" else 0
-    least = project.arena_bytes + picture + project.output_bytes
+    least = project.arena_bytes + project.output_bytes
     if least > board.ram_bytes:
         return _Built(plan, project, None, None, least)
     try:
@@ -147,21 +170,21 @@ def _build_within_budget(graph: Graph, built: _Built, target: Target, out: Path,
     """The fastest plan of the front whose firmware fits; the smallest one's when none does."""
     front = pareto_front(graph)
     for candidate in front:
-        beside_arena = built.needed_bytes - built.plan.arena_bytes
-        if candidate.peak_bytes + beside_arena > target.ram_bytes and candidate is not front[-1]:
+        allowed = target.ram_bytes - (built.needed_bytes - built.plan.arena_bytes)
+        if candidate.peak.live_bytes > allowed or (plan := candidate.plan()).arena_bytes > allowed:
             continue
-        built = _build(candidate.plan(), target, out, board)
+        built = _build(plan, target, out, board)
         if built.needed_bytes <= target.ram_bytes:
-            break
-    return built
+            return built
+    _, smallest = smallest_plan(front)
+    return built if built.plan.arena_bytes <= smallest.arena_bytes else _build(smallest, target, out, board)
 
 
 def generate(
     graph: Graph, target: Target, out: Path, *, exact_effort: float = EXACT_EFFORT
 ) -> tuple[Plan, Project]:
     """Plan a graph the fastest way and write its sources into `out`; nothing is built."""
-    verify_graph(graph)
-    plan = plan_graph(graph, exact_effort=exact_effort)
+    plan = plan_graph(_for_image(graph, target), exact_effort=exact_effort)
     return plan, write_sources(plan, target, out)
 
 
@@ -212,8 +235,7 @@ def _too_small(built: _Built) -> str:
     plan, project, needed = built.plan, built.project, built.needed_bytes
     advice = f"allow --ram {needed}"
     if project.image_mode == "resident":
-        row = project.image_bytes // project.input_height
-        advice += f", or stream the image (--image streamed needs about {needed - project.image_bytes + row})"
+        advice += f", or stream the image (--image streamed needs about {needed - saved_by_streaming(plan)})"
     qualifier = "at least " if built.sizes is None else ""
     return (
         f"--ram {project.ram_bytes}: {project.name} needs {qualifier}{needed} bytes with the image "

@@ -52,6 +52,7 @@ def compile_command(
             count=model.count,
             seed=model.seed,
             progress=progress,
+            warn=say.note,
         )
     say.result(report, renderable(report))
     say.note(f"written to {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan_summary
+from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.costs import predicted_total
-from rnnpool_mcu.schedule.planner import plan_graph
+from rnnpool_mcu.schedule.planner import saved_by_streaming
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
+from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
 
 STACK_AND_STATIC_BYTES = 1280
@@ -73,6 +76,8 @@ def plan_command(
     if plot is not None:
         points = planning.points()
         _write(plot, front_svg(points, planning.index_of(plan), f"RAM and instructions: {title}"))
+    for note in value["notes"]:
+        say.note(note)
     say.result(value, front_renderable(value) if whole_front else plan_renderable(value))
 
 
@@ -85,8 +90,9 @@ class Planning:
     """A graph's plans, searched for only when the fastest does not do."""
 
     def __init__(self, graph: Graph, wanted: PlanOptions, progress: Callable[[str], None]) -> None:
-        self._graph, self._wanted, self._progress = graph, wanted, progress
-        self._fastest = with_constants_in_ram(graph) if wanted.optimize == "speed" else graph
+        self._graph = dataclasses.replace(graph, image_resident=wanted.image == "resident")
+        self._wanted, self._progress = wanted, progress
+        self._fastest = with_constants_in_ram(self._graph) if wanted.optimize == "speed" else self._graph
         self._front: tuple[Candidate, ...] | None = None
         self._chosen: Candidate | None = None
 
@@ -114,23 +120,20 @@ class Planning:
 
     def _fastest_that_fits(self) -> Plan:
         """The smallest when none does."""
-        plan, limit = plan_graph(self._fastest), self._wanted.ram_bytes
+        plan, limit = fastest_plan(self._fastest), self._wanted.ram_bytes
         if limit is None or self._needed(plan) <= limit:
             return plan
-        beside = sum(self.beside_arena().values())
+        allowed = limit - sum(self.beside_arena().values())
         for candidate in self.front():
-            if candidate.peak_bytes + beside > limit and candidate is not self.front()[-1]:
-                continue
-            plan, self._chosen = candidate.plan(), candidate
-            if self._needed(plan) <= limit:
-                break
-        return plan
+            if candidate.peak.live_bytes <= allowed and (plan := candidate.plan()).arena_bytes <= allowed:
+                self._chosen = candidate
+                return plan
+        return self._smallest()
 
     def beside_arena(self) -> dict[str, int]:
         """Bytes by what they are for; the last one is an estimate."""
-        picture, row = self._graph.input_type.bytes, self._graph.input_type.row_bytes
         return {
-            "image": picture if self._wanted.image == "resident" else row,
+            "image": 0 if self._graph.image_resident else self._graph.input_type.row_bytes,
             "output": sum(self._graph.types[name].bytes for name in self._graph.outputs),
             "stack_and_static": STACK_AND_STATIC_BYTES,
         }
@@ -148,6 +151,10 @@ class Planning:
             | {"total_bytes": sum(parts.values())},
             "plan": self._summary(plan),
             "constants_in_ram": self._copied(plan),
+            "no_recompute_bound_bytes": lower_bound(self._graph).bytes,
+            "recomputed_macs": recomputed_macs(plan.graph),
+            "macs": sum(node.op.macs(self._graph.input_types(node)) for node in self._graph.nodes),
+            "notes": list(obstacle_notes(self._graph)),
         }
 
     def _copied(self, plan: Plan) -> list[str]:
@@ -182,8 +189,8 @@ class Planning:
         needed = self._needed(smallest)
         advice = f"allow --ram {needed}"
         if self._wanted.image == "resident":
-            kept = self._graph.input_type.bytes - self._graph.input_type.row_bytes
-            advice += f", or stream the image (--image streamed needs about {needed - kept})"
+            streamed = needed - saved_by_streaming(smallest)
+            advice += f", or stream the image (--image streamed needs about {streamed})"
         else:
             advice += ", or give the model a smaller input or fewer channels there"
         return (

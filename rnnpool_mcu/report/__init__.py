@@ -9,10 +9,11 @@ from rnnpool_mcu.report.files import (
     check_report,
     read_report,
     report_schema,
+    write_memory_picture,
     write_report,
 )
 from rnnpool_mcu.report.from_plan import layers_of_plan, report_of_plan
-from rnnpool_mcu.report.model import ImageSource, LayerRow, ReportInput, ValidationResult
+from rnnpool_mcu.report.model import ImageSource, LayerRow, Planning, PlanPeak, ReportInput, ValidationResult
 from rnnpool_mcu.report.profile import profile_renderable, with_profile
 from rnnpool_mcu.report.profile_svg import render_svg
 from rnnpool_mcu.report.text import render_text, renderable
@@ -22,6 +23,8 @@ __all__ = [
     "TEXT_NAME",
     "ImageSource",
     "LayerRow",
+    "PlanPeak",
+    "Planning",
     "Report",
     "ReportInput",
     "ValidationResult",
@@ -38,5 +41,6 @@ __all__ = [
     "with_profile",
     "with_run",
     "with_validation",
+    "write_memory_picture",
     "write_report",
 ]

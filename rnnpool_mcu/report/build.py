@@ -36,17 +36,32 @@ def build_report(source: ReportInput) -> Report:
         "macs": sum(layer.macs for layer in source.layers),
         "instructions": None,
         "estimated_cycles": None,
-        "plan": {
-            "image": source.image,
-            "optimal": source.arena_optimal,
-            "bound_bytes": source.arena_lower_bound_bytes,
-            "method": source.arena_method,
-        },
+        "plan": _plan(source),
         "layers": [_layer(layer) for layer in source.layers],
         "validation": {"engine": None, "images": 0, "bit_exact": None, "first_difference": None},
     }
     report["figures"] = figure_kinds(report)
     return report
+
+
+def _plan(source: ReportInput) -> dict[str, Any]:
+    planning, peak = source.planning, source.peak
+    plan: dict[str, Any] = {
+        "image": source.image,
+        "objective": planning.objective,
+        "optimal": source.arena_optimal,
+        "bound_bytes": source.arena_lower_bound_bytes,
+        "method": source.arena_method,
+        "no_recompute_bound_bytes": planning.no_recompute_bound_bytes,
+        "recomputed_macs": planning.recomputed_macs,
+        "notes": list(planning.notes),
+        "peak": None,
+    }
+    if peak is not None:
+        buffers = [{"name": name, "bytes": size} for name, size in peak.buffers]
+        where = {"operator": peak.operator, "row": peak.row, "step": peak.step, "steps": peak.steps}
+        plan["peak"] = {**where, "bytes": peak.bytes, "buffers": buffers}
+    return plan
 
 
 def with_run(report: Report, run: RunResult) -> Report:
@@ -107,6 +122,7 @@ def _ram(source: ReportInput) -> dict[str, Any]:
         "bss_bytes": None if sizes is None else sizes.bss_bytes,
         "output_bytes": source.output_bytes,
         "image_bytes": source.image_bytes,
+        "arena_image_bytes": source.arena_image_bytes,
         "row_bytes": source.row_bytes,
         "lower_bound_bytes": source.arena_lower_bound_bytes,
         "budget_bytes": source.ram_budget_bytes,
@@ -120,11 +136,12 @@ def _ram(source: ReportInput) -> dict[str, Any]:
 
 
 def _totals(ram: dict[str, Any], stack_bytes: int | None, prefix: str) -> dict[str, int | None]:
-    """All RAM with the image streamed (one row of it in RAM) and with it resident."""
+    """All RAM of this program with the image streamed (one row beside the arena) and with it resident."""
+    beside_arena = ram["image_bytes"] - ram["arena_image_bytes"]
     common = _sum(ram["arena_bytes"], stack_bytes, ram["static_bytes"], ram["output_bytes"])
     return {
         f"{prefix}without_image_bytes": _sum(common, ram["row_bytes"]),
-        f"{prefix}with_image_bytes": _sum(common, ram["image_bytes"]),
+        f"{prefix}with_image_bytes": _sum(common, beside_arena),
     }
 
 

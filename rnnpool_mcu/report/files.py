@@ -8,7 +8,10 @@ from pathlib import Path
 import jsonschema
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.report.build import Report
+from rnnpool_mcu.report.plan_lines import MEMORY_NAME
+from rnnpool_mcu.report.plan_svg import memory_svg
 from rnnpool_mcu.report.text import render_text
 
 JSON_NAME = "report.json"
@@ -32,6 +35,11 @@ def write_report(report: Report, folder: Path) -> None:
     check_report(report)
     _replace(folder / JSON_NAME, json.dumps(report, indent=2) + "\n")
     _replace(folder / TEXT_NAME, render_text(report))
+
+
+def write_memory_picture(plan: Plan, title: str, folder: Path) -> None:
+    """Writes the picture of memory over time that the text names."""
+    _replace(folder / MEMORY_NAME, memory_svg(plan, f"Memory over time: {title}"))
 
 
 def read_report(folder: Path) -> Report:

@@ -6,11 +6,11 @@ from typing import cast
 
 from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
 from rnnpool_mcu.ir.graph import Node
-from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.plan import Plan, total_live
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import TensorType, ValueType
 from rnnpool_mcu.report.build import Report, build_report
-from rnnpool_mcu.report.model import ImageSource, LayerRow, ReportInput
+from rnnpool_mcu.report.model import ImageSource, LayerRow, Planning, PlanPeak, ReportInput
 
 DETECTION_FIELDS = 5  # x1, y1, x2, y2, score
 
@@ -22,6 +22,7 @@ def report_of_plan(
     sizes: FlashAndStatic | None = None,
     stack: StackBound | None = None,
     calibration: str | None = None,
+    planning: Planning = Planning(),  # noqa: B008  (frozen)
 ) -> Report:
     """The report of a model compiled from the file `source`; `sizes` and `stack` come from a build."""
     layers = layers_of_plan(plan)
@@ -42,9 +43,22 @@ def report_of_plan(
             ram_budget_bytes=project.ram_bytes,
             sizes=sizes,
             stack=stack,
+            arena_image_bytes=0 if plan.image_offset is None else plan.graph.input_type.bytes,
             calibration=calibration,
+            peak=peak_of_plan(plan),
+            planning=planning,
         )
     )
+
+
+def peak_of_plan(plan: Plan) -> PlanPeak:
+    """The first step with the most live bytes and what is live then, largest first."""
+    live = total_live(plan.blocks.values(), len(plan.steps))
+    number = int(live.argmax())
+    sizes = [(block.name, block.live_bytes(number)) for block in plan.blocks.values()]
+    buffers = sorted((entry for entry in sizes if entry[1]), key=lambda entry: (-entry[1], entry[0]))
+    step = plan.steps[number]
+    return PlanPeak(step.value, step.row, number, len(plan.steps), tuple(buffers))
 
 
 def layers_of_plan(plan: Plan) -> tuple[LayerRow, ...]:
@@ -54,21 +68,21 @@ def layers_of_plan(plan: Plan) -> tuple[LayerRow, ...]:
     image = plan.buffers.get(graph.input_name)
     if image is not None:
         shape = graph.input_type.shape
-        rows.insert(0, LayerRow(graph.input_name, "input", shape, shape, 0, image.kept_rows, image.bytes, 0))
+        rows.insert(0, LayerRow(graph.input_name, "input", shape, shape, 0, image.rows, image.bytes, 0))
     return tuple(rows)
 
 
 def _layer(plan: Plan, node: Node) -> LayerRow:
     types = plan.graph.input_types(node)
     buffer = plan.buffers.get(node.name)
-    parts = (f"{node.name}.{part}" for part in ("rows", "state", "scratch"))
+    parts = (f"{node.name}.{part}" for part in ("rows", "staged", "state", "scratch"))
     return LayerRow(
         name=node.name,
         operator=node.op.kernel,
         input_shape=types[0].shape,
         output_shape=_shape(plan.graph.types[node.name]),
         macs=node.op.macs(types),
-        ram_rows=buffer.kept_rows if buffer is not None else 0,
+        ram_rows=buffer.rows if buffer is not None else 0,
         ram_bytes=sum(plan.blocks[part].bytes for part in parts if part in plan.blocks),
         flash_bytes=sum(array.bytes for _, array in node.op.c_params(types).arrays()),
     )

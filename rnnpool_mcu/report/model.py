@@ -31,10 +31,37 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
+class PlanPeak:
+    """The step with the most live bytes: which operator makes which row, and what is live then."""
+
+    operator: str
+    row: int
+    step: int
+    steps: int  # of the whole plan
+    buffers: tuple[tuple[str, int], ...]  # name and bytes, largest first
+
+    @property
+    def bytes(self) -> int:
+        """Live bytes in all."""
+        return sum(size for _, size in self.buffers)
+
+
+@dataclass(frozen=True)
+class Planning:
+    """How the plan was chosen, and what it is measured against."""
+
+    objective: str = "cycles"  # or "ram"
+    no_recompute_bound_bytes: int | None = None  # no schedule that computes each row once peaks lower
+    recomputed_macs: int = 0  # beyond those that the network needs once
+    notes: tuple[str, ...] = ()  # what could not be streamed, and why
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """Everything known about a model once it is compiled and built; all sizes in bytes.
 
     One input image counts against the budget only when `image` is "resident"; otherwise one row of it does.
+    `arena_image_bytes` of it stand in the arena, which counts already.
     `sizes` and `stack` are None when the firmware was not built: totals are then not known.
     """
 
@@ -53,7 +80,10 @@ class ReportInput:
     ram_budget_bytes: int | None
     sizes: FlashAndStatic | None = None
     stack: StackBound | None = None
+    arena_image_bytes: int = 0  # the whole image or nothing
     calibration: str | None = None  # where the activation ranges came from
+    peak: PlanPeak | None = None
+    planning: Planning = Planning()
 
     @property
     def image_bytes(self) -> int:

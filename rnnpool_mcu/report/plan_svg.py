@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from rnnpool_mcu.ir.plan import Block, Plan
+from rnnpool_mcu.ir.plan import Block, Plan, total_live
 
 WIDTH, HEIGHT = 1200, 560
 LEFT, RIGHT, TOP, BOTTOM = 90, 330, 64, 50  # margins of the drawing area
@@ -46,14 +46,14 @@ def memory_svg(plan: Plan, title: str) -> str:
     """
     blocks = sorted(plan.blocks.values(), key=lambda block: (block.live & -block.live, block.name))
     live = {block.name: f"{block.live:b}"[::-1] for block in blocks}
-    totals = _totals(blocks, live, len(plan.steps))
+    totals = total_live(blocks, len(plan.steps)).tolist()
     columns = _columns(totals)
     colours = {block.name: COLOURS[i % len(COLOURS)] for i, block in enumerate(blocks)}
     scale = _drawing_height() / max(plan.arena_bytes, 1)
     body = [*_areas(blocks, live, columns, colours, scale), *_byte_axis(plan.arena_bytes)]
     body.append(_text(LEFT, HEIGHT - 14, f"{len(plan.steps):,} steps: rows made, in the order they run"))
     peak = max(range(len(totals)), key=totals.__getitem__)
-    body += _legend([block for block in blocks if _is_live(live[block.name], peak)], colours, totals[peak])
+    body += _legend({block.name: block.live_bytes(peak) for block in blocks}, colours, totals[peak])
     x = LEFT + _drawing_width() * (peak + 0.5) / len(plan.steps)
     body.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="black" stroke-dasharray="3 3"/>')
     body.append(f'<path d="M{LEFT} {TOP}H{WIDTH - RIGHT}" stroke="#c00000"/>')
@@ -62,15 +62,6 @@ def memory_svg(plan: Plan, title: str) -> str:
         f"'{plan.steps[peak].value}', row {plan.steps[peak].row}"
     )
     return _document(title, subtitle, body)
-
-
-def _totals(blocks: Sequence[Block], live: Mapping[str, str], steps: int) -> list[int]:
-    totals = [0] * steps
-    for block in blocks:
-        for step, digit in enumerate(live[block.name]):
-            if digit == "1":
-                totals[step] += block.aligned_bytes
-    return totals
 
 
 def _is_live(digits: str, step: int) -> bool:
@@ -99,7 +90,7 @@ def _areas(
     for block in blocks:
         for i, column in enumerate(columns):
             if _is_live(live[block.name], column.fullest):
-                heights[i] += block.aligned_bytes
+                heights[i] += block.live_bytes(column.fullest)
         hint = f"{block.name}: {block.bytes:,} bytes, {block.live.bit_count():,} steps"
         areas.append(
             f'<path d="{_outline(columns, heights, scale)}" fill="{colours[block.name]}">'
@@ -119,14 +110,17 @@ def _outline(columns: Sequence[_Column], heights: Sequence[int], scale: float) -
     return "".join(path) + f"H{WIDTH - RIGHT}V{zero}Z"
 
 
-def _legend(blocks: Sequence[Block], colours: Mapping[str, str], total: int) -> Iterator[str]:
-    """The blocks of the peak, largest first."""
-    left, largest = WIDTH - RIGHT + 20, sorted(blocks, key=lambda block: -block.bytes)
+def _legend(sizes: Mapping[str, int], colours: Mapping[str, str], total: int) -> Iterator[str]:
+    """The blocks of the peak with their bytes live then, largest first."""
+    left, largest = (
+        WIDTH - RIGHT + 20,
+        sorted((name for name in sizes if sizes[name]), key=lambda n: -sizes[n]),
+    )
     yield _text(left, TOP, f"live at the peak: {total:,} bytes")
-    for i, block in enumerate(largest[:LEGEND_LINES], start=1):
+    for i, name in enumerate(largest[:LEGEND_LINES], start=1):
         y = TOP + 17 * i
-        yield f'<rect x="{left}" y="{y - 9}" width="10" height="10" fill="{colours[block.name]}"/>'
-        yield _text(left + 15, y, f"{block.bytes:,}  {block.name}")
+        yield f'<rect x="{left}" y="{y - 9}" width="10" height="10" fill="{colours[name]}"/>'
+        yield _text(left + 15, y, f"{sizes[name]:,}  {name}")
     if len(largest) > LEGEND_LINES:
         yield _text(left + 15, TOP + 17 * (LEGEND_LINES + 1), f"and {len(largest) - LEGEND_LINES} more")
 

@@ -12,11 +12,12 @@ from rich.text import Text
 
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
+from rnnpool_mcu.report.plan_lines import bound_lines, placement_line
 
 KEEPS, RECOMPUTES, TILES = "keeps rows", "recomputes rows", "in tiles"
 _PARTS = (
     ("arena", "arena_bytes"),
-    ("image", "image_bytes"),
+    ("image, beside the arena", "image_bytes"),
     ("output", "output_bytes"),
     ("stack and static data, estimate", "stack_and_static_bytes"),
     ("whole RAM, estimate", "total_bytes"),
@@ -29,8 +30,9 @@ def plan_summary(plan: Plan, instructions: float, extra_percent: float) -> dict[
     return {
         "arena_bytes": plan.arena_bytes,
         "peak_bytes": plan.placement.bound_bytes,
+        "bound_bytes": plan.placement.bound_bytes,
         "optimal": plan.placement.optimal,
-        "placement": plan.placement.method,
+        "method": plan.placement.method,
         "peak": {"operator": step.value, "row": step.row},
         "predicted_instructions": round(instructions),
         "extra_instructions_percent": round(extra_percent, 2),
@@ -53,12 +55,12 @@ def _rows(op: InvertedResidual) -> str:
 def plan_renderable(value: Mapping[str, Any]) -> Group:
     """The chosen plan for a rich console."""
     plan = value["plan"]
-    proof = "no placement is smaller" if plan["optimal"] else "not proven smallest"
     lines = [
         _head(value),
-        f"Arena {plan['arena_bytes']:,} bytes ({plan['placement']}: {proof}).",
+        placement_line(plan, plan["arena_bytes"]),
         f"Most is live in '{plan['peak']['operator']}', row {plan['peak']['row']}: "
         f"{plan['peak_bytes']:,} bytes.",
+        *bound_lines(value["no_recompute_bound_bytes"], value["recomputed_macs"], value["macs"]),
         f"Instructions predicted: {plan['predicted_instructions']:,}, "
         f"{plan['extra_instructions_percent']:+.1f} % against the fastest plan.",
     ]

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnpool_mcu.report.build import Report
+from rnnpool_mcu.report.plan_lines import plan_lines
 
-TEXT_WIDTH = 110  # columns of report.txt
-
+TEXT_WIDTH = 80  # columns of report.txt
+COUNTED_WIDTH = 96  # with instructions in it
 
 _TOTALS = (
     ("arena", "ram.arena_bytes"),
@@ -42,9 +43,9 @@ _TOTALS = (
 
 
 def render_text(report: Report) -> str:
-    """The report as plain text, `TEXT_WIDTH` columns wide, without trailing blanks."""
-    stream = io.StringIO()
-    console = Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
+    """The report as plain text without trailing blanks, `TEXT_WIDTH` columns wide until it was profiled."""
+    stream, width = io.StringIO(), COUNTED_WIDTH if _is_counted(report) else TEXT_WIDTH
+    console = Console(file=stream, width=width, color_system=None, highlight=False, markup=False)
     console.print(renderable(report))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
@@ -62,7 +63,9 @@ def renderable(report: Report) -> Group:
         clock = f"{timing['clock_hz'] / 1e6:g} MHz, {timing['wait_states']} flash wait states"
         time = f"{timing['seconds'] * 1e3:,.1f} ms"
         lines.append(f"Estimate for {timing['board']}, {clock}: {time}; {timing['expected_error']}.")
-    return Group(head, _layer_table(report), _totals(report), Text("\n".join(lines)))
+    return Group(
+        head, Text(), _layer_table(report), _totals(report), plan_lines(report), Text("\n".join(lines))
+    )
 
 
 def _number(value: int | None) -> str:
@@ -73,16 +76,20 @@ def _shape(shape: list[int]) -> str:
     return "x".join(str(extent) for extent in shape)
 
 
+def _is_counted(report: Report) -> bool:
+    return any(layer["instructions"] is not None for layer in report["layers"])
+
+
 def _layer_table(report: Report) -> Table:
-    layers = report["layers"]
-    counted = any(layer["instructions"] is not None for layer in layers)
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    layers, counted = report["layers"], _is_counted(report)
+    # columns one space apart: usual names fit a terminal of 80 columns
+    table = Table(box=box.SIMPLE, padding=0, pad_edge=False, show_edge=False)
     for title in ("layer", "operator", "output"):
         table.add_column(title, overflow="fold")
     for title in ("MACs", "rows", "RAM", "flash", *(["instructions"] if counted else [])):
         table.add_column(title, justify="right", no_wrap=True)
     for layer in layers:
-        cells = [layer["name"], layer["operator"], _shape(layer["output_shape"])]
+        cells = [layer["name"], layer["operator"].removesuffix("_s8"), _shape(layer["output_shape"])]
         keys = ["macs", "ram_rows", "ram_bytes", "flash_bytes", *(["instructions"] if counted else [])]
         table.add_row(*cells, *(_number(layer[key]) for key in keys))
     return table

@@ -63,11 +63,16 @@ class _Edge:
 
 
 def lower_bound(graph: Graph) -> LowerBound:
-    """The bound of a verified graph, its image entering row by row; see the module for formula and source."""
+    """The bound of a verified graph; see the module for formula and source.
+
+    A resident image is made from the start, and its rows count until they were read for the last time.
+    """
     edges = [edge for node in graph.nodes for edge in _edges(graph, node)]
     up, down = _up(graph, edges), _down(graph, edges)
     best = LowerBound(0, graph.input_name, 0)
     for name, above in up.items():
+        if graph.image_resident and name == graph.input_name:
+            continue
         live = above + down[name]
         rows = int(live.argmax())
         if live[rows] > best.bytes:
@@ -106,9 +111,10 @@ def _live(graph: Graph, edge: _Edge) -> Bytes:
     """Bytes live for this reader's sake, [rows of the value made, rows of the reader made]."""
     made = np.arange(height_of(graph, edge.value) + 1)
     rows = np.maximum(0, made[:, None] - edge.released[None, :])
-    found: Bytes = np.where(
-        made[:, None] >= edge.need[None, :], rows * _row_bytes(graph, edge.value), UNREACHABLE
-    )
+    possible = made[:, None] >= edge.need[None, :]
+    if graph.image_resident and edge.value == graph.input_name:
+        possible[:-1] = False
+    found: Bytes = np.where(possible, rows * _row_bytes(graph, edge.value), UNREACHABLE)
     return found
 
 

@@ -11,13 +11,13 @@ from rnnpool_mcu.schedule.search import Candidate
 def smallest_plan(front: Sequence[Candidate]) -> tuple[Candidate, Plan]:
     """The candidate with the smallest arena of a front (fastest first), the faster of equal ones; its plan.
 
-    Candidates are ordered by their peak, which the placement does not always meet, so the last one need not
-    be the smallest: those whose peak could still beat the best arena are placed too.
+    Candidates are ordered by an estimate of their arena, which the placement may miss either way: those whose
+    live bytes could still beat the best arena are placed too.
     """
     best, plan = front[-1], front[-1].plan()
     for candidate in reversed(front[:-1]):
-        if candidate.peak_bytes > plan.arena_bytes:
-            break
+        if candidate.peak.live_bytes > plan.arena_bytes:
+            continue
         other = candidate.plan()
         if other.arena_bytes <= plan.arena_bytes:
             best, plan = candidate, other

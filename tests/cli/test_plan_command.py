@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -21,6 +22,7 @@ from rnnpool_mcu.cli import main
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.report import plan_svg
+from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import pareto_front
 from tests.graphs import INPUT, GraphBuilder
@@ -30,13 +32,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    """A strided stem, residuals, a block without one, a head and a classifier."""
+    """A strided stem, residuals, a block without one, a head and a classifier; the image resident."""
     builder = GraphBuilder(TensorType(41, 37, 3, Quantization(1 / 255, -128)))
     value = builder.residual(builder.conv(INPUT, 8, 3, 2), expansion=4)
     head = builder.conv(value, 3, 3)
     value = builder.conv(builder.depthwise(builder.conv(value, 32), 3, 2), 12)
     value = builder.residual(builder.residual(value, expansion=6), expansion=6)
-    return builder.graph(head, builder.classifier(value, 4))
+    return dataclasses.replace(builder.graph(head, builder.classifier(value, 4)), image_resident=True)
 
 
 @pytest.fixture
@@ -69,7 +71,8 @@ def test_without_a_budget_the_fastest_plan_is_shown(model: Path, graph: Graph) -
     )
     assert plan["extra_instructions_percent"] == 0
     assert plan["blocks"] == []
-    assert ram["image_bytes"] == 41 * 37 * 3
+    assert ram["image_bytes"] == 0  # it is part of the arena
+    assert plan["arena_bytes"] >= 41 * 37 * 3
     assert ram["total_bytes"] == sum(size for name, size in ram.items() if name != "total_bytes")
     text = _plan(model).stdout
     assert f"Most is live in '{expected.peak_step().value}'" in text
@@ -83,10 +86,11 @@ def test_a_streamed_image_counts_one_row(model: Path) -> None:
 
 def test_the_front_is_listed_and_drawn(model: Path, graph: Graph, tmp_path: Path) -> None:
     expected = pareto_front(graph)
-    assert len(expected) > 2
+    assert len(expected) > 1
     picture = tmp_path / "front.svg"
     front = _value(model, "--front", "--plot", picture)["front"]
-    assert [plan["peak_bytes"] for plan in front] == [candidate.peak_bytes for candidate in expected]
+    for plan, candidate in zip(front, expected, strict=True):
+        assert plan["peak_bytes"] <= candidate.peak_bytes
     for faster, smaller in itertools.pairwise(front):
         assert faster["predicted_instructions"] <= smaller["predicted_instructions"]
     for plan in front:
@@ -95,7 +99,7 @@ def test_the_front_is_listed_and_drawn(model: Path, graph: Graph, tmp_path: Path
     assert len(points) == len(expected)
     heights = [float(point.attrib["cy"]) for point in points]
     assert heights == sorted(heights)
-    assert f"{expected[-1].peak_bytes:,}" in _plan(model, "--front").stdout
+    assert f"{front[-1]['arena_bytes']:,}" in _plan(model, "--front").stdout
 
 
 def test_the_fastest_plan_within_the_budget_is_chosen(model: Path, tmp_path: Path) -> None:
@@ -116,7 +120,8 @@ def test_the_smallest_plan_is_chosen_by_objective(model: Path, tmp_path: Path) -
     front = _value(model, "--front")["front"]
     picture = tmp_path / "front.svg"
     value = _value(model, "--objective", "ram", "--plot", picture)
-    assert value["plan"]["arena_bytes"] == min(plan["arena_bytes"] for plan in front)
+    assert value["plan"]["arena_bytes"] <= min(plan["arena_bytes"] for plan in front)
+    assert value["plan"]["arena_bytes"] >= min(plan["bound_bytes"] for plan in front)
     assert value["plan"]["predicted_instructions"] > _value(model)["plan"]["predicted_instructions"]
     colours = [point.attrib["fill"] for point in ElementTree.parse(picture).getroot().iter(f"{SVG}circle")]
     assert colours[-1] == "#c00000"
@@ -136,7 +141,7 @@ def test_memory_over_time_shows_every_block_up_to_the_peak(model: Path, graph: G
 
 
 def test_a_budget_below_the_smallest_plan_is_refused(model: Path, graph: Graph) -> None:
-    smallest = pareto_front(graph)[-1].plan()
+    _, smallest = smallest_plan(pareto_front(dataclasses.replace(graph, image_resident=False)))
     result = _plan(model, "--ram", "1k", "--image", "streamed")
     assert result.exit_code == 4
     assert f"most is live in '{smallest.peak_step().value}'" in result.stderr
