@@ -10,7 +10,16 @@ import numpy as np
 
 from rnnpool_mcu import __version__
 from rnnpool_mcu.codegen.c_literals import c_array
-from rnnpool_mcu.codegen.layers import Call, Layer, Naming, absorbed_counter, make_layer
+from rnnpool_mcu.codegen.layers import (
+    Call,
+    Layer,
+    Naming,
+    absorbed_counter,
+    make_layer,
+    needed_body,
+    settled_counter,
+    slot_expression,
+)
 from rnnpool_mcu.codegen.render import read_plain, render
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Absorber, CArray
@@ -140,7 +149,11 @@ def _source_context(plan: Plan, naming: Naming, layers: list[Layer]) -> dict[str
     graph = plan.graph
     return {
         "layers": [_wrapped(layer) for layer in layers],
-        "counters": _counters(graph),
+        "counters": _counters(plan),
+        "staged": [
+            {"function": naming.needed(name), "value": name, "body": needed_body(graph, name, naming)}
+            for name in _staged(plan)
+        ],
         "buffers": [_buffer_context(plan, value, naming) for value in plan.buffers],
         "image": _image_context(plan, naming),
         "kernels": sorted({node.op.kernel for node in graph.nodes}),
@@ -155,13 +168,18 @@ def _wrapped(layer: Layer) -> dict[str, Any]:
     return {"comment": comment, "params": layer.params, "calls": layer.calls}
 
 
-def _counters(graph: Graph) -> list[str]:
+def _staged(plan: Plan) -> list[str]:
+    return [name for name, buffer in plan.buffers.items() if buffer.staged]
+
+
+def _counters(plan: Plan) -> list[str]:
+    graph = plan.graph
     names = [graph.input_name]
     for node in graph.nodes:
         names.append(node.name)
         if isinstance(node.op, Absorber):
             names += [absorbed_counter(node.name, g) for g in range(len(node.op.groups()))]
-    return names
+    return names + [settled_counter(name) for name in _staged(plan)]
 
 
 def _buffer_context(plan: Plan, value: str, naming: Naming) -> dict[str, Any]:
@@ -174,6 +192,7 @@ def _buffer_context(plan: Plan, value: str, naming: Naming) -> dict[str, Any]:
         "offset": plan.placement.offsets[f"{value}.rows"],
         "row_bytes": buffer.row_bytes,
         "kept_rows": buffer.kept_rows,
+        "staged_offset": plan.placement.offsets[f"{value}.staged"] if buffer.staged else None,
         "height": source.height,
         "left_bytes": buffer.margin.left * buffer.channels,
         "right_bytes": buffer.row_bytes - buffer.margin.left * buffer.channels - source.row_bytes,
@@ -186,6 +205,7 @@ def _image_context(plan: Plan, naming: Naming) -> dict[str, Any]:
     name, buffer = plan.graph.input_name, plan.buffers[plan.graph.input_name]
     return {
         "symbol": naming.rows(name),
+        "slot": slot_expression(plan, name, f"made->{name}", naming),
         "counter": name,
         "left_bytes": buffer.margin.left * buffer.channels,
         "pixel_bytes": plan.graph.input_type.row_bytes,

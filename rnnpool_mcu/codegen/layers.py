@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rnnpool_mcu.codegen.c_literals import c_params
 from rnnpool_mcu.codegen.windows import WindowExpression, window_expressions
-from rnnpool_mcu.ir.graph import Node
+from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import TensorType
@@ -50,6 +51,10 @@ class Naming:
     def rows(self, value: str) -> str:
         return f"{self.model}_{value}_rows"
 
+    def needed(self, value: str) -> str:
+        """Function that gives the first row of a staged value which has yet to be read."""
+        return f"{self.model}_{value}_needed"
+
     def output_field(self, value: str) -> str:
         """Field of the output structure that holds a tensor output."""
         return "logits" if len(self.outputs) == 1 else value
@@ -76,7 +81,7 @@ def _comment(plan: Plan, node: Node, index: int) -> tuple[str, ...]:
     sources = ", ".join(f"{name} {t}" for name, t in zip(node.inputs, types, strict=True))
     lines = [f"{index}. {node.name}: {type(node.op).__name__}, {sources} -> {out}"]
     if isinstance(out, TensorType):
-        kept = plan.buffers[node.name].kept_rows
+        kept = plan.buffers[node.name].rows
         lines.append(
             f"scale {out.scale:.6g}, zero point {out.zero_point}; {node.op.macs(types)} MACs; "
             f"{'row' if kept == 1 else 'rows'} kept: {kept} of {out.height}"
@@ -100,6 +105,7 @@ def _row_call(
         *_window_lines(plan, node, windows, naming),
         f"{node.op.kernel}({', '.join(_arguments(plan, node, naming))});",
         *_row_done(plan, node.name, index, naming),
+        *_settle_lines(plan, node.inputs, naming),
     ]
     made = f"made.{node.name}"
     ready = [f"{made} < {out.height}"]
@@ -130,18 +136,70 @@ def _window_lines(plan: Plan, node: Node, windows: tuple[WindowExpression, ...],
     for name, window, margin in zip(node.inputs, windows, margins, strict=True):
         buffer = plan.buffers[name]
         skip = (buffer.margin.left - margin.left) * buffer.channels
-        lines.append(
-            f"row_buffer_window(&{naming.rows(name)}, arena, {window.first('row')}, {window.count}, {skip}, "
-            f"{'in' if at == 0 else f'&in[{at}]'});"
-        )
+        rows = "in" if at == 0 else f"&in[{at}]"
+        lines.append(_window_line(plan, name, window.first("row"), window.count, skip, rows, naming))
         at += window.count
     return lines
+
+
+def _window_line(plan: Plan, value: str, first: str, count: int, skip: int, rows: str, naming: Naming) -> str:
+    """The call that sets pointers to `count` rows of a value."""
+    if not plan.buffers[value].staged:
+        return f"row_buffer_window(&{naming.rows(value)}, arena, {first}, {count}, {skip}, {rows});"
+    where = f"&{naming.rows(value)}, arena, made->{settled_counter(value)}"
+    return f"row_buffer_window_staged({where}, {first}, {count}, {skip}, {rows});"
+
+
+def settled_counter(value: str) -> str:
+    """Name of the counter of rows of a staged value that stand in their slots."""
+    return f"{value}_settled"
+
+
+def slot_expression(plan: Plan, value: str, row: str, naming: Naming) -> str:
+    """C expression of where a new row is written."""
+    if not plan.buffers[value].staged:
+        return f"row_buffer_slot(&{naming.rows(value)}, arena, {row})"
+    needed, settled = f"{naming.needed(value)}(made)", f"&made->{settled_counter(value)}"
+    return f"row_buffer_place(&{naming.rows(value)}, arena, {row}, {needed}, {settled})"
+
+
+def _settle_lines(plan: Plan, inputs: Iterable[str], naming: Naming) -> list[str]:
+    """After a step that read rows of these values."""
+    return [
+        f"row_buffer_settle(&{naming.rows(name)}, arena, made->{name}, {naming.needed(name)}(made), "
+        f"&made->{settled_counter(name)});"
+        for name in dict.fromkeys(inputs)
+        if plan.buffers[name].staged
+    ]
+
+
+def needed_body(graph: Graph, value: str, naming: Naming) -> tuple[str, ...]:
+    """Body of the function that gives the first row of a value which has yet to be read."""
+    lines = [f"int32_t row = made->{value};"]
+    for node in graph.consumers[value]:
+        if isinstance(node.op, Absorber):
+            groups = (g for g, m in enumerate(node.op.groups()) if value in (node.inputs[i] for i in m))
+            lines += [f"row = at_most(row, made->{absorbed_counter(node.name, g)});" for g in groups]
+            continue
+        made, height = f"made->{node.name}", height_of(graph, node.name)
+        windows = window_expressions(graph, node, height, naming.symbol(node.name))
+        firsts = [w.first(made) for name, w in zip(node.inputs, windows, strict=True) if name == value]
+        lines += [f"if ({made} < {height}) {{"]
+        lines += [f"    row = at_most(row, {first});" for first in dict.fromkeys(firsts)]
+        lines += ["}"]
+    return (*lines, "return row;")
+
+
+def height_of(graph: Graph, value: str) -> int:
+    """Rows of a value; a list of detections counts as one row."""
+    found = graph.types[value]
+    return found.height if isinstance(found, TensorType) else 1
 
 
 def _output_slot(plan: Plan, value: str, naming: Naming) -> list[str]:
     """Declarations of `slot` (where the margins are) and `out` (where the row goes)."""
     buffer = plan.buffers[value]
-    slot = f"row_buffer_slot(&{naming.rows(value)}, arena, row)"
+    slot = slot_expression(plan, value, "row", naming)
     if not _has_margin(plan, value):
         return [f"int8_t *out_row = {slot};"]
     left = buffer.margin.left * buffer.channels
@@ -200,8 +258,9 @@ def _absorb_call(plan: Plan, node: Node, op: Absorber, group: int, naming: Namin
     for at, i in enumerate(members):
         buffer = plan.buffers[node.inputs[i]]
         skip = buffer.margin.left * buffer.channels
-        body.append(f"row_buffer_window(&{naming.rows(node.inputs[i])}, arena, row, 1, {skip}, &in[{at}]);")
+        body.append(_window_line(plan, node.inputs[i], "row", 1, skip, f"&in[{at}]", naming))
     body += [f"{op.kernel}_absorb(&{symbol}, {group}, row, in, {state});", f"made->{counter} = row + 1;"]
+    body += _settle_lines(plan, (node.inputs[i] for i in members), naming)
     source = graph.types[node.inputs[members[0]]]
     assert isinstance(source, TensorType)
     ready = [f"made.{counter} < {source.height}"]

@@ -11,14 +11,7 @@ from rnnpool_mcu.ir.operator import Absorber, Margin
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, RowBuffer, RowLives, Step, total_live
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.arena import quick_arena_bytes
-from rnnpool_mcu.schedule.cascade import (
-    Cascade,
-    Progress,
-    complete,
-    first_needed_row,
-    fresh_progress,
-    height_of,
-)
+from rnnpool_mcu.schedule.cascade import height_of, play
 
 ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
 
@@ -40,10 +33,21 @@ class Demand:
         """Per value the steps, as bits, with a live row."""
         return {name: union_of(zip(self.made[name], self.dead[name], strict=True)) for name in self.made}
 
-    def dies(self, value: str, needed: int) -> None:
-        """Record that after the last step only rows from `needed` on are read again."""
-        dead = self.dead[value]
-        dead.extend([len(self.steps)] * (needed - len(dead)))
+    def waiting(self, value: str, slots: int) -> int:
+        """The steps, as bits, in which a row waits until the one `slots` rows before it is dead."""
+        made, dead = self.made[value], self.dead[value]
+        return union_of((made[row], dead[row - slots]) for row in self._staged_rows(value, slots))
+
+    def settled(self, value: str, slots: int) -> int:
+        """The steps, as bits, with a live row in a slot, or one that is copied there."""
+        made, dead = self.made[value], self.dead[value]
+        waits = set(self._staged_rows(value, slots))
+        begins = (dead[r - slots] - 1 if r in waits else made[r] for r in range(len(made)))
+        return union_of(zip(begins, dead, strict=True))
+
+    def _staged_rows(self, value: str, slots: int) -> list[int]:
+        made, dead = self.made[value], self.dead[value]
+        return [row for row in range(slots, len(made)) if dead[row - slots] > made[row]]
 
 
 def union_of(lives: Iterable[tuple[int, int]]) -> int:
@@ -62,33 +66,13 @@ def simulate(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str
 
     Values in `done` were made by earlier cascades: their rows stand there until they are read last.
     """
-    demand, progress = Demand(), fresh_progress(graph)
-    complete(graph, progress, done)
-    demand.open_before = _open_absorbers(progress)
-    inputs = {n.name: tuple(dict.fromkeys(n.inputs)) for n in graph.nodes} | {graph.input_name: ()}
-    for name in done:
-        demand.kept_rows[name] = height_of(graph, name)
-        if (needed := first_needed_row(graph, name, progress)) < progress.made[name]:
-            demand.made[name], demand.dead[name] = [0] * progress.made[name], [0] * needed
-            demand.crossing.add(name)
-    for values in cascades:
-        demand.crossing |= _read_elsewhere(graph, values)
-        cascade = Cascade(graph, values)
-        while (step := cascade.next_step(progress)) is not None:
-            if step.kind != "absorb":
-                rows = step.row + 1 - first_needed_row(graph, step.value, progress)
-                demand.kept_rows[step.value] = max(demand.kept_rows.get(step.value, 1), rows)
-                demand.made.setdefault(step.value, []).append(len(demand.steps))
-                demand.dead.setdefault(step.value, [])
-            demand.steps.append(step)
-            cascade.advance(progress, step)
-            for name in (*inputs[step.value], step.value):
-                if name in demand.made:
-                    demand.dies(name, first_needed_row(graph, name, progress))
-    for name, rows_made in demand.made.items():
-        demand.dies(name, len(rows_made))
-    demand.open_after = _open_absorbers(progress)
-    return demand
+    played = play(graph, cascades, done)
+    crossing = {name for name in done if name in played.made}
+    crossing.update(*(_read_elsewhere(graph, values) for values in cascades))
+    return Demand(
+        *(played.steps, played.kept_rows, played.made, played.dead),
+        *(crossing, played.open_before, played.open_after),
+    )
 
 
 def _read_elsewhere(graph: Graph, cascade: Sequence[str]) -> set[str]:
@@ -98,13 +82,8 @@ def _read_elsewhere(graph: Graph, cascade: Sequence[str]) -> set[str]:
     return {name for name, node in readers if node.name not in own and not isinstance(node.op, Absorber)}
 
 
-def _open_absorbers(progress: Progress) -> frozenset[str]:
-    begun = (name for name, rows in progress.absorbed.items() if any(rows) and not progress.made[name])
-    return frozenset(begun)
-
-
-def row_buffers(graph: Graph, demand: Demand) -> dict[str, RowBuffer]:
-    """The rolling buffer of every tensor that has a live row."""
+def row_buffers(graph: Graph, demand: Demand, *, stage: bool = True) -> dict[str, RowBuffer]:
+    """The rolling buffer of every tensor that has a live row; with `stage` staged where rows wait briefly."""
     buffers = {}
     for name, value in graph.types.items():
         if not isinstance(value, TensorType) or name not in demand.live:
@@ -112,19 +91,31 @@ def row_buffers(graph: Graph, demand: Demand) -> dict[str, RowBuffer]:
         margin = _margin_of(graph, name)
         row_bytes = (margin.left + value.width + margin.right) * value.channels
         aligned = (row_bytes + ROW_ALIGNMENT - 1) // ROW_ALIGNMENT * ROW_ALIGNMENT
-        buffers[name] = RowBuffer(name, demand.kept_rows[name], margin, value.channels, aligned)
+        kept = demand.kept_rows[name]
+        staged = stage and _waits_briefly(graph, demand, name)
+        buffers[name] = RowBuffer(name, kept - staged, margin, value.channels, aligned, staged)
     return buffers
+
+
+def _waits_briefly(graph: Graph, demand: Demand, value: str) -> bool:
+    """Whether a new row, given one slot too few, would wait for less than half of the value's life."""
+    slots = demand.kept_rows[value] - 1
+    if slots < 1 or _stands_whole(graph, demand, value):
+        return False
+    return 2 * demand.waiting(value, slots).bit_count() < demand.live[value].bit_count()
+
+
+def _stands_whole(graph: Graph, demand: Demand, value: str) -> bool:
+    return value in demand.crossing and demand.kept_rows[value] == height_of(graph, value)
 
 
 def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]) -> dict[str, Block]:
     """Every piece of memory the plan needs, with the steps it lives for."""
-    blocks = [_rows_block(graph, demand, b) for b in buffers.values()]
+    blocks = [block for b in buffers.values() for block in _rows_blocks(graph, demand, b)]
     pulled = tuple(t for t, step in enumerate(demand.steps) if step.kind == "image")
     if graph.image_resident and pulled:
         blocks.append(_pixels_block(graph, pulled))
-    active: dict[str, int] = {}  # the steps each node runs in
-    for t, step in enumerate(demand.steps):
-        active[step.value] = active.get(step.value, 0) | 1 << t
+    active = _active_steps(demand.steps)
     for node in graph.nodes:
         types, own = graph.input_types(node), active.get(node.name, 0)
         span = _span(demand, node.name, own)
@@ -135,12 +126,16 @@ def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]
     return {block.name: block for block in blocks}
 
 
-def _rows_block(graph: Graph, demand: Demand, buffer: RowBuffer) -> Block:
+def _rows_blocks(graph: Graph, demand: Demand, buffer: RowBuffer) -> tuple[Block, ...]:
     """The rows of a value; where it stands whole between cascades, each has a life of its own."""
     name, rows = buffer.value, None
-    if name in demand.crossing and buffer.kept_rows == height_of(graph, name):
+    if buffer.staged:
+        waiting = Block(f"{name}.staged", buffer.row_bytes, demand.waiting(name, buffer.kept_rows))
+        settled = demand.settled(name, buffer.kept_rows)
+        return Block(f"{name}.rows", buffer.kept_rows * buffer.row_bytes, settled), waiting
+    if _stands_whole(graph, demand, name):
         rows = RowLives(buffer.row_bytes, tuple(demand.made[name]), tuple(demand.dead[name]))
-    return Block(f"{name}.rows", buffer.bytes, demand.live[name], rows)
+    return (Block(f"{name}.rows", buffer.bytes, demand.live[name], rows),)
 
 
 def _pixels_block(graph: Graph, pulled: tuple[int, ...]) -> Block:
@@ -148,6 +143,15 @@ def _pixels_block(graph: Graph, pulled: tuple[int, ...]) -> Block:
     size, height = graph.input_type.row_bytes, len(pulled)
     rows = RowLives(size, (0,) * height, tuple(step + 1 for step in pulled))
     return Block(f"{graph.input_name}.pixels", size * height, (1 << pulled[-1] + 1) - 1, rows)
+
+
+def _active_steps(steps: Sequence[Step]) -> dict[str, int]:
+    """Per value the steps, as bits, that make it or add to it."""
+    octets: dict[str, bytearray] = {}
+    for t, step in enumerate(steps):
+        bits = octets.setdefault(step.value, bytearray(len(steps) // 8 + 1))
+        bits[t >> 3] |= 1 << (t & 7)
+    return {name: int.from_bytes(bits, "little") for name, bits in octets.items()}
 
 
 def _span(demand: Demand, name: str, active: int) -> int:
@@ -171,14 +175,16 @@ class Footprint:
         return sum(self.at_peak.get(name, 0) for name in nodes)
 
 
-def footprint(graph: Graph, cascade: Sequence[str], done: Sequence[str] = ()) -> Footprint:
+def footprint(
+    graph: Graph, cascade: Sequence[str], done: Sequence[str] = (), *, stage: bool = True
+) -> Footprint:
     """What one cascade needs after the values in `done` were made.
 
     That is the most bytes live in one step; where values stand whole and lend each other their rows, of which
     a placement cannot use every byte, it is what first fit gets by with.
     """
     demand = simulate(graph, [cascade], done)
-    blocks = memory_blocks(graph, demand, row_buffers(graph, demand))
+    blocks = memory_blocks(graph, demand, row_buffers(graph, demand, stage=stage))
     totals = total_live(blocks.values(), len(demand.steps))
     peak = int(totals.argmax())
     at_peak: dict[str, int] = {}

@@ -12,19 +12,24 @@ from rnnpool_mcu.schedule.lifetimes import memory_blocks, row_buffers, simulate
 
 
 def plan_graph(
-    graph: Graph, cascades: Sequence[Sequence[str]] | None = None, *, exact_effort: float = EXACT_EFFORT
+    graph: Graph,
+    cascades: Sequence[Sequence[str]] | None = None,
+    *,
+    exact_effort: float = EXACT_EFFORT,
+    stage: bool = True,
 ) -> Plan:
     """Plan of a verified graph; one cascade of everything unless cut otherwise.
 
     `cascades` lists the values made in each, upstream first; the image belongs to the first. A value
-    read across a cut stands whole in the arena. `exact_effort` limits the exact search for offsets.
+    read across a cut stands whole in the arena. `exact_effort` limits the exact search for offsets. With
+    `stage` rows wait outside of their buffers where that takes less RAM; each costs a copy.
     """
     everything = (graph.input_name, *(node.name for node in graph.nodes))
     cut = tuple(tuple(c) for c in cascades) if cascades is not None else (everything,)
     if [v for c in cut for v in c] != list(everything):
         raise ValueError("cascades must list every value once, in the graph's order")
     demand = simulate(graph, cut)
-    buffers = row_buffers(graph, demand)
+    buffers = row_buffers(graph, demand, stage=stage)
     blocks = memory_blocks(graph, demand, buffers)
     return Plan(
         graph, cut, tuple(demand.steps), buffers, blocks, place(tuple(blocks.values()), effort=exact_effort)

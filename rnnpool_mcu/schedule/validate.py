@@ -38,12 +38,13 @@ def validate_plan(plan: Plan) -> int:
 class _Replay:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.graph = plan, plan.graph
-        size = sum(b.bytes for b in plan.blocks.values()) + plan.arena_bytes
+        size = sum(b.aligned_bytes for b in plan.blocks.values()) + plan.arena_bytes
         self.memory = np.full(size, NOTHING, np.int64)
         self.highest = 0
         self.made = dict.fromkeys(self.graph.types, 0)
         self.absorbed: dict[tuple[str, int], int] = {}
         self.index = {name: i for i, name in enumerate(self.graph.types)}
+        self.settled = {name: 0 for name, buffer in plan.buffers.items() if buffer.staged}  # rows in slots
         self.state_started: set[str] = set()
         for row in range(self.graph.input_type.height if plan.image_offset is not None else 0):
             self._write(*self._pixels(row))
@@ -63,6 +64,32 @@ class _Replay:
             self._write_row(step.value, step.row)
         self._check_reads(step, reads)
         self._check_own_memory(step)
+        for name in dict.fromkeys(name for name, _ in reads if name in self.settled):
+            self._settle(step, name)
+
+    def _settle(self, step: Step, name: str) -> None:
+        """Copy the row that waits to its slot, once the row there is read no more."""
+        row, slots = self.made[name] - 1, self.plan.buffers[name].kept_rows
+        if self.settled[name] > row or row - slots >= self._needed(name):
+            return
+        self._read_window(step, name, RowWindow(row, row + 1))
+        self.settled[name] = row + 1
+        self._write(*self._row(self.plan.buffers[name], row))
+
+    def _needed(self, name: str) -> int:
+        """The first row of a value that some operator has yet to read."""
+        rows = [self.made[name]]
+        for node in self.graph.consumers[name]:
+            if isinstance(node.op, Absorber):
+                groups = (g for g, m in enumerate(node.op.groups()) if name in [node.inputs[i] for i in m])
+                rows += [self.absorbed.get((node.name, group), 0) for group in groups]
+                continue
+            out = self.graph.types[node.name]
+            assert isinstance(out, TensorType)
+            if (row := self.made[node.name]) < out.height:
+                windows = node.op.input_windows(row, self.graph.input_types(node))
+                rows += [max(0, w.first) for n, w in zip(node.inputs, windows, strict=True) if n == name]
+        return min(rows)
 
     def _pull(self, step: Step) -> None:
         """The row's pixels are read while the row is written."""
@@ -107,6 +134,10 @@ class _Replay:
 
     def _write_row(self, name: str, row: int) -> None:
         self._require(row == self.made[name], f"'{name}': row {row} is made after {self.made[name]} rows")
+        if name in self.settled:
+            slots = self.plan.buffers[name].kept_rows
+            self._require(self.settled[name] == row, f"'{name}': row {row} is made while another waits")
+            self.settled[name] += row < slots or row - slots < self._needed(name)
         self.made[name] += 1
         if name not in self.plan.buffers:
             return
@@ -114,8 +145,10 @@ class _Replay:
         self._write(start, tags)
 
     def _row(self, buffer: RowBuffer, row: int) -> tuple[int, IntArray]:
-        offset = self.plan.placement.offsets[f"{buffer.value}.rows"]
-        start = offset + row % buffer.kept_rows * buffer.row_bytes
+        offsets = self.plan.placement.offsets
+        start = offsets[f"{buffer.value}.rows"] + row % buffer.kept_rows * buffer.row_bytes
+        if buffer.staged and row >= self.settled[buffer.value]:
+            start = offsets[f"{buffer.value}.staged"]
         first = (self.index[buffer.value] << 40) + row * buffer.row_bytes
         return start, np.arange(first, first + buffer.row_bytes)
 

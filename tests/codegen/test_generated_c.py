@@ -90,7 +90,7 @@ def test_a_wrong_schedule_is_noticed(tmp_path: Path) -> None:
     source = tmp_path / "src" / "net.c"
     text = source.read_text(encoding="utf-8")
     buffer = text.index("net_n2_conv2d_rows = {")
-    broken = text[:buffer] + text[buffer:].replace(".kept_rows = 3", ".kept_rows = 2", 1)
+    broken = text[:buffer] + text[buffer:].replace(".kept_rows = 2", ".kept_rows = 1", 1)
     assert broken != text
     source.write_text(broken, encoding="utf-8")
     images = _images(graph)

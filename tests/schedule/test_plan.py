@@ -72,8 +72,28 @@ def _chain() -> Graph:
     return builder.graph(builder.conv(builder.residual(value), 3, 3))
 
 
-def test_rolling_buffers_keep_what_the_kernels_span() -> None:
+def test_a_staged_buffer_has_one_slot_less_and_a_row_that_waits() -> None:
+    plain, staged = plan_graph(_chain(), stage=False), plan_graph(_chain())
+    waiting = {name: buffer for name, buffer in staged.buffers.items() if buffer.staged}
+    assert waiting.keys() == {"input", "n1_conv2d", "n4_add"}
+    for name, buffer in waiting.items():
+        assert (buffer.kept_rows, buffer.rows) == (2, plain.buffers[name].kept_rows)
+        parts = [staged.blocks[f"{name}.{part}"] for part in ("rows", "staged")]
+        assert [part.bytes for part in parts] == [2 * buffer.row_bytes, buffer.row_bytes]
+        assert parts[1].live.bit_count() < parts[0].live.bit_count() / 2
+    assert staged.arena_bytes < plain.arena_bytes
+
+
+def test_replay_objects_to_a_row_that_is_overwritten_while_it_waits() -> None:
     plan = plan_graph(_chain())
+    assert plan.buffers["n1_conv2d"].staged
+    offsets = plan.placement.offsets
+    with pytest.raises(ReplayError):
+        validate_plan(_with_offset(plan, "n1_conv2d.staged", offsets["n2_depthwiseconv2d.rows"]))
+
+
+def test_rolling_buffers_keep_what_the_kernels_span() -> None:
+    plan = plan_graph(_chain(), stage=False)
     kept = {name: buffer.kept_rows for name, buffer in plan.buffers.items()}
     assert kept == {
         "input": 3,
@@ -98,8 +118,15 @@ def _with_rows(plan: Plan, value: str, rows: int) -> Plan:
 
 @pytest.mark.parametrize("value", ["input", "n0_conv2d", "n1_conv2d", "n4_add"])
 def test_replay_objects_to_a_row_too_few(value: str) -> None:
-    plan = plan_graph(_chain())
+    plan = plan_graph(_chain(), stage=False)
     with pytest.raises(ReplayError, match="is not there whole"):
+        validate_plan(_with_rows(plan, value, plan.buffers[value].kept_rows - 1))
+
+
+@pytest.mark.parametrize("value", ["input", "n1_conv2d", "n4_add"])
+def test_replay_objects_to_a_second_row_that_has_to_wait(value: str) -> None:
+    plan = plan_graph(_chain())
+    with pytest.raises(ReplayError, match="is made while another waits"):
         validate_plan(_with_rows(plan, value, plan.buffers[value].kept_rows - 1))
 
 
