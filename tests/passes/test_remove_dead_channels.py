@@ -1,0 +1,198 @@
+"""Dead channels: which go, what their bounds are, and the same bytes for every image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from rnnpool_mcu.ir.evaluate import evaluate_graph
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops import lookup
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.concat import Concat
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Window
+from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.mul import Mul
+from rnnpool_mcu.ops.sub import Sub
+from rnnpool_mcu.passes.channel_bounds import channel_bounds
+from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
+from tests.graphs import INPUT, GraphBuilder, graphs
+from tests.ops.layers import OUT_SCALE
+from tests.passes.same_graph import assert_same_outputs
+
+IMAGE = TensorType(6, 5, 3, Quantization(0.02, -3))
+CONV_OUT = Quantization(OUT_SCALE, 5)
+
+
+def channels_of(graph: Graph) -> list[int]:
+    return [t.channels for t in graph.types.values() if isinstance(t, TensorType)][1:]
+
+
+def with_dead(graph: Graph, name: str, *dead: int, bias: int = 0) -> Graph:
+    """The graph with a layer's channels dead: zero weights, and the same bias each."""
+    node = graph.node(name)
+    assert isinstance(node.op, Conv2d | DepthwiseConv2d)
+    weights, biases = node.op.weights.copy(), node.op.bias.copy()
+    if isinstance(node.op, Conv2d):
+        weights[list(dead)] = 0
+    else:
+        weights[:, :, list(dead)] = 0
+    biases[list(dead)] = bias
+    scales = node.op.weight_scales.copy()
+    scales[list(dead)] = scales.min()  # so that the shift does not depend on them
+    op = replace(node.op, weights=weights, bias=biases, weight_scales=scales)
+    return replace(graph, nodes=tuple(Node(n.name, op, n.inputs) if n is node else n for n in graph.nodes))
+
+
+def separable(kernel: int, second: int) -> tuple[Graph, str, str]:
+    """1 x 1, depthwise, then a convolution, on 8 channels."""
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 8)
+    depthwise = b.depthwise(first, kernel)
+    return b.graph(b.conv(depthwise, 4, second)), first, depthwise
+
+
+def test_dead_channels_of_a_convolution_go_and_their_constant_into_the_bias() -> None:
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 8, 3)
+    graph = with_dead(b.graph(b.conv(first, 4)), first, 1, 4, 6, bias=9000)
+    smaller, changed = remove_dead_channels(graph)
+    assert changed and channels_of(smaller) == [5, 4]
+    assert_same_outputs(graph, smaller)
+    assert remove_dead_channels(smaller) == (smaller, False)
+
+
+@pytest.mark.parametrize(("bias", "left"), [(0, 5), (9000, 8)])
+def test_where_the_reader_pads_the_constant_must_be_the_zero_point(bias: int, left: int) -> None:
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 8, 3)
+    graph = with_dead(b.graph(b.conv(first, 4, 3)), first, 1, 4, 6, bias=bias)
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [left, 4]
+    assert_same_outputs(graph, smaller)
+
+
+def test_removal_runs_through_depthwise_layers() -> None:
+    graph, _, depthwise = separable(3, 1)
+    graph = with_dead(graph, depthwise, 0, 7, bias=-4000)
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [6, 6, 4]
+    assert_same_outputs(graph, smaller)
+
+
+def test_a_constant_that_a_depthwise_layer_pads_varies_at_the_edge() -> None:
+    graph, first, _ = separable(3, 1)
+    graph = with_dead(graph, first, 0, 7, bias=2000)
+    smaller, changed = remove_dead_channels(graph)
+    assert not changed and smaller is graph
+
+
+def test_channels_that_only_zero_weights_read_go() -> None:
+    graph, _, _ = separable(3, 3)
+    last = graph.nodes[-1]
+    assert isinstance(last.op, Conv2d)
+    weights = last.op.weights.copy()
+    weights[:, :, :, [2, 3]] = 0
+    op = replace(last.op, weights=weights)
+    graph = replace(graph, nodes=(*graph.nodes[:-1], Node(last.name, op, last.inputs)))
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [6, 6, 4]
+    assert_same_outputs(graph, smaller)
+
+
+def test_removal_runs_through_pools_and_tables_to_a_classifier() -> None:
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 9, 3)
+    value = b.add(MaxPool2d(Window((2, 2), (2, 2))), b.add(lookup.hard_swish(CONV_OUT, CONV_OUT), first))
+    graph = with_dead(b.graph(b.classifier(value, 3)), first, 0, 5, bias=5000)
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [7, 7, 7, 7, 3]
+    assert_same_outputs(graph, smaller)
+
+
+def test_a_channel_that_is_always_clamped_is_constant() -> None:
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 4)
+    graph = b.graph(b.conv(first, 2))
+    node = graph.node(first)
+    assert isinstance(node.op, Conv2d)
+    bias = node.op.bias.copy()
+    bias[2] = -(2**27)
+    op = replace(node.op, bias=bias, clamp=(5, 127))
+    graph = replace(graph, nodes=(Node(first, op, node.inputs), *graph.nodes[1:]))
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [3, 2]
+    assert_same_outputs(graph, smaller)
+
+
+def test_what_is_added_or_an_output_stays_whole() -> None:
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 8, 3)
+    graph = with_dead(b.graph(b.residual(first), b.conv(first, 2)), first, 1, 4, bias=7)
+    assert remove_dead_channels(graph)[0] is graph
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 8, 3)
+    graph = with_dead(b.graph(first, b.conv(first, 2)), first, 1, 4, bias=7)
+    assert remove_dead_channels(graph)[0] is graph
+
+
+def test_the_channel_that_sets_the_shift_and_a_last_one_stay() -> None:
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 4)
+    graph = with_dead(b.graph(b.conv(first, 2)), first, 0, 1, 2, 3, bias=100)
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller)[0] in (1, 2)
+    assert_same_outputs(graph, smaller)
+    node = graph.node(first)
+    assert isinstance(node.op, Conv2d)
+    scales = node.op.weight_scales.copy()
+    scales[2] *= 50
+    graph = replace(
+        graph, nodes=(Node(first, replace(node.op, weight_scales=scales), (INPUT,)), *graph.nodes[1:])
+    )
+    smaller, _ = remove_dead_channels(graph)
+    kept = smaller.node(first).op
+    assert isinstance(kept, Conv2d) and scales[2] in kept.weight_scales
+    assert_same_outputs(graph, smaller)
+
+
+def many_operators() -> Graph:
+    """Every operator whose bounds are followed."""
+    b = GraphBuilder(IMAGE)
+    a, c = b.conv(INPUT, 4, 3), b.depthwise(INPUT)
+    product = b.add(Mul(CONV_OUT), a, b.add(GlobalAveragePool(CONV_OUT), a))
+    difference = b.add(Sub(CONV_OUT), product, b.conv(c, 4))
+    return b.graph(b.add(Concat(CONV_OUT), difference, c), b.classifier(b.residual(difference), 3))
+
+
+def assert_within_bounds(graph: Graph) -> None:
+    """AssertionError where a value leaves its bounds on some random or extreme image."""
+    bounds, rng = channel_bounds(graph), np.random.default_rng(2)
+    shape = graph.input_type.shape
+    for image in (rng.integers(-128, 128, shape), np.full(shape, -128), np.full(shape, 127)):
+        for name, value in evaluate_graph(graph, image.astype(np.int8)).items():
+            assert (value >= bounds[name].low).all() and (value <= bounds[name].high).all(), name
+
+
+def test_values_stay_within_their_bounds() -> None:
+    assert_within_bounds(many_operators())
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs(max_side=7))
+def test_random_graphs_stay_the_same(graph: Graph) -> None:
+    assert_within_bounds(graph)
+    rng = np.random.default_rng(len(graph.nodes))
+    for node in graph.nodes:
+        if isinstance(node.op, Conv2d | DepthwiseConv2d):
+            channels = node.op.bias.size
+            dead = rng.choice(channels, rng.integers(0, channels + 1), replace=False)
+            graph = with_dead(graph, node.name, *dead.tolist(), bias=int(rng.choice([0, 3000, -9000])))
+    smaller, _ = remove_dead_channels(graph)
+    assert_same_outputs(graph, smaller)
