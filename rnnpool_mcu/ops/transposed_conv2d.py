@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.conv2d import PLAIN, Conv2d
 from rnnpool_mcu.ops.convolution import OutputStage, Padding, Window
 
 MAX_STRIDE = 4  # of rows: the kernel's parameters have room for as many convolutions
@@ -148,4 +148,13 @@ class TransposedConv2d(Operator):
         window = Window((taps_y, columns), (1, 1), Padding(0, padding, 0, right))
         flat = weights.reshape(-1, taps_y, columns, channels)
         bias, scales = np.tile(self.bias, sx), np.tile(self.weight_scales, sx)
-        return Conv2d(flat, bias, scales, window, self.output, self.clamp)
+        return _Phase(flat, bias, scales, window, self.output, self.clamp)
+
+
+@dataclass(frozen=True, eq=False)
+class _Phase(Conv2d):
+    """Always the plain convolution's kernel: the one that the transposed convolution's calls."""
+
+    @property
+    def kernel(self) -> str:
+        return PLAIN
