@@ -6,7 +6,9 @@ import click
 
 from rnnpool_mcu import __version__
 from rnnpool_mcu.cli.compile_command import compile_command
+from rnnpool_mcu.cli.data_command import data_group
 from rnnpool_mcu.cli.doctor_command import doctor_command
+from rnnpool_mcu.cli.evaluate_command import evaluate_command
 from rnnpool_mcu.cli.guard import GuardedGroup
 from rnnpool_mcu.cli.plan_command import plan_command
 from rnnpool_mcu.cli.profile_command import profile_command
@@ -14,7 +16,7 @@ from rnnpool_mcu.cli.quantize_command import quantize_command
 from rnnpool_mcu.cli.report_command import report_command
 from rnnpool_mcu.cli.run_command import run_command
 from rnnpool_mcu.cli.supported_ops_command import supported_ops_command
-from rnnpool_mcu.cli.train_command import evaluate_command, train_command
+from rnnpool_mcu.cli.train_command import train_command
 from rnnpool_mcu.cli.validate_command import validate_command
 
 
@@ -27,6 +29,7 @@ def main() -> None:
 for _command in (
     train_command,
     evaluate_command,
+    data_group,
     quantize_command,
     plan_command,
     compile_command,

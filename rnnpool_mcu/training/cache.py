@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rnnpool_mcu.training.datasets import Sample
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.training.datasets import Sample, read_sample
+
+LARGEST_BROKEN_SHARE = 0.05
+"""More unreadable images than this share (and than three) are no accident."""
 
 
 class GrayCache:
-    """Images of `samples` as uint8 [H, W], long side at most `long_side`; boxes scaled to match."""
+    """Images of `samples` as uint8 [H, W], long side at most `long_side`; boxes scaled to match.
+
+    Samples whose image cannot be read (height 0 in `sizes`) are left out; `broken` names them.
+    """
 
     def __init__(
         self, samples: Sequence[Sample], pixels: NDArray[np.uint8], sizes: NDArray[np.int64]
     ) -> None:
+        self.broken = [s.path for s, size in zip(samples, sizes, strict=True) if not size[0]]
+        samples = [s for s, size in zip(samples, sizes, strict=True) if size[0]]
+        sizes = sizes[sizes[:, 0] > 0]
         self._pixels, self._sizes = pixels, sizes
         areas = sizes[:, 0] * sizes[:, 1]
         self._offsets = np.concatenate(([0], np.cumsum(areas)))
@@ -44,7 +55,22 @@ def open_gray_cache(samples: Sequence[Sample], folder: Path, long_side: int = 51
     data, index = folder / f"{key}.bin", folder / f"{key}.npy"
     if not (data.is_file() and index.is_file()):
         _build(samples, data, index, long_side)
-    return GrayCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), np.load(index))
+    sizes = np.load(index)
+    _check_readable(samples, sizes)
+    return GrayCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), sizes)
+
+
+def _check_readable(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> None:
+    """Warn of images that cannot be read; UsageError when they are more than a few."""
+    broken = [sample.path for sample, size in zip(samples, sizes, strict=True) if not size[0]]
+    if not broken:
+        return
+    allowed = max(3, round(LARGEST_BROKEN_SHARE * len(samples)))
+    names = ", ".join(str(path) for path in broken[:5])
+    told = f"{len(broken)} of {len(samples)} images cannot be read: {names}{', ..' * (len(broken) > 5)}"
+    if len(broken) > allowed or len(broken) == len(samples):
+        raise UsageError(f"{told}; allowed {allowed}: fetch them again and empty the cache folder")
+    warnings.warn(f"{told}; skipped", stacklevel=3)
 
 
 def _build(samples: Sequence[Sample], data: Path, index: Path, long_side: int) -> None:
@@ -53,10 +79,13 @@ def _build(samples: Sequence[Sample], data: Path, index: Path, long_side: int) -
     sizes = np.zeros((len(samples), 3), dtype=np.int64)  # height, width, scale in millionths
     with partial.open("wb") as file:
         for row, sample in zip(sizes, samples, strict=True):
-            with Image.open(sample.path) as image:
-                scale = min(1.0, long_side / max(image.size))
-                size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-                gray = image.convert("L").resize(size, Image.Resampling.BILINEAR)
+            try:
+                image = read_sample(sample)
+            except UsageError:
+                continue  # its row keeps height 0
+            scale = min(1.0, long_side / max(image.size))
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            gray = image.convert("L").resize(size, Image.Resampling.BILINEAR)
             file.write(np.asarray(gray).tobytes())
             row[:] = (size[1], size[0], round(scale * 1e6))
     np.save(index, sizes)

@@ -30,21 +30,25 @@ def torch_classifier(model: nn.Module) -> Classify:
     return classify
 
 
-def count_right(classify: Classify, bank: ImageBank, count: int | None = None) -> tuple[int, int]:
+def count_right(
+    classify: Classify, bank: ImageBank, count: int | None = None, chunk: int = BATCH
+) -> tuple[int, int]:
     """(images whose largest logit is their label's, images read); of equal logits the first counts."""
     total = min(len(bank), count or len(bank))
     right = seen = 0
-    for first in range(0, total, BATCH):
-        images, labels = bank.batch(range(first, min(total, first + BATCH)))
+    for first in range(0, total, chunk):
+        images, labels = bank.batch(range(first, min(total, first + chunk)))
         if len(labels):
             right += int((classify(images).argmax(axis=1) == labels).sum())
         seen += len(labels)
     return right, seen
 
 
-def evaluate_classifier(classify: Classify, bank: ImageBank, count: int | None = None) -> dict[str, Any]:
+def evaluate_classifier(
+    classify: Classify, bank: ImageBank, count: int | None = None, chunk: int = BATCH
+) -> dict[str, Any]:
     """{top1, right, images, skipped}; UsageError when no image can be read."""
-    right, seen = count_right(classify, bank, count)
+    right, seen = count_right(classify, bank, count, chunk)
     if seen == 0:
         raise UsageError(f"no picture could be read; the first: {(bank.describe_broken() or ['none'])[0]}")
     return {"top1": right / seen, "right": right, "images": seen, "skipped": len(bank.broken)}

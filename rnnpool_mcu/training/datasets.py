@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import letterbox
+from rnnpool_mcu.images import letterbox, read_image
+from rnnpool_mcu.training.annotations import Annotated, read_coco, read_scut_head, read_wider
 
 DATA_VARIABLE = "RNNPOOL_MCU_DATA"
 VALIDATION_IMAGES = 200
@@ -24,10 +23,17 @@ VALIDATION_SEED = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image; boxes are [n, 4] float32 (x1, y1, x2, y2), in pixels, half-open."""
+    """One labelled image; boxes are [n, 4] float32 (x1, y1, x2, y2), in pixels, half-open.
+
+    `ignored` are boxes that evaluation counts neither as found nor as missed; `size` is the (width, height)
+    that they were drawn on, None if unknown; `annotated` are all boxes in the file's order, None if not kept.
+    """
 
     path: Path
     boxes: NDArray[np.float32]
+    ignored: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    size: tuple[int, int] | None = None
+    annotated: NDArray[np.float32] | None = None
 
 
 def default_data_root() -> Path:
@@ -42,63 +48,26 @@ def default_data_root() -> Path:
     )
 
 
-def _as_boxes(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    boxes = np.asarray(rows, dtype=np.float32).reshape(-1, 4)
+def as_sample(found: Annotated) -> Sample:
+    """What can be learnt from: boxes without extent are left out, those marked as ignored kept apart."""
+    boxes = found.boxes
     good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return boxes[good]
+    return Sample(found.path, boxes[good & ~found.ignored], boxes[good & found.ignored], found.size, boxes)
 
 
 def load_coco(annotations: Path, images: Path) -> list[Sample]:
-    """COCO JSON; `bbox` is x, y, width, height; crowd boxes are left out."""
-    if not annotations.is_file():
-        raise UsageError(
-            f"no annotation file {annotations}; see docs/training.md for the layouts that are read"
-        )
-    content = json.loads(annotations.read_text())
-    rows: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        if not annotation.get("iscrowd"):
-            x, y, width, height = annotation["bbox"]
-            rows[annotation["image_id"]].append([x, y, x + width, y + height])
-    return [Sample(images / image["file_name"], _as_boxes(rows[image["id"]])) for image in content["images"]]
+    """COCO JSON; `bbox` is x, y, width, height; crowds are ignored boxes."""
+    return [as_sample(found) for found in read_coco(annotations, images)]
 
 
 def load_scut_head_voc(folder: Path, split: str) -> list[Sample]:
     """Official SCUT-HEAD part: Annotations/*.xml, JPEGImages/*.jpg, ImageSets/Main/<split>.txt."""
-    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not listing.is_file():
-        raise UsageError(f"no split {split!r} in {folder}: {listing} is missing")
-    samples = []
-    for name in listing.read_text().split():
-        root = ElementTree.parse(folder / "Annotations" / f"{name}.xml").getroot()
-        rows = []
-        for box in root.iter("bndbox"):
-            corners = [float(box.findtext(tag, "nan")) for tag in ("xmin", "ymin", "xmax", "ymax")]
-            rows.append(
-                [corners[0] - 1, corners[1] - 1, corners[2], corners[3]]
-            )  # VOC counts from 1, inclusive
-        samples.append(Sample(folder / "JPEGImages" / f"{name}.jpg", _as_boxes(rows)))
-    return samples
+    return [as_sample(found) for found in read_scut_head(folder, split)]
 
 
 def load_wider_official(folder: Path, split: str = "train") -> list[Sample]:
     """Official WIDER FACE: wider_face_split/wider_face_<split>_bbx_gt.txt and WIDER_<split>/images."""
-    name = f"wider_face_{split}_bbx_gt.txt"
-    listing = next((p for p in (folder / "wider_face_split" / name, folder / name) if p.is_file()), None)
-    if listing is None:
-        raise UsageError(f"no {name} in {folder} or its wider_face_split/")
-    lines = iter(listing.read_text().splitlines())
-    samples = []
-    for line in lines:
-        if not line.strip():
-            continue
-        count = int(next(lines))
-        rows = [
-            [float(v) for v in next(lines).split()] for _ in range(max(count, 1))
-        ]  # 0 faces: one row of zeros
-        valid = [[x, y, x + w, y + h] for x, y, w, h, *marks in rows if not (len(marks) > 3 and marks[3])]
-        samples.append(Sample(folder / f"WIDER_{split}" / "images" / line.strip(), _as_boxes(valid)))
-    return samples
+    return [as_sample(found) for found in read_wider(folder, split)]
 
 
 COCO_SPLITS = {
@@ -124,7 +93,10 @@ def load_split(root: Path, split: str) -> list[Sample]:
         if (root / folder / name).is_file():
             return load_coco(root / folder / name, root / folder / "images")
         return _load_official(root, split)
-    raise UsageError(f"split {split!r} is not known; known: {', '.join((*COCO_SPLITS, *DERIVED_SPLITS))}")
+    if split == "wider_face_val":
+        return load_wider_official(root, "val")
+    known = (*COCO_SPLITS, "wider_face_val", *DERIVED_SPLITS)
+    raise UsageError(f"split {split!r} is not known; known: {', '.join(known)}")
 
 
 def _load_official(root: Path, split: str) -> list[Sample]:
@@ -138,20 +110,57 @@ def _load_official(root: Path, split: str) -> list[Sample]:
     return [sample for name in names for sample in load_scut_head_voc(root / part, name)]
 
 
+@dataclass(frozen=True)
+class LabelledCanvas:
+    """A letterboxed image, uint8 [H, W, C], its boxes and ignored boxes on it, and canvas / image size."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    ignored: NDArray[np.float32]
+    scale: float
+
+
 class DetectionDataset:
-    """Letterboxed images with their boxes on the canvas: item i is (uint8 [H, W, C], float32 [n, 4])."""
+    """Letterboxed images with their boxes on the canvas: item i is (uint8 [H, W, C], float32 [n, 4]).
+
+    `read` gives None for an image that cannot be read and puts it into `broken` (index to reason).
+    """
 
     def __init__(self, samples: Sequence[Sample], input_size: tuple[int, int, int]) -> None:
         self.samples, self.input_size = list(samples), input_size
+        self.broken: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        found = self.canvas(index)
+        return found.image, found.boxes
+
+    def canvas(self, index: int) -> LabelledCanvas:
+        """Image `index` with all that is known of it; UsageError when it cannot be read."""
         sample = self.samples[index]
-        with Image.open(sample.path) as image:
-            canvas, placed = letterbox(image, *self.input_size)
-        return canvas, (sample.boxes * np.float32(placed.scale)).astype(np.float32)
+        image, placed = letterbox(read_sample(sample), *self.input_size)
+        scale = np.float32(placed.scale)
+        boxes, ignored = (sample.boxes * scale, sample.ignored * scale)
+        return LabelledCanvas(image, boxes.astype(np.float32), ignored.astype(np.float32), placed.scale)
+
+    def read(self, index: int) -> LabelledCanvas | None:
+        """As `canvas`, but None for an image that cannot be read."""
+        try:
+            return self.canvas(index)
+        except UsageError as error:
+            self.broken[index] = str(error)
+            return None
+
+
+def read_sample(sample: Sample) -> Image.Image:
+    """The image as its boxes were drawn: upright by EXIF, unless only the stored pixels have their size."""
+    upright = read_image(sample.path)
+    if sample.size is None or upright.size == sample.size or upright.size != sample.size[::-1]:
+        return upright
+    with Image.open(sample.path) as stored:
+        return stored.copy() if stored.size == sample.size else upright
 
 
 def open_dataset(

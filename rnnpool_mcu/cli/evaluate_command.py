@@ -1,0 +1,155 @@
+"""`rnnpool-mcu evaluate`: accuracy of a model on labelled images, on any of its engines."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.errors import UsageError, ValidationError
+
+if TYPE_CHECKING:
+    from rnnpool_mcu.training.subjects import ClassifierSubject, DetectorSubject, Measured, Request
+
+ENGINES = ("torch", "int8", "c", "qemu")
+BROKEN_SHOWN = 5
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    help="May be given often. [default: torch for a .pt, else int8]",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
+)
+@click.option("--split", help="Which labelled images [default: part_b_test; a classifier: test].")
+@click.option("--count", type=click.IntRange(1), help="Only the first so many images.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write precision-recall curves to this .png or .svg (detectors).",
+)
+@click.option("--coco", is_flag=True, help="Also COCO's AP by faster-coco-eval (detectors).")
+@click.option(
+    "--wider",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="WIDER FACE's easy, medium and hard AP on its validation images; DIR holds wider_*_val.mat.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of typical photographs, for a .pt without int8 ranges of its own.",
+)
+@click.option("--jobs", type=click.IntRange(1), help="Processes that run the C [default: one per core].")
+@common_options
+def evaluate_command(say: Speaker, **arguments: Any) -> None:
+    """Measure MODEL's accuracy: a checkpoint, another model file, or a folder that `compile` wrote.
+
+    The engines int8, c and qemu must agree to the last box or logit; where several are asked for, this is
+    checked (exit code 5).
+    """
+    from rnnpool_mcu.training.plots import check_plot_path
+    from rnnpool_mcu.training.subjects import Request, open_subject
+
+    request = Request(**_defaults(arguments))
+    if request.plot is not None:
+        check_plot_path(request.plot)
+    with ExitStack() as stack:
+        progress = stack.enter_context(say.progress("evaluating"))
+        subject = open_subject(request, stack, progress)
+        if subject.calibration is not None and "synthetic" in subject.calibration:
+            say.note(
+                f"int8 ranges come from {subject.calibration}; give --calibration, or use `quantize` first"
+            )
+        measured = [subject.measure(engine) for engine in request.engines]
+    _report(say, request, subject, measured)
+
+
+def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Engines that the model can run on, each once."""
+    model: Path = arguments["model"]
+    floating = model.is_file() and model.suffix.lower() in (".pt", ".pth")
+    engines = tuple(dict.fromkeys(arguments["engines"])) or (("torch",) if floating else ("int8",))
+    if "torch" in engines and not floating:
+        raise UsageError(f"{model}: engine 'torch' takes a .pt checkpoint; choose another --engine")
+    return arguments | {"engines": engines}
+
+
+def _report(
+    say: Speaker, request: Request, subject: DetectorSubject | ClassifierSubject, measured: list[Measured]
+) -> None:
+    """Table, JSON and plot; ValidationError when integer engines differ."""
+    from rnnpool_mcu.evaluation import agreement
+
+    broken = subject.broken()
+    for line in broken[:BROKEN_SHOWN]:
+        say.note(f"skipped: {line}")
+    if len(broken) > BROKEN_SHOWN:
+        say.note(f"skipped: {len(broken) - BROKEN_SHOWN} more; `rnnpool-mcu data check` names all")
+    if request.plot is not None:
+        from rnnpool_mcu.training.plots import plot_precision_recall
+
+        curves = {one.row["engine"]: one.curve for one in measured}
+        plot_precision_recall(curves, request.plot, f"{request.model.name}, {subject.split}")
+    integers = [one for one in measured if one.row["engine"] != "torch"]
+    agreements = [
+        agreement(one.row["engine"], one.outputs, integers[0].row["engine"], integers[0].outputs)
+        for one in integers[1:]
+    ]
+    value = {"model": str(request.model), "split": subject.split, **measured[0].row}
+    value["engines"] = [one.row for one in measured]
+    value["agreement"] = list(map(vars, agreements))
+    say.result(value, _table(f"{request.model.name}, {subject.split}", [one.row for one in measured]))
+    for checked in agreements:
+        if checked.different:
+            raise ValidationError(
+                f"{request.model}: {checked.engine} differs from {checked.reference} in {checked.different} "
+                f"of {checked.images} images, first in image {checked.first}; `rnnpool-mcu validate` finds "
+                "the layer"
+            )
+    if agreements and say.verbosity >= 0:
+        names = ", ".join(one.row["engine"] for one in integers)
+        say.note(f"{names}: the same bytes for all {agreements[0].images} images")
+
+
+TITLES = {
+    "ap50": "AP at IoU 0.5",
+    "top1": "top-1",
+    "coco_ap": "COCO AP",
+    "coco_ap50": "COCO AP50",
+    "coco_ap75": "COCO AP75",
+    "wider_easy": "easy",
+    "wider_medium": "medium",
+    "wider_hard": "hard",
+    "detections": "found",
+    "images_per_second": "images/s",
+}
+"""Columns that are not called as their key."""
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """One row per engine."""
+    table = Table(title=title)
+    for key in rows[0]:
+        table.add_column(TITLES.get(key, key), justify="left" if key == "engine" else "right")
+    for row in rows:
+        table.add_row(*(_cell(key, value) for key, value in row.items()))
+    return table
+
+
+def _cell(key: str, value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1f}" if key == "images_per_second" else f"{value:.4f}"

@@ -1,0 +1,196 @@
+"""A model with its labelled images, measured engine by engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.detections import as_array, parse_detections
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.evaluation import IntegerModel, chunk_size, open_model
+from rnnpool_mcu.training.classifier_metrics import evaluate_classifier, torch_classifier
+from rnnpool_mcu.training.coco_metrics import coco_ap
+from rnnpool_mcu.training.datasets import open_dataset
+from rnnpool_mcu.training.decode import torch_predictor
+from rnnpool_mcu.training.labelled_images import ImageBank, load_labelled
+from rnnpool_mcu.training.metrics import collect, judge, precision_recall
+from rnnpool_mcu.training.wider_evaluation import wider_results
+from rnnpool_mcu.zoo.checkpoint import load_checkpoint
+
+Progress = Callable[[str], None]
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured, as asked on the command line."""
+
+    model: Path
+    engines: tuple[str, ...]
+    data: Path | None
+    split: str | None
+    count: int | None
+    plot: Path | None
+    coco: bool
+    wider: Path | None
+    calibration: Path | None
+    jobs: int | None
+
+
+@dataclass
+class Measured:
+    """One engine's row of the table, its curve for the plot, and the bytes it gave."""
+
+    row: dict[str, Any]
+    curve: Any = None
+    outputs: list[bytes] = field(default_factory=list)
+
+
+class Subject:
+    """A model with its labelled images, ready to be measured engine by engine."""
+
+    metric = ""
+    split = ""
+
+    def __init__(self, request: Request, float_model: Any, integer: IntegerModel | None, progress: Progress):
+        self.request, self.float_model, self.integer, self.progress = request, float_model, integer, progress
+        self.calibration = integer.calibration if integer is not None else None
+
+    def measure(self, engine: str) -> Measured:
+        """Run one engine over all images."""
+        self.progress(f"{engine}: preparing")
+        outputs: list[bytes] = []
+        predict = self._float() if engine == "torch" else self._integer(engine, outputs)
+        begin = time.perf_counter()
+        measured = self._measure(self._shown(predict, engine), chunk_size(engine, self.request.jobs))
+        seconds = time.perf_counter() - begin
+        speed = measured.row["images"] / max(seconds, 1e-9)
+        measured.row = {"engine": engine, **measured.row, "images_per_second": round(speed, 2)}
+        measured.outputs = outputs
+        return measured
+
+    def _shown(self, predict: Callable[[Images], Any], engine: str) -> Callable[[Images], Any]:
+        done = 0
+
+        def counted(images: Images) -> Any:
+            nonlocal done
+            result = predict(images)
+            done += len(images)
+            self.progress(f"{engine}: {done} images")
+            return result
+
+        return counted
+
+    def _integer(self, engine: str, outputs: list[bytes]) -> Callable[[Images], Any]:
+        assert self.integer is not None
+        run = self.integer.runner(engine)
+
+        def predict(images: Images) -> Any:
+            results = run(images)
+            outputs.extend(results)
+            return self._decode(results)
+
+        return predict
+
+    def _float(self) -> Callable[[Images], Any]:
+        raise NotImplementedError
+
+    def _decode(self, outputs: tuple[bytes, ...]) -> Any:
+        raise NotImplementedError
+
+    def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:
+        raise NotImplementedError
+
+
+class DetectorSubject(Subject):
+    """AP over a split of the detectors' data, or over WIDER FACE's validation images."""
+
+    metric = "ap50"
+
+    def __init__(self, *arguments: Any, input_size: tuple[int, int, int]) -> None:
+        super().__init__(*arguments)
+        request = self.request
+        self.split = request.split or ("wider_face_val" if request.wider else "part_b_test")
+        self.dataset = open_dataset(self.split, input_size, request.data, request.count)
+
+    def _float(self) -> Callable[[Images], Any]:
+        predict = torch_predictor(self.float_model)
+        return lambda images: [predict(image) for image in images]
+
+    def _decode(self, outputs: tuple[bytes, ...]) -> Any:
+        return [as_array(parse_detections(output)) for output in outputs]
+
+    def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:
+        found = collect(predict, self.dataset, chunk)
+        row: dict[str, Any] = found.metrics()
+        if self.request.coco:
+            row |= coco_ap(found.found, found.truth, found.ignored)
+        if self.request.wider is not None:
+            row |= wider_results(self.dataset, found, self.request.wider)
+        row["skipped"] = len(self.dataset.broken)
+        judged = judge(found.found, found.truth, 0.5, found.ignored)
+        curve = precision_recall(judged.scores, judged.right, judged.truths)
+        return Measured(row, (*curve, row["ap50"]))
+
+    def broken(self) -> list[str]:
+        """One line per image that could not be read."""
+        return list(self.dataset.broken.values())
+
+
+class ClassifierSubject(Subject):
+    """Top-1 accuracy over a split of one data set."""
+
+    metric = "top1"
+
+    def __init__(self, *arguments: Any, input_size: tuple[int, int, int]) -> None:
+        super().__init__(*arguments)
+        request = self.request
+        if request.data is None:
+            raise UsageError(f"{request.model}: is a classifier; give the folder of its data set with --data")
+        if request.plot or request.coco or request.wider:
+            raise UsageError(
+                f"{request.model}: is a classifier; --plot, --coco and --wider are for detectors"
+            )
+        self.split = request.split or "test"
+        self.bank = ImageBank(load_labelled(request.data, self.split), input_size)
+
+    def _float(self) -> Callable[[Images], Any]:
+        return torch_classifier(self.float_model)
+
+    def _decode(self, outputs: tuple[bytes, ...]) -> Any:
+        return np.stack([np.frombuffer(output, dtype=np.int8) for output in outputs])
+
+    def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:
+        return Measured(evaluate_classifier(predict, self.bank, self.request.count, chunk))
+
+    def broken(self) -> list[str]:
+        """One line per picture that could not be read."""
+        return self.bank.describe_broken()
+
+
+def open_subject(
+    request: Request, stack: ExitStack, progress: Progress
+) -> DetectorSubject | ClassifierSubject:
+    """The model's engines and its images, by its kind."""
+    float_model: Any = None
+    integer: IntegerModel | None = None
+    if "torch" in request.engines:
+        float_model = load_checkpoint(request.model).model
+    if request.engines != ("torch",):
+        progress("reading the model")
+        opened = open_model(request.model, progress, calibration=request.calibration, jobs=request.jobs)
+        integer = stack.enter_context(opened)
+    if integer is not None:
+        detector, shape = integer.is_detector, integer.graph.input_type.shape
+    else:
+        detector, shape = hasattr(float_model, "anchors"), float_model.input_size
+    height, width, channels = shape
+    subject = DetectorSubject if detector else ClassifierSubject
+    return subject(request, float_model, integer, progress, input_size=(height, width, channels))

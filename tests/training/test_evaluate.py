@@ -1,0 +1,163 @@
+"""`evaluate` on every engine: one table, equal bytes, skipped pictures, plots, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+
+from rnnpool_mcu import evaluation  # noqa: E402
+from rnnpool_mcu.cli import main  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint  # noqa: E402
+from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, save_checkpoint  # noqa: E402
+from rnnpool_mcu.zoo.random_weights import random_checkpoint, random_model  # noqa: E402
+
+needs_board = pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
+    reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
+)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier's data set: ten test pictures of two classes; the fourth is damaged."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(1)
+    encoded = []
+    for index in range(10):
+        file = io.BytesIO()
+        Image.fromarray(noise(rng, 8, 8)).save(file, "PNG")
+        encoded.append(file.getvalue()[: 30 if index == 3 else None])
+    offsets = np.concatenate(([0], np.cumsum([len(e) for e in encoded])))
+    data, labels = np.frombuffer(b"".join(encoded), np.uint8), np.arange(10) % 2
+    np.savez(folder / "test.npz", data=data, offsets=offsets, labels=labels, classes=["a", "b"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated checkpoint of a very small classifier."""
+    path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
+    config = {"num_classes": 2, "resolution": 8, "hidden": 4}
+    model = random_model("one-shot-pooling", **config)
+    save_checkpoint(path, model, "one-shot-pooling", config, RGB_PREPROCESSING, ["a", "b"])
+    images = np.stack([noise(np.random.default_rng(seed), 8, 8) for seed in range(4)])
+    calibrate_checkpoint(path, path, images)
+    return path
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three labelled pictures as part_b_test."""
+    root, rng = tmp_path_factory.mktemp("heads"), np.random.default_rng(2)
+    (root / "scut_head" / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for index in range(3):
+        Image.fromarray(noise(rng, 90, 120)).save(root / "scut_head" / "images" / f"{index}.png")
+        images.append({"id": index, "file_name": f"{index}.png", "width": 120, "height": 90})
+        for x in (10, 50):
+            box = [x, 20 + 5 * index, 24, 26]
+            annotations.append({"id": len(annotations), "image_id": index, "bbox": box})
+    content = {"images": images, "annotations": annotations}
+    (root / "scut_head" / "part_b_test.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated checkpoint of a narrow detector with random weights."""
+    path = random_checkpoint("face-m4", tmp_path_factory.mktemp("detector") / "face.pt", hidden=4)
+    images = np.random.default_rng(3).integers(0, 256, (2, 240, 320, 1), dtype=np.uint8)
+    calibrate_checkpoint(path, path, images)
+    return path
+
+
+def test_classifier_engines_agree_and_damaged_pictures_are_named(
+    classifier: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    engines = ["--engine", "torch", "--engine", "int8", "--engine", "c"]
+    done = run("evaluate", classifier, *engines, "--data", pictures, "--json", out, "--jobs", 3)
+    assert done.exit_code == 0, done.output
+    result = json.loads(out.read_text())
+    assert [row["engine"] for row in result["engines"]] == ["torch", "int8", "c"]
+    assert all(row["images"] == 9 and row["skipped"] == 1 for row in result["engines"])
+    assert result["engines"][1]["top1"] == result["engines"][2]["top1"]
+    assert result["top1"] == result["engines"][0]["top1"] and result["split"] == "test"
+    assert result["agreement"] == [
+        {"engine": "c", "reference": "int8", "images": 9, "different": 0, "first": None}
+    ]
+    assert "skipped: test.npz[3]: " in done.stderr
+    assert "int8, c: the same bytes for all 9 images" in done.stderr
+    assert "top-1" in done.stdout and "images/s" in done.stdout
+
+
+def test_detector_engines_agree(detector: Path, heads: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("matplotlib")
+    out, plot = tmp_path / "out.json", tmp_path / "curve.svg"
+    engines = ["--engine", "int8", "--engine", "c"]
+    arguments = [*engines, "--data", heads, "--coco", "--plot", plot, "--json", out]
+    done = run("evaluate", detector, *arguments)
+    assert done.exit_code == 0, done.output
+    first, second = json.loads(out.read_text())["engines"]
+    for key in ("ap50", "coco_ap50", "images", "boxes", "detections"):
+        assert first[key] == second[key]
+    assert first["images"] == 3 and first["boxes"] == 6 and first["detections"] > 0
+    assert "<svg" in plot.read_text()
+
+
+@needs_board
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["detector", "classifier"])
+def test_the_emulated_board_agrees(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    model = request.getfixturevalue(kind)
+    data = request.getfixturevalue("heads" if kind == "detector" else "pictures")
+    out = tmp_path / "out.json"
+    engines = ["--engine", "int8", "--engine", "c", "--engine", "qemu"]
+    done = run("evaluate", model, *engines, "--data", data, "--count", 2, "--json", out)
+    assert done.exit_code == 0, done.output
+    assert [row["different"] for row in json.loads(out.read_text())["agreement"]] == [0, 0]
+
+
+def test_engines_that_differ_end_with_an_error(
+    classifier: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        evaluation.IntegerModel,
+        "runner",
+        lambda _self, engine: (
+            lambda images: tuple(bytes([i, engine == "c" and i == 1]) for i in range(len(images)))
+        ),
+    )
+    done = run("evaluate", classifier, "--engine", "int8", "--engine", "c", "--data", pictures)
+    assert done.exit_code == 5
+    assert "c differs from int8 in 1 of 9 images, first in image 1" in done.stderr
+
+
+def test_what_evaluate_refuses(classifier: Path, detector: Path, pictures: Path, tmp_path: Path) -> None:
+    done = run("evaluate", classifier)
+    assert done.exit_code == 2 and "give the folder of its data set with --data" in done.stderr
+    done = run("evaluate", classifier, "--data", pictures, "--coco")
+    assert done.exit_code == 2 and "are for detectors" in done.stderr
+    done = run("evaluate", detector, "--plot", tmp_path / "x.txt")
+    assert done.exit_code == 2 and "plots are written as" in done.stderr
+    done = run("evaluate", tmp_path, "--engine", "torch")
+    assert done.exit_code == 2 and "takes a .pt checkpoint" in done.stderr
+    done = run("evaluate", detector, "--data", pictures)
+    assert done.exit_code == 2 and "no split 'test'" in done.stderr
