@@ -200,7 +200,9 @@ class _Parser:
                 f"tensor {_text(tensor.Name())!r}: {scales.size} scales, {zero_points.size} zero points"
             )
         spread = np.broadcast_to(zero_points.astype(np.int64), scales.shape)
-        return StoredQuantization(scales.astype(np.float64), spread, int(stored.QuantizedDimension()))
+        with np.errstate(invalid="ignore"):  # NaN scales are refused where they are used
+            real = scales.astype(np.float64)
+        return StoredQuantization(real, spread, int(stored.QuantizedDimension()))
 
     def _operator(self, graph: Any, index: int, tensors: int) -> StoredOperator:
         operator = graph.Operators(index)
