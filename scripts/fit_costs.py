@@ -29,6 +29,7 @@ from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 from rnnpool_mcu.ops.unpack_row import UnpackRow
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from rnnpool_mcu.schedule.costs import COSTS_FILE, FEATURES
+from scripts import cost_cases
 from tests.ops import layers
 from tests.ops.kernel_harness import KernelCase, random_case, run_qemu
 
@@ -105,7 +106,7 @@ def _cases() -> list[KernelCase]:
         for rows in (2, 10):  # the first has no sweeps to share
             image = layers.tensor((rows - 1) * stride + patch, width, channels)
             found.append(random_case(_rnnpool(channels, patch, stride, hidden, image), (image,)))
-    return found + _small_cases()
+    return found + _small_cases() + cost_cases.cases()
 
 
 def _small_cases() -> list[KernelCase]:

@@ -1,0 +1,60 @@
+"""Shapes by which the kernels of imported networks are measured for the cost model; see fit_costs.py."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops import lookup
+from rnnpool_mcu.ops.arg_max import ArgMax
+from rnnpool_mcu.ops.average_pool2d import AveragePool2d
+from rnnpool_mcu.ops.broadcast import Broadcast
+from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
+from rnnpool_mcu.ops.concat import Concat
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.mul import Mul
+from rnnpool_mcu.ops.pad import Pad
+from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.resize import Resize
+from rnnpool_mcu.ops.slice import Slice
+from rnnpool_mcu.ops.softmax import Softmax
+from tests.ops.kernel_harness import KernelCase, random_case
+
+IN, OUT = Quantization(0.02, -3), Quantization(0.05, 4)
+SHAPES = [(4, 40, 32), (4, 20, 64), (6, 80, 24), (4, 8, 12), (4, 12, 96)]  # height, width, channels
+POOLS = [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 3), (1, 1))]
+
+
+def cases() -> list[KernelCase]:
+    """Each kernel on every shape."""
+    found = []
+    for height, width, channels in SHAPES:
+        image = TensorType(height, width, channels, IN)
+        found += [random_case(op, (image,)) for op in _unary(image)]
+        other = TensorType(height, width, channels // 2, OUT)
+        found.append(random_case(Concat(IN), (image, image)))
+        found.append(random_case(Concat(IN), (image, other)))
+        gate = TensorType(1, 1, channels, OUT)
+        found += [random_case(Mul(OUT), (image, b)) for b in (image, gate)]
+        found.append(random_case(Broadcast((height, width, channels)), (gate,)))
+    return found
+
+
+def _unary(image: TensorType) -> list[Operator]:
+    height, width, channels = image.shape
+    around, slopes = Padding(1, 1, 1, 1), np.full(channels, 0.1)
+    found: list[Operator] = [
+        *(lookup.tanh(IN, OUT), Softmax(), ArgMax(), ChannelShuffle(4), DepthToSpace(2), SpaceToDepth(2)),
+        *(PRelu(slopes, OUT), Pad(around), Pad(around, "reflect"), Reshape((1, 1, image.bytes))),
+        *(Slice((0, 0, 0), (height, width, channels // 2)), Slice((0, 1, 0), (height, width - 1, channels))),
+        *(Resize((2 * height, 2 * width), mode) for mode in ("nearest", "bilinear")),
+        Reshape((height * width // 4, 4, channels)),
+    ]
+    for kernel, stride in POOLS:
+        window = Window(kernel, stride)
+        found += [MaxPool2d(window), AveragePool2d(window, OUT)]
+    return found
