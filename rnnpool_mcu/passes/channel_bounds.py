@@ -108,6 +108,7 @@ def _(op: FullyConnected, at: _Place) -> Bounds:
 @_bounds.register
 def _(op: DepthwiseConv2d, at: _Place) -> Bounds:
     seen = at.seen[0].widened(at.types[0].zero_point) if reads_padding(op.window) else at.seen[0]
+    seen = Bounds(np.repeat(seen.low, op.multiplier), np.repeat(seen.high, op.multiplier))
     taps = op.weights.astype(np.int64).reshape(-1, at.out.channels)
     plus, minus = np.maximum(taps, 0).sum(axis=0), np.minimum(taps, 0).sum(axis=0)
     stage = op._stage(at.types)

@@ -57,6 +57,10 @@ def _mixes(op: Operator) -> bool:
     return isinstance(op, FullyConnected) or (isinstance(op, Conv2d) and op.groups == 1)
 
 
+def _keeps_channels_apart(op: Operator) -> bool:
+    return isinstance(op, ChannelWise) and not (isinstance(op, DepthwiseConv2d) and op.multiplier > 1)
+
+
 def _channels(graph: Graph, value: str) -> int:
     out = graph.types[value]
     return out.channels if isinstance(out, TensorType) else 0
@@ -70,7 +74,7 @@ def _needless(graph: Graph, bounds: Mapping[str, Bounds]) -> dict[str, Mask]:
         for reader in graph.consumers[value]:
             if _mixes(reader.op):
                 mask = np.logical_and(mask, _ignored(graph, reader, bounds[value]))
-            elif isinstance(reader.op, ChannelWise):
+            elif _keeps_channels_apart(reader.op):
                 mask = np.logical_and(mask, found[reader.name])
             else:
                 mask[:] = False
@@ -108,7 +112,7 @@ def _dropped(graph: Graph, needless: Mapping[str, Mask]) -> dict[str, Mask]:
     for node in graph.nodes:
         if _mixes(node.op):
             root[node.name] = _Component([node])
-        elif isinstance(node.op, ChannelWise) and node.inputs[0] in root:
+        elif _keeps_channels_apart(node.op) and node.inputs[0] in root:
             root[node.name] = root[node.inputs[0]]
             root[node.name].members.append(node)
     for component in {id(c): c for c in root.values()}.values():

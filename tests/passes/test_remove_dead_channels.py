@@ -116,6 +116,31 @@ def test_removal_runs_through_pools_and_tables_to_a_classifier() -> None:
     assert_same_outputs(graph, smaller)
 
 
+def multiplied(graph: Graph, depthwise: str) -> Graph:
+    """A depthwise layer of 4 channels made one of 2, with 2 output channels each, and its maker smaller."""
+    node = graph.node(depthwise)
+    maker = graph.node(node.inputs[0])
+    assert isinstance(node.op, DepthwiseConv2d) and isinstance(maker.op, Conv2d)
+    half = replace(
+        maker.op,
+        weights=maker.op.weights[:2],
+        bias=maker.op.bias[:2],
+        weight_scales=maker.op.weight_scales[:2],
+    )
+    ops = {depthwise: replace(node.op, multiplier=2), maker.name: half}
+    nodes = tuple(Node(n.name, ops.get(n.name, n.op), n.inputs) for n in graph.nodes)
+    return replace(graph, nodes=nodes)
+
+
+def test_removal_stops_at_a_depthwise_layer_with_a_multiplier() -> None:
+    b = GraphBuilder(IMAGE)
+    depthwise = b.depthwise(b.conv(INPUT, 4))
+    graph = multiplied(b.graph(b.conv(depthwise, 4)), depthwise)
+    graph = with_dead(graph, depthwise, 0, 1, 2, bias=100)
+    assert_within_bounds(graph)
+    assert remove_dead_channels(graph) == (graph, False)
+
+
 def test_a_channel_that_is_always_clamped_is_constant() -> None:
     b = GraphBuilder(IMAGE)
     first = b.conv(INPUT, 4)
