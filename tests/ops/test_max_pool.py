@@ -24,11 +24,12 @@ def edge_cases() -> list[KernelCase]:
         on_random(pool((1, 3), (1, 1), 0, 2, 0, 2), tensor(2, 1, 6)),
         on_random(pool((9, 4), (1, 1), 4, 0, 4, 0), tensor(2, 4, 13)),
         on_random(MaxPool2d(Window((2, 2), (2, 2)), (-20, 30)), tensor(4, 4, 7)),
+        on_random(pool((3, 3), (2, 2), 1, 1, 1, 1), tensor(6, 7, 37)),
     ]
     return cases + extremes(cases[1])
 
 
-@pytest.mark.parametrize("case", edge_cases()[:6])
+@pytest.mark.parametrize("case", edge_cases()[:7])
 def test_numpy_is_the_maximum_of_each_window(case: KernelCase) -> None:
     op, (image,), (values,) = case.op, case.types, case.values
     assert isinstance(op, MaxPool2d)
@@ -53,7 +54,7 @@ def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:
     assert_bit_exact(cases, results)
     per_element = results[-1].instructions / (4 * 20 * 32)
     print(f"{per_element:.2f} instructions per element read")
-    assert per_element <= 4.0
+    assert per_element <= 2.2
 
 
 @pytest.mark.parametrize(
