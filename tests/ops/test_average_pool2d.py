@@ -31,14 +31,15 @@ def edge_cases() -> list[KernelCase]:
         on_random(pool((3, 3), (1, 1), 1, 1, 1, 1, pads=True), tensor(4, 5, 6, zero_point=127)),
         on_random(pool((3, 2), (1, 3), 2, 0, 1, 1), tensor(4, 5, 3, zero_point=-128)),
         on_random(pool((1, 6), (1, 1)), tensor(3, 6, 9)),
+        on_random(pool((2, 3), (1, 1)), tensor(3, 6, 29)),
         on_random(pool((17, 16), (1, 1)), tensor(17, 16, 4, zero_point=127)),
     ]
     clamped = AveragePool2d(Window((2, 2), (2, 2)), Quantization(0.001, -3), clamp=(-20, 100))
     cases.append(on_random(clamped, tensor(4, 4, 7)))
-    return cases + extremes(cases[1]) + extremes(cases[5])
+    return cases + extremes(cases[1]) + extremes(cases[6])
 
 
-@pytest.mark.parametrize("case", edge_cases()[:6])
+@pytest.mark.parametrize("case", edge_cases()[:7])
 def test_numpy_is_the_mean_of_each_window_to_within_rounding(case: KernelCase) -> None:
     op, (image,), (values,) = case.op, case.types, case.values
     assert isinstance(op, AveragePool2d)
@@ -68,7 +69,7 @@ def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:
     assert_bit_exact(cases, results)
     per_element = results[-1].instructions / (9 * 4 * 20 * 32)
     print(f"{per_element:.2f} instructions per element of a window")
-    assert per_element <= 3.25
+    assert per_element <= 2.8
 
 
 def test_a_sum_that_could_leave_32_bits_is_refused() -> None:
