@@ -140,7 +140,7 @@ class Search:
         graph, limit = candidate.graph, candidate.peak_bytes
         names = [graph.input_name, *(node.name for node in graph.nodes)]
         crossing = crossing_bytes(graph)
-        allowed = (name for name in self._ends if name in crossing and 2 * crossing[name] < limit)
+        allowed = (name for name in self._ends if name in crossing and crossing[name] < limit)
         ends = [0, *(names.index(name) + 1 for name in allowed)]
         best: list[tuple[int, int, int]] = [(0, 0, 0)] + [(limit, 0, 0)] * (len(ends) - 1)  # peak, cuts, from
         for i, start in enumerate(ends[:-1]):

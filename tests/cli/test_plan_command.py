@@ -63,7 +63,7 @@ def _value(model: Path, *arguments: str | Path | int) -> dict[str, Any]:
 
 
 def test_without_a_budget_the_fastest_plan_is_shown(model: Path, graph: Graph) -> None:
-    value, expected = _value(model), plan_graph(graph)
+    value, expected = _value(model), plan_graph(graph, stage=False)
     plan, ram = value["plan"], value["ram_estimate"]
     assert (plan["arena_bytes"], plan["peak_bytes"]) == (
         expected.arena_bytes,
@@ -131,7 +131,7 @@ def test_the_smallest_plan_is_chosen_by_objective(model: Path, tmp_path: Path) -
 def test_memory_over_time_shows_every_block_up_to_the_peak(model: Path, graph: Graph, tmp_path: Path) -> None:
     picture = tmp_path / "memory.svg"
     assert _plan(model, "-q", "--memory", picture).exit_code == 0
-    plan, root = plan_graph(graph), ElementTree.parse(picture).getroot()
+    plan, root = plan_graph(graph, stage=False), ElementTree.parse(picture).getroot()
     areas = {p[0].text.split(":")[0]: p.attrib["d"] for p in root.iter(f"{SVG}path") if len(p) and p[0].text}
     assert set(areas) == set(plan.blocks)
     highest = min(float(y) for path in areas.values() for y in re.findall(r"V([\d.]+)", path))
