@@ -42,6 +42,9 @@ class Mul(Operator):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return self.infer_type(inputs).bytes
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         out, r = self.infer_type(inputs), self._requantization(inputs)
         steps = [(t.channels if t.width > 1 else 0, int(t.channels > 1)) for t in inputs]

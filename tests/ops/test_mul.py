@@ -50,9 +50,17 @@ def test_host_equals_numpy_under_sanitizers() -> None:
     assert_bit_exact(cases, run_host(cases, sanitize=True))
 
 
-def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:
+    small = Quantization(0.5, 7), Quantization(0.1, -128)
+    cases = [on_random(Mul(OUT), *(TensorType(2, 1, i, q) for q in small)) for i in range(3, 9)]
+    cases += edge_cases()
+    map_, gate = TensorType(2, 40, 32, small[0]), TensorType(1, 1, 32, small[1])
+    cases += [on_random(Mul(OUT), map_, gate), on_random(Mul(OUT), map_, map_)]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    for result, limit in zip(results[-2:], (9.5, 7.9), strict=True):
+        print(f"{result.instructions / map_.bytes:.2f} instructions per element")
+        assert result.instructions / map_.bytes <= limit
 
 
 def test_shapes_that_cannot_meet_are_refused() -> None:
