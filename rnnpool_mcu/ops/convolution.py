@@ -52,6 +52,8 @@ class Window:
 
     def dilated(self, dilation: tuple[int, int]) -> Window:
         """The window with its taps this many rows and columns apart: what it spans."""
+        if dilation == (1, 1):
+            return self
         height, width = ((taps - 1) * apart + 1 for taps, apart in zip(self.kernel, dilation, strict=True))
         return replace(self, kernel=(height, width))
 

@@ -16,6 +16,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, Placement, total_live
 
 SEARCH_ROUNDS = 100  # shuffled orders tried by the fast search
@@ -59,12 +61,12 @@ def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement
     return Placement(offsets, arena_size(problem, offsets), problem.bound_bytes, method, optimal)
 
 
-def make_problem(blocks: Sequence[Block]) -> Problem:
-    """Sizes, conflicts and the area bound of a set of blocks."""
+def make_problem(blocks: Sequence[Block], *, exact: bool = True) -> Problem:
+    """Sizes, conflicts and the area bound of a set of blocks; cliques are for the exact solver only."""
     steps = max((b.live.bit_length() for b in blocks), default=0)
     sizes = {b.name: b.aligned_bytes for b in blocks}
     conflicts = {b.name: tuple(o.name for o in blocks if o is not b and o.conflicts(b)) for b in blocks}
-    cliques = _maximal_cliques([b for b in blocks if b.rows is None])
+    cliques = _maximal_cliques([b for b in blocks if b.rows is None]) if exact else ()
     bound = int(total_live(blocks, steps).max(initial=0))
     aligned = (bound + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     return Problem(sizes, conflicts, cliques, aligned, _distances(blocks, steps))
@@ -89,8 +91,11 @@ def _distances(blocks: Sequence[Block], steps: int) -> dict[tuple[str, str], int
 
 
 def _maximal_cliques(blocks: Sequence[Block]) -> tuple[tuple[str, ...], ...]:
-    steps = max((b.live.bit_length() for b in blocks), default=0)
-    together = {frozenset(b.name for b in blocks if b.live >> t & 1) for t in range(steps)}
+    if not blocks:
+        return ()
+    steps = max(b.live.bit_length() for b in blocks)
+    live = np.unique(np.stack([b.live_steps(steps) for b in blocks]), axis=1)
+    together = {frozenset(blocks[int(i)].name for i in np.flatnonzero(column)) for column in live.T}
     maximal = [names for names in together if not any(names < other for other in together)]
     return tuple(sorted(tuple(sorted(names)) for names in maximal))
 
@@ -139,7 +144,7 @@ def search(problem: Problem, rounds: int = SEARCH_ROUNDS) -> dict[str, int]:
 
 def quick_arena_bytes(blocks: Sequence[Block]) -> int:
     """The arena that first fit needs: an estimate, when many sets of blocks are compared."""
-    problem = make_problem(blocks)
+    problem = make_problem(blocks, exact=False)
     return arena_size(problem, search(problem, rounds=0))
 
 

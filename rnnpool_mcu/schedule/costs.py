@@ -11,11 +11,13 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
+from weakref import WeakKeyDictionary
 
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Work
 
 COSTS_FILE = "costs.json"
+_PREDICTED: WeakKeyDictionary[Node, float] = WeakKeyDictionary()
 FEATURES = ("macs", "outputs", "inputs", "calls")
 TYPICAL = "conv2d_s8"  # what a kernel that was never fitted is taken for
 
@@ -38,7 +40,9 @@ def predicted_work(work: Work) -> float:
 
 def predicted_instructions(graph: Graph, node: Node) -> float:
     """Predicted instructions of one node over a whole inference."""
-    return sum(predicted_work(work) for work in node.op.work(graph.input_types(node)))
+    if node not in _PREDICTED:  # graphs that differ in one block share their other nodes
+        _PREDICTED[node] = sum(predicted_work(work) for work in node.op.work(graph.input_types(node)))
+    return _PREDICTED[node]
 
 
 def predicted_total(graph: Graph) -> float:

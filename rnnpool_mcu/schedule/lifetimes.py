@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
-from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber, Margin
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, RowBuffer, RowLives, Step, total_live
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.arena import quick_arena_bytes
 from rnnpool_mcu.schedule.cascade import height_of, play
 
+_OWN_BYTES: WeakKeyDictionary[Node, tuple[int, int]] = WeakKeyDictionary()
 ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
 
 
@@ -117,13 +119,21 @@ def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]
         blocks.append(_pixels_block(graph, pulled))
     active = _active_steps(demand.steps)
     for node in graph.nodes:
-        types, own = graph.input_types(node), active.get(node.name, 0)
+        own, (state, scratch) = active.get(node.name, 0), _own_bytes(graph, node)
         span = _span(demand, node.name, own)
-        if span and (state := node.op.state_bytes(types)):
+        if span and state:
             blocks.append(Block(f"{node.name}.state", state, span))
-        if own and (scratch := node.op.scratch_bytes(types)):
+        if own and scratch:
             blocks.append(Block(f"{node.name}.scratch", scratch, own))
     return {block.name: block for block in blocks}
+
+
+def _own_bytes(graph: Graph, node: Node) -> tuple[int, int]:
+    """State and scratch of a node; graphs that differ in one block share their other nodes."""
+    if node not in _OWN_BYTES:
+        types = graph.input_types(node)
+        _OWN_BYTES[node] = node.op.state_bytes(types), node.op.scratch_bytes(types)
+    return _OWN_BYTES[node]
 
 
 def _rows_blocks(graph: Graph, demand: Demand, buffer: RowBuffer) -> tuple[Block, ...]:
