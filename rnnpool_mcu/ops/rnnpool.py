@@ -27,8 +27,8 @@ class RnnPool(Operator):
     """RNN1 summarises each row (left to right) and column (top to bottom) of a patch, RNN2 the summaries.
 
     Output channels, hidden2 each: RNN2 over the row summaries top to bottom and bottom to top, then over the
-    column summaries left to right and right to left. No padding; output int8 at scale 1/128, zero point 0:
-    clamp((h + 64) >> 7). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
+    column summaries left to right and right to left. The input is not padded; output int8 at scale 1/128, zero
+    point 0: clamp((h + 64) >> 7). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
     (x - zero_point) << 8, RNN2's the Q14 state of RNN1.
     """
 
@@ -39,6 +39,8 @@ class RnnPool(Operator):
     rnn1: FastGrnnCell
     rnn2: FastGrnnCell
     nonlinearity: str  # a member of lookup_tables.NONLINEARITIES
+    pad_bottom: int = 0  # output rows added that repeat the last one
+    pad_right: int = 0  # output columns, likewise
     constants_in_ram: bool = False  # weights and tables are copied to scratch at each call: flash is slower
 
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
@@ -56,20 +58,21 @@ class RnnPool(Operator):
                 f"RNNPool: input {image.height}x{image.width} is smaller than its patch "
                 f"{self.patch[0]}x{self.patch[1]}; enlarge the input or choose a smaller patch"
             )
+        if min(self.pad_bottom, self.pad_right) < 0:
+            raise ModelError(
+                f"RNNPool: padded by {self.pad_bottom} rows and {self.pad_right} columns, allowed: 0 or more"
+            )
         self._check_accumulators(image)
-        return TensorType(
-            (image.height - self.patch[0]) // self.stride[0] + 1,
-            (image.width - self.patch[1]) // self.stride[1] + 1,
-            SWEEPS * self.rnn2.hidden,
-            OUTPUT,
-        )
+        height, width = self._patches(image)
+        return TensorType(height + self.pad_bottom, width + self.pad_right, SWEEPS * self.rnn2.hidden, OUTPUT)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
-        out, tables = self.infer_type(inputs), gate_tables(self.nonlinearity)
+        self.infer_type(inputs)
+        (height, width), tables = self._patches(inputs[0]), gate_tables(self.nonlinearity)
         x = (values[0].astype(np.int32) - inputs[0].zero_point) << INPUT_SHIFT
         (patch_h, patch_w), (stride_h, stride_w) = self.patch, self.stride
-        row_steps = [slice(t, t + (out.height - 1) * stride_h + 1, stride_h) for t in range(patch_h)]
-        column_steps = [slice(t, t + (out.width - 1) * stride_w + 1, stride_w) for t in range(patch_w)]
+        row_steps = [slice(t, t + (height - 1) * stride_h + 1, stride_h) for t in range(patch_h)]
+        column_steps = [slice(t, t + (width - 1) * stride_w + 1, stride_w) for t in range(patch_w)]
         wx = self.rnn1.project(x)
         rows = self.rnn1.sweep((wx[:, s] for s in column_steps), tables)  # [height, out_width, hidden1]
         columns = self.rnn1.sweep((wx[s] for s in row_steps), tables)  # [out_height, width, hidden1]
@@ -77,24 +80,26 @@ class RnnPool(Operator):
         down = [wx_rows[s] for s in row_steps]
         right = [wx_columns[:, s] for s in column_steps]
         sweeps = [self.rnn2.sweep(steps, tables) for steps in (down, down[::-1], right, right[::-1])]
-        return _to_int8(np.concatenate(sweeps, axis=2))
+        padding = ((0, self.pad_bottom), (0, self.pad_right), (0, 0))
+        return np.pad(_to_int8(np.concatenate(sweeps, axis=2)), padding, mode="edge")
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        first = out_row * self.stride[0]
+        first = min(out_row, self._patches(inputs[0])[0] - 1) * self.stride[0]
         return (RowWindow(first, first + self.patch[0]),)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         """Of every patch on its own, without the sharing of RNN1 sweeps between overlapping patches."""
-        out = self.infer_type(inputs)
+        self.infer_type(inputs)
+        height, width = self._patches(inputs[0])
         rnn1 = 2 * self.patch[0] * self.patch[1] * self.rnn1.hidden * (self.rnn1.inputs + self.rnn1.hidden)
         rnn2 = 2 * sum(self.patch) * self.rnn2.hidden * (self.rnn2.inputs + self.rnn2.hidden)
-        return out.height * out.width * (rnn1 + rnn2)
+        return height * width * (rnn1 + rnn2)
 
     def state_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """The row summaries that the next output row needs again; a word where there are none."""
-        out = self.infer_type(inputs)
-        shared = self._shared_rows if out.height > 1 else 0
-        return max(4, 2 * out.width * shared * _padded(self.rnn1.hidden))
+        """The row summaries that the next output row needs again, at last the row that padding repeats."""
+        out, (_, width) = self.infer_type(inputs), self._patches(inputs[0])
+        summaries = 2 * width * self._kept_rows(inputs[0]) * _padded(self.rnn1.hidden)
+        return max(4, summaries, out.row_bytes if self.pad_bottom else 0)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
         """Constants to run from, the vectors of one sweep of either cell, RNN2's sums of one patch."""
@@ -112,7 +117,7 @@ class RnnPool(Operator):
         return ("m4",)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
-        out, tables = self.infer_type(inputs), gate_tables(self.nonlinearity)
+        (height, width), tables = self._patches(inputs[0]), gate_tables(self.nonlinearity)
         return CParams(
             {
                 "rnn1": _cell_params(self.rnn1, _rnn1_blocks(self._folded(inputs[0])), self.rnn1.inputs),
@@ -125,16 +130,26 @@ class RnnPool(Operator):
                 "patch_height": self.patch[0],
                 "patch_width": self.patch[1],
                 "stride_width": self.stride[1],
-                "shared_rows": self._shared_rows if out.height > 1 else 0,
-                "out_width": out.width,
+                "shared_rows": self._kept_rows(inputs[0]),
+                "out_height": height,
+                "out_width": width,
+                "pad_bottom": self.pad_bottom,
+                "pad_right": self.pad_right,
                 "constants_in_ram": int(self.constants_in_ram),
             }
         )
 
-    @property
-    def _shared_rows(self) -> int:
-        """Row summaries that a patch has in common with the one below it."""
-        return max(0, self.patch[0] - self.stride[0])
+    def _patches(self, image: TensorType) -> tuple[int, int]:
+        """Rows and columns of output, without padding."""
+        return (
+            (image.height - self.patch[0]) // self.stride[0] + 1,
+            (image.width - self.patch[1]) // self.stride[1] + 1,
+        )
+
+    def _kept_rows(self, image: TensorType) -> int:
+        """Row summaries that a patch has in common with the one below it; 0 where there is none below."""
+        shared = max(0, self.patch[0] - self.stride[0])
+        return shared if self._patches(image)[0] > 1 else 0
 
     @property
     def _constant_bytes(self) -> int:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.passes.fold_pads import fold_pads
+from rnnpool_mcu.passes.fold_replicate_pad import fold_replicate_pad
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
 from rnnpool_mcu.passes.remove_dead_nodes import remove_dead_nodes
 from rnnpool_mcu.passes.simplify import simplify
 
 Pass = Callable[[Graph], tuple[Graph, bool]]
 
-PASSES: tuple[Pass, ...] = (simplify, fold_pads, remove_dead_channels, remove_dead_nodes)
+PASSES: tuple[Pass, ...] = (simplify, fold_pads, fold_replicate_pad, remove_dead_channels, remove_dead_nodes)
 
 
 def run_passes(graph: Graph) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,17 @@ def test_output_channels_are_rows_then_columns_forwards_then_backwards() -> None
     assert not np.array_equal(out[0], out[1])
 
 
+def test_padding_repeats_the_last_row_and_column() -> None:
+    op = make_op(float_weights(3, 5, 4, seed=1), (6, 4), (2, 3))
+    types, values = (TensorType(12, 14, 3, RELU6),), uniform_image((12, 14, 3), 9)
+    plain, wide = op.eval_int8(types, [values]), padded(op, 2, 1).eval_int8(types, [values])
+    assert wide.shape == padded(op, 2, 1).infer_type(types).shape == (6, 5, 16)
+    assert np.array_equal(wide[:4, :4], plain)
+    assert (wide[4:] == wide[3]).all() and (wide[:, 4] == wide[:, 3]).all()
+    with pytest.raises(ModelError, match="padded by -1 rows and 0 columns"):
+        padded(op, -1, 0).infer_type(types)
+
+
 def kernel_cases() -> list[KernelCase]:
     """Overlap in both, one or no direction, gaps, one output row, odd and even sizes, every zero point."""
     shapes = [
@@ -149,7 +161,17 @@ def kernel_cases() -> list[KernelCase]:
         op = make_op(float_weights(channels, hidden1, hidden2, seed), patch, stride, kind, q)
         cases.append(random_case(op, (TensorType(height, width, channels, q),), seed))
     fast = [KernelCase(in_ram(case.op), case.types, case.values) for case in cases[:4]]
-    return [*cases, *fast, extreme_case()]
+    sides = [(1, 1), (2, 0), (0, 3), (1, 2), (3, 1)]
+    wide = [
+        KernelCase(padded(case.op, *pad), case.types, case.values)
+        for case, pad in zip(cases[1:6], sides, strict=True)
+    ]
+    return [*cases, *fast, *wide, extreme_case()]
+
+
+def padded(op: Operator, bottom: int, right: int) -> RnnPool:
+    assert isinstance(op, RnnPool)
+    return replace(op, pad_bottom=bottom, pad_right=right)
 
 
 def in_ram(op: Operator) -> Operator:
