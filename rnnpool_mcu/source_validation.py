@@ -66,7 +66,7 @@ class SourceComparison:
     layers: tuple[LayerDifference, ...]
     first: FirstDifference | None
     outputs: Histogram  # chained, all outputs together
-    same_top1: int  # images whose largest value is at the same place in every output
+    same_top1: int | None  # images with the same largest channel in every output; None: all outputs are maps
 
     @property
     def agrees(self) -> bool:
@@ -107,7 +107,7 @@ class _Tally:
         self.chained: dict[str, Counter[int]] = {}
         self.outputs: Counter[int] = Counter()
         self.first: FirstDifference | None = None
-        self.same_top1 = 0
+        self.same_top1: int | None = None
         self._graph = graph
 
     def add(self, number: int, image: NDArray[np.int8], runtime: SourceRuntime) -> None:
@@ -124,7 +124,10 @@ class _Tally:
         compared = [name for name in self._graph.outputs if name in theirs]
         for name in compared:
             self.outputs.update(_histogram(ours[name] - theirs[name].astype(np.int32)))
-        self.same_top1 += all(int(ours[name].argmax()) == int(theirs[name].argmax()) for name in compared)
+        vectors = [name for name in compared if ours[name].shape[:2] == (1, 1)]
+        if vectors:
+            same = all(int(ours[name].argmax()) == int(theirs[name].argmax()) for name in vectors)
+            self.same_top1 = (self.same_top1 or 0) + same
 
     def layer(self, node: Node, source: str) -> LayerDifference:
         """What was counted of one layer."""

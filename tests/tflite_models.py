@@ -107,3 +107,41 @@ def densenet(size: int = 16, seed: int = 0) -> bytes:
             x = w.concat([x, w.conv(w.conv(x, 8, 1), 4)])
         x = w.pool("AVERAGE_POOL_2D", w.conv(x, 8, 1), 2, 2)
     return w.finish(w.dense(w.mean(x), 6))
+
+
+def shufflenet_v2(size: int = 16, seed: int = 0) -> bytes:
+    """Split, a branch, concat, channel shuffle."""
+    w = Writer(seed)
+    x = w.conv(w.input(size, size, 3), 16, 3, 2)
+    for _ in range(2):
+        kept, y = w.split(x, 2)
+        y = w.conv(w.depthwise(w.conv(y, 8, 1), activation=NONE), 8, 1)
+        x = w.shuffle(w.concat([kept, y]), 2)
+    return w.finish(w.dense(w.mean(x), 8))
+
+
+def unet(size: int = 16, seed: int = 0) -> bytes:
+    """Down, up by resize and by transposed convolution, joined with the skipped map; argmax-free scores."""
+    w = Writer(seed)
+    a = w.conv(w.input(size, size, 1), 6)
+    b = w.conv(w.pool("MAX_POOL_2D", a, 2, 2), 8)
+    c = w.conv(w.pool("MAX_POOL_2D", b, 2, 2), 10)
+    up = w.resize("RESIZE_NEAREST_NEIGHBOR", c, size // 2, size // 2)
+    d = w.conv(w.concat([up, b]), 8)
+    e = w.conv(w.concat([w.transposed(d, 6), a]), 6)
+    return w.finish(w.conv(e, 3, 1, activation=NONE))
+
+
+def ssdlite(size: int = 32, seed: int = 0) -> bytes:
+    """Boxes and scores from two maps, each joined over all anchors: two outputs."""
+    w = Writer(seed)
+    x = w.conv(w.input(size, size, 3), 8, 3, 2, activation=RELU6)
+    boxes, scores = [], []
+    for _ in range(2):
+        x = w.conv(w.depthwise(x, 3, 2, activation=RELU6), 16, 1, activation=RELU6)
+        side = w.tensors[x].shape[1]
+        head = w.depthwise(x, activation=RELU6)
+        boxes.append(w.view(w.conv(head, 8, 1, activation=NONE), 1, side * side * 2, 4))
+        scores.append(w.view(w.conv(head, 6, 1, activation=NONE), 1, side * side * 2, 3))
+    joined = w.concat(scores, axis=1)
+    return w.finish(w.concat(boxes, axis=1), w.fixed("LOGISTIC", joined, 1 / 256, -128))

@@ -278,6 +278,72 @@ class Writer:
         """SOFTMAX"""
         return self.fixed("SOFTMAX", x, 1 / 256, -128, "SoftmaxOptions", Beta=1.0)
 
+    def move(
+        self,
+        kind: str,
+        x: int,
+        shape: tuple[int, ...],
+        *stored: list[int],
+        options: str | None = None,
+        **more: Any,
+    ) -> int:
+        """An operator that keeps x's quantization, with stored int32 inputs behind x."""
+        constants = [
+            self.constant(f"stored_{len(self.tensors)}", np.array(values, np.int32)) for values in stored
+        ]
+        out = self.value(shape, self.tensors[x].rms, like=x)
+        return self.operator(kind, [x, *constants], [out], options, **more)
+
+    def pad(self, x: int, *sides: tuple[int, int]) -> int:
+        """PAD by rows, columns and channels before and after."""
+        around = [(0, 0), *sides, *[(0, 0)] * (3 - len(sides))]
+        shape = tuple(n + a + b for n, (a, b) in zip(self.tensors[x].shape, around, strict=True))
+        wanted = self.constant(f"pads_{len(self.tensors)}", np.array(around, np.int32))
+        out = self.value(shape, self.tensors[x].rms, like=x)
+        return self.operator("PAD", [x, wanted], [out], "PadOptions")
+
+    def resize(
+        self, kind: str, x: int, height: int, width: int, aligned: bool = False, half: bool = True
+    ) -> int:
+        """RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR"""
+        name = "ResizeBilinearOptions" if kind == "RESIZE_BILINEAR" else "ResizeNearestNeighborOptions"
+        shape = (1, height, width, self.tensors[x].shape[3])
+        flags = {"AlignCorners": aligned, "HalfPixelCenters": half}
+        return self.move(kind, x, shape, [height, width], options=name, **flags)
+
+    def transposed(self, x: int, channels: int, kernel: int = 3, stride: int = 2, padding: int = SAME) -> int:
+        """TRANSPOSE_CONV"""
+        given = self.tensors[x]
+        sides = [n * stride if padding == SAME else (n - 1) * stride + kernel for n in given.shape[1:3]]
+        weights, scales, size = self._weights((channels, kernel, kernel, given.shape[3]), 0)
+        rms = given.rms * size * float(np.sqrt(kernel * kernel * given.shape[3] / stride**2))
+        shape = self.constant(f"size_{len(self.tensors)}", np.array([1, *sides, channels], np.int32))
+        inputs = [shape, weights, x, self._bias(x, scales, rms)]
+        out = self.value((1, *sides, channels), rms)
+        fields = {"Padding": padding, "StrideW": stride, "StrideH": stride}
+        return self.operator("TRANSPOSE_CONV", inputs, [out], "TransposeConvOptions", **fields)
+
+    def split(self, x: int, count: int, axis: int = 3) -> list[int]:
+        """SPLIT into equal parts."""
+        shape = list(self.tensors[x].shape)
+        shape[axis] //= count
+        at = self.constant(f"axis_{len(self.tensors)}", np.array(axis, np.int32))
+        outputs = []
+        for part in range(count):
+            outputs.append(self.value(tuple(shape), self.tensors[x].rms, like=x))
+            self.tensors[outputs[-1]].name += f"_part_{part}"
+        self.operator("SPLIT", [at, x], outputs, "SplitOptions", NumSplits=count)
+        return outputs
+
+    def shuffle(self, x: int, groups: int) -> int:
+        """Channel shuffle as frameworks write it: reshape, transpose, reshape."""
+        _, height, width, channels = shape = self.tensors[x].shape
+        y = self.view(x, 1, height, width, groups, channels // groups)
+        swapped = (1, height, width, channels // groups, groups)
+        return self.view(
+            self.move("TRANSPOSE", y, swapped, [0, 1, 2, 4, 3], options="TransposeOptions"), *shape
+        )
+
     # the file
 
     def finish(self, *outputs: int) -> bytes:
@@ -380,6 +446,8 @@ _VERSIONS = {
     **{"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "SUB": 2, "MUL": 2, "MEAN": 2},
     **{"AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "SOFTMAX": 2, "LOGISTIC": 2, "TANH": 2, "CONCATENATION": 2},
     **{"QUANTIZE": 2, "DEQUANTIZE": 2, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3, "PAD": 2},
+    **{"TRANSPOSE_CONV": 3, "SPLIT": 2, "STRIDED_SLICE": 2, "SLICE": 2, "TRANSPOSE": 4, "MIRROR_PAD": 2},
+    **{"LEAKY_RELU": 2, "ARG_MAX": 2, "L2_NORMALIZATION": 2, "MAXIMUM": 2, "PADV2": 2, "RELU": 2},
 }
 
 

@@ -160,7 +160,7 @@ def _source_lines(compared: SourceComparison) -> list[str]:
             f"  first difference: image {first.image}, '{first.layer}' at row, column, channel "
             f"{first.position}: {first.ours}, the runtime {first.theirs}"
         )
-    if steps:
+    if compared.same_top1 is not None:
         lines.append(f"  same largest output on {compared.same_top1} of {compared.images} images")
     return lines
 

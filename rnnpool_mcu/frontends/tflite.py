@@ -14,11 +14,15 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
-from rnnpool_mcu.frontends.tflite_converters import CONVERTERS, HOW_TO_QUANTIZE, Call, int8_quantization
+from rnnpool_mcu.frontends.tflite_call import HOW_TO_QUANTIZE, Call, int8_quantization
+from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
 from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.ops.broadcast import Broadcast
+from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.reshape import Reshape
 
 INPUT_NAME = "input"
@@ -26,7 +30,7 @@ VIEWS: Mapping[str, str] = {
     "EXPAND_DIMS": "free",
     "RESHAPE": "free where the order of the bytes stays, and before a fully connected layer",
     "SQUEEZE": "free",
-    "TRANSPOSE": "free where only sides of 1 move",
+    "TRANSPOSE": "free where only sides of 1 move; a channel shuffle between two reshapes",
 }
 """Operators that change no byte, with what is supported of them."""
 EDGES: Mapping[str, str] = {
@@ -212,22 +216,50 @@ class _Walk:
             raise ModelError(
                 "all its inputs are stored in the file, a computed one is needed; fold it before export"
             )
+        if converter.broadcast:
+            names = self._broadcast(names)
         types = tuple(self._types[name] for name in names)
         for result, index in enumerate(op.outputs):
             call = Call(self._model, op, types, result)
-            self._add(index, Node(self._names[index], converter.convert(call), names))
+            node = Node(self._names[index], converter.convert(call), names)
+            self._add(index, node, reshapes=converter.reshapes)
+
+    def _broadcast(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of values repeated where one has a side of 1 and the other has not."""
+        shapes = [self._types[name].shape for name in names]
+        height, width, channels = (max(sides) for sides in zip(*shapes, strict=True))
+        found = []
+        for name, shape in zip(names, shapes, strict=True):
+            if shape == (height, width, channels):
+                found.append(name)
+            else:
+                op = Broadcast((height, width, channels))
+                found.append(self._copied(name, f"{name}_times_{height}x{width}x{channels}", op))
+        return tuple(found)
+
+    def _copied(self, name: str, copy: str, op: Operator) -> str:
+        """Name of a copy of a value by an operator that keeps its quantization, made once."""
+        if copy not in self._types:
+            made = op.infer_type((self._types[name],))
+            assert isinstance(made, TensorType)
+            self._types[copy] = made
+            self.nodes.append(Node(copy, op, (name,)))
+        return copy
 
     def _stored(self, op: StoredOperator, position: int) -> bool:
         index = op.inputs[position] if position < len(op.inputs) else -1
         return index >= 0 and self._model.tensors[index].data is not None
 
-    def _add(self, index: int, node: Node) -> None:
-        """Append a node that computes a tensor; ModelError when its shape is not the file's."""
+    def _add(self, index: int, node: Node, *, reshapes: bool = False) -> None:
+        """Append a node that computes a tensor; ModelError when its shape is not the file's.
+
+        With `reshapes` the file's may lack sides of 1.
+        """
         tensor = self._model.tensors[index]
         made = node.op.infer_type(tuple(self._types[name] for name in node.inputs))
         assert isinstance(made, TensorType)
         told = tensor_type(self._image_shape(tensor, tensor.shape), made.quantization)
-        if made.shape != told.shape:
+        if made.shape != told.shape and not (reshapes and _squeezed(made.shape) == _squeezed(told.shape)):
             raise ModelError(
                 f"its output is {made}, the file says {list(tensor.shape)}; the file is damaged, or an "
                 "input's shape was changed without the rest"
@@ -256,12 +288,8 @@ class _Walk:
 
     def _reshaped(self, value: _Value, shape: tuple[int, int, int]) -> str:
         """Name of a copy in other rows, made once per value and shape."""
-        name = f"{value.name}_as_{shape[0]}x{shape[1]}x{shape[2]}"
-        if name not in self._types:
-            op = Reshape(shape)
-            self._types[name] = op.infer_type((self._types[value.name],))
-            self.nodes.append(Node(name, op, (value.name,)))
-        return name
+        height, width, channels = shape
+        return self._copied(value.name, f"{value.name}_as_{height}x{width}x{channels}", Reshape(shape))
 
     def _view(self, op: StoredOperator) -> None:
         """The same bytes in another shape."""
@@ -273,11 +301,30 @@ class _Walk:
         before, value = self._model.tensors[index], self._values[index]
         if _elements(before.shape) != _elements(tensor.shape) or (before.dtype != tensor.dtype):
             raise ModelError(f"{list(before.shape)} to {list(tensor.shape)}; the file is damaged")
-        if op.kind == "TRANSPOSE" and _squeezed(before.shape) != _squeezed(tensor.shape):
-            raise ModelError(
-                f"moves {list(before.shape)} to {list(tensor.shape)}, supported: sides of 1 only"
-            )
+        if op.kind == "TRANSPOSE":
+            value = self._transposed(op, value, before.shape, tensor)
         self._values[tensor.index] = _Value(value.name, tensor.shape)
+
+    def _transposed(
+        self, op: StoredOperator, value: _Value, shape: tuple[int, ...], after: StoredTensor
+    ) -> _Value:
+        """The value itself where only sides of 1 move; channels shuffled where their two halves swap."""
+        order = Call(self._model, op, ()).integers(1)
+        if sorted(order) != list(range(len(shape))) or tuple(shape[i] for i in order) != after.shape:
+            raise ModelError(f"order {order} of {list(shape)}; the file is damaged")
+        moved = [axis for axis in order if shape[axis] != 1]
+        if moved == sorted(moved):
+            return value
+        last = len(shape) - 1
+        channels = self._types[value.name].channels
+        if order != [*range(last - 1), last, last - 1] or shape[-1] * shape[-2] != channels:
+            raise ModelError(
+                f"order {order} of {list(shape)}, supported: sides of 1 move, or the channels, as groups x "
+                "channels, swap; export the model channels last"
+            )
+        name = self._copied(value.name, self._names[after.index], ChannelShuffle(shape[-2]))
+        self.indices[name] = after.index
+        return _Value(name, after.shape)
 
     def _edge(self, op: StoredOperator) -> None:
         """A quantize or dequantize operator: the same value, or a table between two int8 tensors."""

@@ -5,24 +5,26 @@ The first lines of a function's docstring say what is supported: docs/operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.quantized_layers import (
-    clamp_of,
-    quantization_of,
-    same_padding,
-    scaled_by_constant,
+from rnnpool_mcu.frontends.quantized_layers import quantization_of, same_padding, scaled_by_constant
+from rnnpool_mcu.frontends.tflite_call import (
+    ALL,
+    Call,
+    Converter,
+    check_same_quantization,
+    real_constant,
 )
-from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor
+from rnnpool_mcu.frontends.tflite_movers import MOVERS
+from rnnpool_mcu.frontends.tflite_tables import TABLES
 from rnnpool_mcu.ir.operator import Int8Array, Operator
-from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops import lookup
 from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.concat import Concat
@@ -30,115 +32,17 @@ from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
+from rnnpool_mcu.ops.prelu import PRelu
 from rnnpool_mcu.ops.softmax import Softmax
 from rnnpool_mcu.ops.sub import Sub
+from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 
-UNBOUNDED = (float("-inf"), float("inf"))
-_BOUNDS = {
-    0: UNBOUNDED,
-    1: (0.0, float("inf")),  # RELU
-    2: (-1.0, 1.0),  # RELU_N1_TO_1
-    3: (0.0, 6.0),  # RELU6
-}
 _SAME, _VALID = 0, 1
 BIAS_TOLERANCE = 0.02
 """Of a bias's scale against input scale x weight scale, in output steps: as the interpreter allows."""
-ALL = None
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One operator to convert, with the types of its computed inputs."""
-
-    model: StoredModel
-    op: StoredOperator
-    inputs: tuple[TensorType, ...]  # of computed tensors, constants left out
-    result: int = 0  # which of the operator's outputs is wanted
-
-    @property
-    def output(self) -> Quantization:
-        """Quantization of the wanted output."""
-        return int8_quantization(self.model.tensors[self.op.outputs[self.result]])
-
-    @property
-    def clamp(self) -> tuple[int, int]:
-        """The fused activation's bounds as int8 values."""
-        activation = int(self.option("FusedActivationFunction"))
-        if activation not in _BOUNDS:
-            raise ModelError(
-                f"fused activation {activation}, supported: none, relu, relu6, relu -1..1; "
-                "make it a layer of its own"
-            )
-        return clamp_of(*_BOUNDS[activation], self.output)
-
-    def option(self, name: str) -> int | float:
-        """A scalar of the options table."""
-        if name not in self.op.options:
-            raise ModelError(f"its option {name} is missing; the file is damaged, export it again")
-        return self.op.options[name]
-
-    def constant(self, position: int) -> StoredTensor:
-        """The input at `position`, which must be stored in the file."""
-        found = self.optional(position)
-        if found is None:
-            raise ModelError(f"input {position} is missing; the file is damaged, export it again")
-        return found
-
-    def optional(self, position: int) -> StoredTensor | None:
-        """The stored input at `position`; None where the operator has none."""
-        if position >= len(self.op.inputs) or self.op.inputs[position] < 0:
-            return None
-        tensor = self.model.tensors[self.op.inputs[position]]
-        if tensor.data is None:
-            raise ModelError(
-                f"input {position} ('{tensor.name}') is computed, supported: stored in the file; "
-                "fold it before export"
-            )
-        return tensor
-
-
-@dataclass(frozen=True)
-class Converter:
-    """How one TFLite operator becomes an integer operator.
-
-    `inputs` are the positions of its computed inputs; ALL takes as many as there are.
-    """
-
-    inputs: tuple[int, ...] | None
-    convert: Callable[[Call], Operator]
-    constants: bool = False  # whether stored tensors may stand at these positions
-
-    @property
-    def limits(self) -> str:
-        """What is supported, in one line."""
-        text = (self.convert.__doc__ or "").partition("\n\n")[0]
-        return " ".join(text.split())
-
-
-def int8_quantization(tensor: StoredTensor) -> Quantization:
-    """Scale and zero point of a computed int8 tensor; ModelError for any other."""
-    if tensor.dtype != "INT8":
-        raise ModelError(f"'{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
-    stored = tensor.quantization
-    if stored is None:
-        raise ModelError(f"'{tensor.name}' has no quantization; {HOW_TO_QUANTIZE}")
-    if stored.scales.size != 1:
-        raise ModelError(
-            f"'{tensor.name}' has {stored.scales.size} scales, supported: 1 for a computed tensor; "
-            "quantize activations per tensor"
-        )
-    try:
-        return quantization_of(float(stored.scales[0]), int(stored.zero_points[0]))
-    except ModelError as error:
-        raise ModelError(f"'{tensor.name}': {error}") from error
-
-
-HOW_TO_QUANTIZE = (
-    "quantize the whole model to int8: optimizations = [tf.lite.Optimize.DEFAULT], a representative_dataset, "
-    "target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +160,7 @@ def convert_fully_connected(call: Call) -> Operator:
 
 
 def convert_add(call: Call) -> Operator:
-    """Two computed tensors of the same shape, or one and a constant per channel; relu, relu6, relu -1..1
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; relu, relu6, relu -1..1
     fused.
     """
     if len(call.inputs) == 2:
@@ -266,8 +170,8 @@ def convert_add(call: Call) -> Operator:
 
 
 def convert_sub(call: Call) -> Operator:
-    """Two computed tensors of the same shape, or one and a constant per channel on either side; relu, relu6,
-    relu -1..1 fused.
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; relu,
+    relu6, relu -1..1 fused.
     """
     if len(call.inputs) == 2:
         return Sub(call.output, call.clamp)
@@ -286,21 +190,6 @@ def convert_mul(call: Call) -> Operator:
     return scaled_by_constant(constant, np.zeros(1), call.inputs[0], call.output, call.clamp)
 
 
-def real_constant(call: Call) -> tuple[int, NDArray[np.float64]]:
-    """Position and real values, one per channel or one in all, of the stored one of two operands."""
-    position = 0 if call.model.tensors[call.op.inputs[0]].data is not None else 1
-    tensor = call.constant(position)
-    stored, data = tensor.quantization, tensor.data
-    if tensor.dtype != "INT8" or stored is None or data is None or stored.scales.size != 1:
-        raise ModelError(f"constant '{tensor.name}' is {tensor.dtype}, supported: INT8 with one scale")
-    if data.ndim and data.size not in (1, data.shape[-1]):
-        raise ModelError(
-            f"constant '{tensor.name}' of shape {list(data.shape)}, supported: one value, or one per channel"
-        )
-    quantization = quantization_of(float(stored.scales[0]), int(stored.zero_points[0]))
-    return position, quantization.scale * (data.reshape(-1).astype(np.float64) - quantization.zero_point)
-
-
 def convert_average_pool_2d(call: Call) -> Operator:
     """Any window and stride, SAME or VALID; relu, relu6, relu -1..1 fused."""
     image, window = call.inputs[0], _pool_window(call)
@@ -316,16 +205,8 @@ def _pool_window(call: Call) -> Window:
 
 def convert_max_pool_2d(call: Call) -> Operator:
     """Any window and stride, SAME or VALID; relu, relu6, relu -1..1 fused; quantization unchanged."""
-    _same_quantization(call)
+    check_same_quantization(call)
     return MaxPool2d(_pool_window(call), call.clamp)
-
-
-def _same_quantization(call: Call) -> None:
-    if call.output != call.inputs[0].quantization:
-        raise ModelError(
-            f"input {call.inputs[0].quantization}, output {call.output}, allowed: the same; put a QUANTIZE "
-            "operator between"
-        )
 
 
 def convert_mean(call: Call) -> Operator:
@@ -356,44 +237,68 @@ def convert_concatenation(call: Call) -> Operator:
     return Concat(call.output, axis - rank + 3)
 
 
-def _unary(name: str, make: Callable[..., Operator], *options: str) -> Converter:
-    """A function of one value, by a table of 256 entries."""
+def convert_transpose_conv(call: Call) -> Operator:
+    """Stride 1..4; SAME or VALID; scales per channel or tensor; relu, relu6, relu -1..1 fused."""
+    filter_, image = filter_of(call, axis=0, bias_at=3), call.inputs[0]
+    weights, size = filter_.weights, call.model.tensors[call.op.outputs[0]].shape
+    if weights.ndim != 4 or len(size) != 4:
+        raise ModelError(f"weights of {weights.ndim} dimensions, output of {len(size)}, allowed: 4")
+    stride = (int(call.option("StrideH")), int(call.option("StrideW")))
+    padding = int(call.option("Padding"))
+    if padding not in (_SAME, _VALID):
+        raise ModelError(f"padding {padding}, supported: SAME, VALID")
+    spans = [
+        (given - 1) * step + k for given, step, k in zip(image.shape, stride, weights.shape[1:], strict=False)
+    ]
+    cut = [max(0, span - wanted) // 2 for span, wanted in zip(spans, size[1:], strict=False)]
+    origin = (cut[0], cut[1]) if padding == _SAME else (0, 0)
+    rest = (filter_.bias, filter_.scales, stride, origin, (size[1], size[2]))
+    return TransposedConv2d(weights, *rest, call.output, call.clamp)
 
-    def convert(call: Call) -> Operator:
-        return make(call.inputs[0].quantization, call.output, *(call.option(key) for key in options))
 
-    convert.__doc__ = f"{name}: any shape and quantization, by a table of 256 entries."
-    return Converter((0,), convert)
-
-
-def _relu_n1_to_1(input: Quantization, output: Quantization) -> Operator:
-    return lookup.clip(input, output, -1.0, 1.0)
+def convert_prelu(call: Call) -> Operator:
+    """Slopes stored in the file, one per channel or one in all."""
+    _, slopes = real_constant(call)
+    return PRelu(np.broadcast_to(slopes, (call.inputs[0].channels,)).astype(np.float64), call.output)
 
 
-def _relu_0_to_1(input: Quantization, output: Quantization) -> Operator:
-    return lookup.clip(input, output, 0.0, 1.0)
+def convert_arg_max(call: Call) -> Operator:
+    """Over at most 256 channels, at an output of the model; the C gives an int8, less 128 if there are more
+    than 128 channels.
+    """
+    axes, rank = call.integers(1), call.rank(0)
+    if rank == 0 or [axis % rank for axis in axes] != [rank - 1]:
+        raise ModelError(f"over axis {axes} of {rank}, supported: the last one, the channels")
+    if any(call.op.outputs[0] in op.inputs for op in call.model.operators):
+        raise ModelError("its index is read by a layer, supported: an index as the model's output")
+    return ArgMax(smallest=call.op.kind == "ARG_MIN")
+
+
+def convert_l2_normalization(call: Call) -> Operator:
+    """Over the channels of each pixel; no fused activation."""
+    if call.op.options.get("FusedActivationFunction", 0) != 0:
+        raise ModelError("fused activation, supported: none; make it a layer of its own")
+    return L2Norm.of(np.ones(call.inputs[0].channels), call.output)
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "ADD": Converter((0, 1), convert_add, constants=True),
+    "ADD": Converter((0, 1), convert_add, constants=True, broadcast=True),
+    "ARG_MAX": Converter((0,), convert_arg_max, reshapes=True),
+    "ARG_MIN": Converter((0,), convert_arg_max, reshapes=True),
     "AVERAGE_POOL_2D": Converter((0,), convert_average_pool_2d),
     "CONCATENATION": Converter(ALL, convert_concatenation),
     "CONV_2D": Converter((0,), convert_conv_2d),
     "DEPTHWISE_CONV_2D": Converter((0,), convert_depthwise_conv_2d),
-    "ELU": _unary("x, or exp(x) - 1 below 0", lookup.elu),
     "FULLY_CONNECTED": Converter((0,), convert_fully_connected),
-    "HARD_SWISH": _unary("x * relu6(x + 3) / 6", lookup.hard_swish),
-    "LEAKY_RELU": _unary("x, or alpha * x below 0", lookup.leaky_relu, "Alpha"),
-    "LOGISTIC": _unary("1 / (1 + exp(-x))", lookup.logistic),
+    "L2_NORMALIZATION": Converter((0,), convert_l2_normalization),
     "MAX_POOL_2D": Converter((0,), convert_max_pool_2d),
-    "MEAN": Converter((0,), convert_mean),
+    "MEAN": Converter((0,), convert_mean, reshapes=True),
     "MUL": Converter((0, 1), convert_mul, constants=True),
-    "RELU": _unary("max(x, 0)", lookup.relu),
-    "RELU6": _unary("min(max(x, 0), 6)", lookup.relu6),
-    "RELU_0_TO_1": _unary("min(max(x, 0), 1)", _relu_0_to_1),
-    "RELU_N1_TO_1": _unary("min(max(x, -1), 1)", _relu_n1_to_1),
+    "PRELU": Converter((0,), convert_prelu),
     "SOFTMAX": Converter((0,), convert_softmax),
-    "SUB": Converter((0, 1), convert_sub, constants=True),
-    "TANH": _unary("tanh(x)", lookup.tanh),
+    "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True),
+    "TRANSPOSE_CONV": Converter((2,), convert_transpose_conv),
+    **MOVERS,
+    **TABLES,
 }
 """Converter of each operator that computes; views and edges are in tflite.py."""

@@ -47,8 +47,12 @@ class TfliteRuntime:
                 continue
             kind = self._graph.types[name]
             tensor: NDArray[Any] = self._interpreter.get_tensor(index)
-            if isinstance(kind, TensorType) and tensor.dtype == np.int8:
+            if not isinstance(kind, TensorType):
+                continue
+            if tensor.dtype == np.int8:
                 found[name] = tensor.reshape(kind.shape)
+            elif tensor.dtype in (np.int32, np.int64):  # an index of the largest channel
+                found[name] = (tensor + kind.zero_point).astype(np.int8).reshape(kind.shape)
         return found
 
     def _as_input(self, image: Int8Array) -> NDArray[Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rnnpool_mcu.frontends.tflite import import_tflite
+from rnnpool_mcu.frontends.tflite import ImportedTflite, import_tflite
 from rnnpool_mcu.frontends.tflite_runtime import TfliteRuntime
 from rnnpool_mcu.importing.imported import Imported
 from rnnpool_mcu.passes import run_passes
@@ -20,17 +20,24 @@ class ImportedTfliteFile(Imported):
 
 def load_tflite(path: Path) -> ImportedTfliteFile:
     """Integer graph of a .tflite file, passes run; ModelError for one that cannot be taken."""
-    imported = import_tflite(path)
+    imported = _imported(import_tflite(path))
+    return replace(imported, graph=run_passes(imported.graph))
+
+
+def runtime_of(path: Path) -> tuple[ImportedTfliteFile, TfliteRuntime]:
+    """A .tflite file's integer graph, passes not run, and the interpreter that runs the same file.
+
+    Passes change no output, but channels and layers go: only before them has each layer its tensor.
+    """
+    imported = _imported(import_tflite(path))
+    return imported, TfliteRuntime(path, imported.graph, imported.indices)
+
+
+def _imported(imported: ImportedTflite) -> ImportedTfliteFile:
     return ImportedTfliteFile(
-        graph=run_passes(imported.graph),
+        graph=imported.graph,
         kind="classifier",
         calibration="stored in the .tflite file",
         sources=imported.sources,
         indices=dict(imported.indices),
     )
-
-
-def runtime_of(path: Path) -> tuple[ImportedTfliteFile, TfliteRuntime]:
-    """A .tflite file's integer graph and the interpreter that runs the same file."""
-    imported = load_tflite(path)
-    return imported, TfliteRuntime(path, imported.graph, imported.indices)

@@ -15,7 +15,8 @@ pytest.importorskip("ai_edge_litert")
 
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.frontends import tflite_converters
-from rnnpool_mcu.frontends.tflite_converters import Call, Converter, convert_conv_2d
+from rnnpool_mcu.frontends.tflite_call import Call, Converter
+from rnnpool_mcu.frontends.tflite_converters import convert_conv_2d
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.conv2d import Conv2d
 from tests.tflite_writer import Writer

@@ -15,7 +15,7 @@ pytest.importorskip("ai_edge_litert")
 from rnnpool_mcu.importing import source_runtime
 from rnnpool_mcu.source_validation import SourceComparison, compare_with_source
 from tests import tflite_models
-from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Writer
+from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Tensor, Writer
 
 # Seeds by which no image of random_images has its two largest logits a step or two apart, so that top 1 is
 # no matter of rounding: with random weights one image in fifty has.
@@ -26,9 +26,14 @@ NETWORKS: dict[str, Callable[[], bytes]] = {
     "ad": tflite_models.anomaly_detection,
     "mobilenet_v2": tflite_models.mobilenet_v2,
     "inception": tflite_models.inception,
+    "shufflenet_v2": tflite_models.shufflenet_v2,
+    "unet": tflite_models.unet,
+    "ssdlite": tflite_models.ssdlite,
     "densenet": tflite_models.densenet,
     "squeezenet": lambda: tflite_models.squeezenet(seed=2),
 }
+
+MAPS = ("unet", "ssdlite")  # whose outputs are no one class
 
 
 def saved(tmp_path: Path, data: bytes) -> Path:
@@ -57,7 +62,7 @@ def test_networks_follow_the_interpreter(name: str, tmp_path: Path) -> None:
     found = compared(saved(tmp_path, NETWORKS[name]()), 100)
     assert {layer.layer: layer.worst_alone for layer in found.layers if layer.worst_alone > 1} == {}
     assert found.rate_alone < 0.01
-    assert found.same_top1 == 100
+    assert found.same_top1 == (None if name in MAPS else 100)
 
 
 def _constant(w: Writer, values: object, scale: float = 0.02, zero_point: int = 3) -> int:
@@ -69,6 +74,31 @@ def _operator(build: Callable[[Writer, int], int], *shape: int) -> bytes:
     w = Writer(3)
     x = w.conv(w.input(*(shape or (9, 11, 3))), 8, 3, activation=NONE)
     return w.finish(build(w, x))
+
+
+def _mirrored(w: Writer, x: int, mode: int) -> int:
+    pads = w.constant("pads", np.array([[0, 0], [2, 1], [0, 3], [0, 0]], np.int32))
+    out = w.value((1, 12, 14, 8), 1.0, like=x)
+    return w.operator("MIRROR_PAD", [x, pads], [out], "MirrorPadOptions", Mode=mode)
+
+
+def _strided(
+    w: Writer, x: int, shape: tuple[int, ...], begin: list[int], end: list[int], step: list[int],
+    begin_mask: int, end_mask: int, shrink: int = 0,
+) -> int:  # fmt: skip
+    masks = {"BeginMask": begin_mask, "EndMask": end_mask, "ShrinkAxisMask": shrink}
+    return w.move("STRIDED_SLICE", x, shape, begin, end, step, options="StridedSliceOptions", **masks)
+
+
+def _arg_max(w: Writer, x: int) -> int:
+    axis = w.constant("axis", np.array([3], np.int32))
+    out = w.add(Tensor("index", (1, 9, 11), "int32"))
+    return w.operator("ARG_MAX", [x, axis], [out], "ArgMaxOptions", OutputType=2)
+
+
+def _mean_over(w: Writer, x: int, axis: int, shape: tuple[int, ...]) -> int:
+    axes = w.constant("axes", np.array([axis], np.int32))
+    return w.operator("MEAN", [x, axes], [w.value(shape, 0.5)], "ReducerOptions", KeepDims=False)
 
 
 OPERATORS: dict[str, Callable[[Writer, int], int]] = {
@@ -99,6 +129,68 @@ OPERATORS: dict[str, Callable[[Writer, int], int]] = {
     "tanh": lambda w, x: w.fixed("TANH", x, 1 / 128, 0),
     "concat_rows": lambda w, x: w.concat([x, w.conv(x, 8, 1)], axis=1),
     "concat_columns": lambda w, x: w.concat([w.conv(x, 8, 1), x], axis=2),
+    "add_broadcast": lambda w, x: w.join("ADD", w.mean(x, keep=True), x),
+    "maximum": lambda w, x: w.operator(
+        "MAXIMUM",
+        [
+            x,
+            w.constant(
+                "bound", np.array([-5], np.int8), w.tensors[x].scales, zero=w.tensors[x].zero_points[0]
+            ),
+        ],
+        [w.value((1, 9, 11, 8), 1.0, like=x)],
+        "MaximumMinimumOptions",
+    ),
+    "pad": lambda w, x: w.softmax(w.pad(x, (1, 2), (3, 0), (0, 1))),
+    "pad_before_conv": lambda w, x: w.conv(w.pad(x, (0, 1), (0, 1)), 5, 3, 2, VALID),
+    "reflect": lambda w, x: w.softmax(_mirrored(w, x, 0)),
+    "symmetric": lambda w, x: w.softmax(_mirrored(w, x, 1)),
+    "bilinear_half_pixel": lambda w, x: w.resize("RESIZE_BILINEAR", x, 15, 7),
+    "bilinear_aligned": lambda w, x: w.resize("RESIZE_BILINEAR", x, 15, 20, aligned=True, half=False),
+    "bilinear_plain": lambda w, x: w.resize("RESIZE_BILINEAR", x, 18, 22, half=False),
+    "nearest_half_pixel": lambda w, x: w.resize("RESIZE_NEAREST_NEIGHBOR", x, 18, 22),
+    "nearest_aligned": lambda w, x: w.resize("RESIZE_NEAREST_NEIGHBOR", x, 14, 5, aligned=True, half=False),
+    "nearest_plain": lambda w, x: w.resize("RESIZE_NEAREST_NEIGHBOR", x, 14, 5, half=False),
+    "transposed": lambda w, x: w.transposed(x, 5),
+    "transposed_valid": lambda w, x: w.transposed(x, 5, 4, 3, VALID),
+    "split_channels": lambda w, x: w.join("ADD", *w.split(x, 2)),
+    "split_rows": lambda w, x: w.concat(w.split(x, 3, axis=1)),
+    "shuffle": lambda w, x: w.shuffle(x, 4),
+    "slice": lambda w, x: w.move(
+        "SLICE", x, (1, 3, 11, 2), [0, 2, 0, 5], [1, 3, -1, 2], options="SliceOptions"
+    ),
+    "strided_slice": lambda w, x: _strided(
+        w, x, (1, 4, 4, 8), [0, 1, -4, 0], [0, -1, 11, 0], [1, 2, 1, 1], 9, 9
+    ),
+    "strided_slice_of_a_row": lambda w, x: _strided(
+        w, x, (1, 11, 8), [0, 3, 0, 0], [1, 4, 0, 0], [1] * 4, 13, 13, 2
+    ),
+    "depth_to_space": lambda w, x: w.move(
+        "DEPTH_TO_SPACE", x, (1, 18, 22, 2), options="DepthToSpaceOptions", BlockSize=2
+    ),
+    "space_to_depth": lambda w, x: w.move(
+        "SPACE_TO_DEPTH",
+        w.pool("MAX_POOL_2D", x, 2),
+        (1, 4, 5, 32),
+        options="SpaceToDepthOptions",
+        BlockSize=2,
+    ),
+    "prelu": lambda w, x: w.operator(
+        "PRELU", [x, _constant(w, [[[1, 20, -50, 3, 4, 100, 127, -128]]])], [w.value((1, 9, 11, 8), 1.0)]
+    ),
+    "arg_max": lambda w, x: _arg_max(w, x),
+    "l2_normalization": lambda w, x: w.fixed(
+        "L2_NORMALIZATION", x, 1 / 128, 0, "L2NormOptions", FusedActivationFunction=NONE
+    ),
+    "leaky_relu": lambda w, x: w.operator(
+        "LEAKY_RELU", [x], [w.value((1, 9, 11, 8), 1.0)], "LeakyReluOptions", Alpha=0.2
+    ),
+    "hard_swish": lambda w, x: w.operator(
+        "HARD_SWISH", [x], [w.value((1, 9, 11, 8), 2.0)], "HardSwishOptions"
+    ),
+    "relu": lambda w, x: w.operator("RELU", [x], [w.value((1, 9, 11, 8), 2.0, RELU)]),
+    "mean_over_rows": lambda w, x: _mean_over(w, x, 1, (1, 11, 8)),
+    "mean_over_columns": lambda w, x: _mean_over(w, x, 2, (1, 9, 8)),
     "requantize": lambda w, x: w.quantize(x, w.conv(x, 8, 1)),
     "reshape_rows": lambda w, x: w.conv(w.view(x, 1, 33, 3, 8), 4, 3),
 }

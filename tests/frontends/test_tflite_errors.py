@@ -90,7 +90,7 @@ def test_an_open_batch_is_one() -> None:
 @pytest.mark.parametrize(
     ("kind", "custom", "words"),
     [
-        ("COS", False, "COS, operator 1 ('layer_0' -> 'layer_1'): is not supported; supported: ADD, "),
+        ("COS", False, "COS, operator 1 ('layer_0' -> 'layer_1'): is not supported; supported: ABS, ADD, "),
         ("Spectrogram", True, "Spectrogram, operator 1 ('layer_0' -> 'layer_1'): is a custom operator"),
         ("WHILE", False, "control flow is not supported"),
     ],
