@@ -22,6 +22,8 @@ def verify_graph(graph: Graph) -> None:
     for name in graph.outputs:
         if name not in known:
             raise ModelError(f"graph: output '{name}' is made by no node")
+    if repeated := [name for name in graph.outputs if graph.outputs.count(name) > 1]:
+        raise ModelError(f"graph: '{repeated[0]}' is an output more than once; return it once")
     for name, value in graph.types.items():
         if isinstance(value, TensorType) and min(value.shape) < 1:
             raise ModelError(f"graph: '{name}' is {value}, allowed: sides >= 1; is the input too small?")
