@@ -5,13 +5,14 @@ IMAGE ?=
 MODELS ?=
 DEMO_OUT ?= demo_out
 TEST_JOBS ?= 2
+GRAPHS ?= 25
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all lint golden fit-costs bench-kernels bench-mlperf bench-models bench-ram operators clean
+.PHONY: help setup demo test test-all test-weekly lint golden fit-costs bench-kernels bench-mlperf bench-models bench-ram operators clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what is missing: compilers and QEMU (apt), a virtual environment (pip)
 	@scripts/setup.sh $(VENV)
@@ -24,6 +25,9 @@ test: setup ## all tests but the slow ones
 
 test-all: setup ## all tests
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+test-weekly: setup ## every plan of the fronts of random graphs on the emulated board [GRAPHS=25]
+	RNNPOOL_WEEKLY_GRAPHS=$(GRAPHS) $(BIN)/python -m pytest -q tests/schedule/test_front_on_board.py
 
 lint: setup ## style, types and the import contract
 	$(BIN)/ruff check .
