@@ -145,7 +145,7 @@ class TransposedConv2d(Operator):
             if ky < kernel_h and kx < kernel_w:
                 weights[j, :, ty, padding + (j + left) // sx - m] = self.weights[:, ky, kx]
         right = self._phase_width - 1 + columns - in_width - padding
-        window = Window((taps_y, columns), (1, 1), Padding(0, padding, 0, right))
+        window = Window((taps_y, columns), (1, 1), Padding(taps_y - 1, padding, 0, right))
         flat = weights.reshape(-1, taps_y, columns, channels)
         bias, scales = np.tile(self.bias, sx), np.tile(self.weight_scales, sx)
         return _Phase(flat, bias, scales, window, self.output, self.clamp)
