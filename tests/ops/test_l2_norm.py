@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.l2_norm import L2Norm
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_case, run_host, run_qemu
+from tests.ops.layers import extremes
 
 
 def case(
@@ -77,6 +80,46 @@ def test_wrong_channel_count_is_refused() -> None:
 def test_c_equals_numpy() -> None:
     assert_bit_exact(CASES, run_host(CASES, sanitize=True))
     assert_bit_exact(CASES, run_qemu(CASES))
+
+
+def edge_cases() -> list[KernelCase]:
+    """Every channel count, rows of one pixel and of two, all-extreme values at either end's zero point."""
+    cases = []
+    for channels in range(1, 34):
+        weight = np.random.default_rng(channels).uniform(1, 10, channels)
+        tensor = TensorType(2, 1 + channels % 2, channels, Quantization(0.07, channels * 7 % 256 - 128))
+        cases.append(random_case(L2Norm.of(weight, Quantization(0.07, 3)), (tensor,), channels))
+    for channels in (1, 3, 32, 255, 4096):
+        for zero_point in (-128, 127):
+            op = L2Norm.of(np.full(channels, 10.0), Quantization(0.08, -zero_point - 1))
+            tensor = TensorType(1, 2, channels, Quantization(0.07, zero_point))
+            cases += extremes(random_case(op, (tensor,), channels))
+    return cases
+
+
+def test_edge_cases_equal_numpy() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_bit_exact(cases, run_qemu(cases))
+
+
+SHAPE = st.tuples(
+    st.integers(1, 150), st.floats(0.01, 1000.0), *[st.integers(-128, 127)] * 2, st.integers(1, 128)
+)
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.lists(SHAPE, min_size=10, max_size=10))
+def test_any_shape_equals_numpy(shapes: list[tuple[int, float, int, int, int]]) -> None:
+    cases = []
+    for seed, (channels, scale, zero_point, out_zero_point, spread) in enumerate(shapes):
+        rng = np.random.default_rng(seed)
+        tensor = TensorType(1, 3, channels, Quantization(0.07, zero_point))
+        values = zero_point + rng.integers(-spread, spread, tensor.shape, endpoint=True)
+        op = L2Norm.of(rng.uniform(-1.0, 1.0, channels) * scale, Quantization(scale / 90, out_zero_point))
+        cases.append(KernelCase(op, (tensor,), (np.clip(values, -128, 127).astype(np.int8),)))
+    assert_bit_exact(cases, run_host(cases, optimize="-O1"))
+    assert_bit_exact(cases, run_qemu(cases))
 
 
 def test_cortex_m4_work_per_element() -> None:

@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.fastgrnn import FastGrnnCell
 from rnnpool_mcu.numerics.lookup_tables import PIECEWISE_LINEAR, SMOOTH
 from rnnpool_mcu.ops.rnnpool import RnnPool
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_case, run_host, run_qemu
+from tests.ops.layers import extremes
 
 Floats = NDArray[np.float64]
 RELU6 = Quantization(6.0 / 255.0, -128)
@@ -186,6 +190,64 @@ def extreme_case() -> KernelCase:
     op = make_op(float_weights(4, 16, 16, 7, gain=30.0), (4, 4), (2, 2), SMOOTH, q)
     assert op.rnn1.fraction_bits < 24
     return random_case(op, (TensorType(8, 8, 4, q),), 11)
+
+
+def at_bound(inputs: int, hidden: int, zero_point: int) -> FastGrnnCell:
+    """A cell whose accumulators come as near to 2**31 as its bound allows, of both signs."""
+    signs = np.where(np.arange(hidden) % 2, -1, 1)[:, None]
+    u = np.tile(signs * (2**16 // hidden), (1, hidden)).astype(np.int16)
+    w = np.tile(signs * (2**13 // inputs), (1, inputs)).astype(np.int16)
+    cell = FastGrnnCell(w, u, np.zeros(hidden, np.int32), np.zeros(hidden, np.int32), 24)
+    bias = (signs[:, 0] * (2**31 - 1 - cell.accumulator_bound(zero_point))).astype(np.int32)
+    return replace(cell, bias_gate=bias, bias_update=bias)
+
+
+def edge_cases() -> list[KernelCase]:
+    """Every channel count, one-pixel rows and patches, all-extreme values, accumulators at their bound."""
+    cases = []
+    for channels in range(1, 34):
+        hidden1, hidden2 = 1 + channels * 5 % 18, 1 + channels * 7 % 17
+        patch = (1 + channels % 3, 1 + channels % 2)
+        op = make_op(float_weights(channels, hidden1, hidden2, channels), patch, (1, 1))
+        cases.append(random_case(op, (TensorType(3, patch[1], channels, RELU6),), channels))
+    usual = make_op(float_weights(4, 16, 16, 3), (4, 4), (2, 2))
+    cases += extremes(random_case(usual, (TensorType(6, 8, 4, RELU6),), 0))
+    for zero_point in (-128, 127):
+        q = Quantization(0.02, zero_point)
+        op = replace(usual, rnn1=at_bound(4, 16, zero_point << 8), rnn2=at_bound(16, 16, 0))
+        cases += extremes(random_case(op, (TensorType(6, 6, 4, q),), 0))
+    return cases
+
+
+def test_edge_cases_equal_numpy() -> None:
+    cases = edge_cases()
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_bit_exact(cases, run_qemu(cases))
+
+
+SHAPE = st.tuples(
+    st.integers(1, 12),
+    *[st.integers(1, 20)] * 2,
+    *[st.integers(1, 6)] * 4,
+    *[st.integers(0, 5)] * 2,
+    *[st.integers(0, 2)] * 2,
+    st.integers(-128, 127),
+)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(SHAPE, min_size=8, max_size=8))
+def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
+    cases = []
+    for seed, (channels, hidden1, hidden2, *rest) in enumerate(shapes):
+        patch_h, patch_w, step_y, step_x, more_rows, more_columns, bottom, right, zero_point = rest
+        q = Quantization(6.0 / 255.0, zero_point)
+        weights = float_weights(channels, hidden1, hidden2, seed)
+        op = padded(make_op(weights, (patch_h, patch_w), (step_y, step_x), q=q), bottom, right)
+        image = TensorType(patch_h + more_rows, patch_w + more_columns, channels, q)
+        cases.append(random_case(op, (image,), seed))
+    assert_bit_exact(cases, run_host(cases, optimize="-O1"))
+    assert_bit_exact(cases, run_qemu(cases))
 
 
 @pytest.mark.parametrize(("compiler", "sanitize"), [("gcc", True), ("clang", False)])
