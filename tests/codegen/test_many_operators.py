@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -29,13 +31,19 @@ from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.softmax import Softmax
 from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
+from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
+from rnnpool_mcu.schedule.planner import plan_graph
+from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.validation import run_reference
 from tests.graphs import INPUT, GraphBuilder
+from tests.imported_graphs import imported_graphs
+from tests.passes.same_graph import assert_same_outputs
 
 IMAGE = TensorType(12, 10, 3, Quantization(1 / 255, -128))
 Q = Quantization(0.03, -5)
+TARGET = Target("net", 256 * 1024, "streamed", "mps2-an386", "test network", "none")
 
 
 def connected(builder: GraphBuilder, value: str, out_channels: int) -> str:
@@ -100,11 +108,36 @@ def classifier() -> Graph:
 @pytest.mark.parametrize("make", [encoder_decoder, classifier])
 def test_each_row_is_the_definitions(make: object, tmp_path: Path) -> None:
     graph = make()  # type: ignore[operator]
-    target = Target("net", 256 * 1024, "streamed", "mps2-an386", "test network", "none")
-    generate(graph, target, tmp_path, exact_effort=0)
+    generate(graph, TARGET, tmp_path, exact_effort=0)
     images = np.random.default_rng(1).integers(0, 256, (2, *IMAGE.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None, trace=True)
     actual = host.run(tmp_path, images, trace=True, sanitize=True)
     assert actual.traces == expected.traces
     assert actual.outputs == expected.outputs
     assert qemu.run(tmp_path, images[:1]).outputs == expected.outputs[:1]
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow]
+)
+@given(imported_graphs())
+def test_random_graphs_on_the_host_under_sanitizers(graph: Graph) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        generate(graph, TARGET, work, exact_effort=0)
+        images = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
+        expected = run_reference(graph, images, lambda _: None, trace=True)
+        actual = host.run(work, images, trace=True, sanitize=True)
+        assert actual.traces == expected.traces
+        assert actual.outputs == expected.outputs
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(imported_graphs())
+def test_plans_of_random_graphs_hold(graph: Graph) -> None:
+    """The replay sees every row where it was written, also after the passes, which change no output."""
+    validate_plan(plan_graph(graph, exact_effort=0))
+    smaller = run_passes(graph)
+    assert_same_outputs(graph, smaller, count=3)
+    validate_plan(plan_graph(smaller, exact_effort=0))
