@@ -63,16 +63,28 @@ class GlobalAveragePool(Absorber):
     def _bias(inputs: Sequence[TensorType]) -> int:
         return -inputs[0].zero_point * inputs[0].height * inputs[0].width
 
+    def _divisor(self, image: TensorType) -> int:
+        """What the sum is divided by."""
+        return image.height * image.width
+
     def _requantization(self, inputs: Sequence[TensorType]) -> Requantization:
         (image,) = inputs
-        factor = image.scale / (self.output.scale * image.height * image.width)
+        factor = image.scale / (self.output.scale * self._divisor(image))
         try:
             found = quantize_multipliers(np.array([factor]))
         except ValueError as error:
-            raise ModelError(f"GlobalAveragePool: {error}; use a larger output scale") from error
+            raise ModelError(f"{type(self).__name__}: {error}; use a larger output scale") from error
         if (255 * image.height * image.width) << found.left_shift >= 2**31:
             raise ModelError(
-                f"GlobalAveragePool: the sum of {image.height}x{image.width} pixels, shifted left by "
+                f"{type(self).__name__}: the sum of {image.height}x{image.width} pixels, shifted left by "
                 f"{found.left_shift}, leaves 32 bits; use a larger output scale"
             )
         return found
+
+
+@dataclass(frozen=True)
+class SpatialSum(GlobalAveragePool):
+    """out[c] = requantize(sum over pixels of (in[c] - zero_point))."""
+
+    def _divisor(self, image: TensorType) -> int:
+        return 1

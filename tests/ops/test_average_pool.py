@@ -9,7 +9,7 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
 from tests.ops.layers import IN_SCALE, extremes, on_random, tensor
 
@@ -24,7 +24,16 @@ def edge_cases() -> list[KernelCase]:
     # Rows longer than a 16-bit sum holds, and every kind of channel group: 16, 4 and single ones.
     long = (1, 517, 23)
     cases += extremes(on_random(GlobalAveragePool(Quantization(0.02, -20)), tensor(*long, zero_point=-1)))
+    cases.append(on_random(SpatialSum(Quantization(0.5, 3)), tensor(5, 4, 7, zero_point=-9)))
     return cases
+
+
+def test_numpy_is_the_sum_to_within_rounding() -> None:
+    case = edge_cases()[-1]
+    actual = case.op.eval_int8(case.types, case.values).ravel()
+    sums = (case.values[0].astype(int) + 9).sum(axis=(0, 1))
+    assert np.abs(actual - np.clip(sums * IN_SCALE / 0.5 + 3, -128, 127)).max() <= 0.5001
+    assert case.op.infer_type(case.types).shape == (1, 1, 7)
 
 
 def test_numpy_is_the_mean_to_within_rounding() -> None:
