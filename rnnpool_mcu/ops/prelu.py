@@ -42,6 +42,9 @@ class PRelu(Operator):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].bytes
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         r = self._requantization(inputs)
         return CParams(

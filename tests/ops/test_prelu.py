@@ -41,9 +41,13 @@ def test_host_equals_numpy_under_sanitizers() -> None:
     assert_bit_exact(cases, run_host(cases, sanitize=True))
 
 
-def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:
+    cases = [*edge_cases(), on_random(PRelu(np.linspace(-1, 1, 32), OUT), TensorType(2, 20, 32, IN))]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    per_element = results[-1].instructions / (2 * 20 * 32)
+    print(f"{per_element:.2f} instructions per element")
+    assert per_element <= 14
 
 
 def test_slopes_are_one_per_channel() -> None:
