@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from rnnpool_mcu.importing import source_runtime
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.source_validation import SourceComparison, compare_with_source
 from tests import tflite_models
 from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Tensor, Writer
@@ -201,3 +202,68 @@ def test_each_operator_is_within_a_step_of_the_interpreter(name: str, tmp_path: 
     found = compared(saved(tmp_path, _operator(OPERATORS[name])), 4)
     assert found.agrees, {layer.layer: dict(layer.alone) for layer in found.layers}
     assert sum(found.layers[-1].alone.values()) > 0
+
+
+def _edged(input_dtype: str, output: str, scale: float = 1 / 128, zero_point: int = -1) -> bytes:
+    """A model whose input is quantized first, and whose output is float32, uint8 or int8."""
+    w = Writer(5)
+    outside = w.input(8, 9, 3, dtype=input_dtype, scale=scale, zero_point=zero_point + 128)
+    x = w.add(Tensor("quantized", (1, 8, 9, 3), "int8", [1 / 128], [-1], rms=0.5))
+    w.operator("QUANTIZE", [outside], [x], "QuantizeOptions")
+    x = w.dense(w.mean(w.conv(x, 6, 3, 2)), 5)
+    inner = w.tensors[x]
+    if output == "float32":
+        return w.finish(w.operator("DEQUANTIZE", [x], [w.add(Tensor("real", inner.shape, "float32"))]))
+    if output == "uint8":
+        zeros = [inner.zero_points[0] + 128]
+        out = w.add(Tensor("bytes", inner.shape, "uint8", inner.scales, zeros))
+        return w.finish(w.operator("QUANTIZE", [x], [out], "QuantizeOptions"))
+    return w.finish(x)
+
+
+@pytest.mark.parametrize("output", ["float32", "uint8", "int8"])
+@pytest.mark.parametrize(("dtype", "scale"), [("float32", 1 / 128), ("uint8", 1 / 128), ("uint8", 1 / 100)])
+def test_edges_are_left_out(dtype: str, scale: float, output: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, _edged(dtype, output, scale))
+    found = compared(path, 4)
+    assert found.agrees
+    kinds = [layer.operator for layer in found.layers]
+    assert kinds[-3:] == ["Conv2d", "GlobalAveragePool", "FullyConnected"]
+    assert (kinds[0] == "Lookup") == (scale != 1 / 128)  # another scale than the first layer's: a table
+    assert sum(found.outputs.values()) == 4 * 5
+
+
+def test_an_output_of_another_scale_is_refused(tmp_path: Path) -> None:
+    w = Writer(5)
+    x = w.conv(w.input(4, 4, 2), 3)
+    out = w.add(Tensor("bytes", w.tensors[x].shape, "uint8", [0.5], [3]))
+    path = saved(tmp_path, w.finish(w.operator("QUANTIZE", [x], [out], "QuantizeOptions")))
+    with pytest.raises(ModelError, match="to uint8 of another scale, allowed: the same values"):
+        load_graph(path)
+
+
+def test_a_view_of_the_input_is_free(tmp_path: Path) -> None:
+    w = Writer(5)
+    x = w.conv(w.view(w.input(40), 1, 10, 4, 1), 3)
+    graph = load_graph(saved(tmp_path, w.finish(x))).graph
+    assert graph.input_type.shape == (10, 4, 1)
+    assert [type(node.op).__name__ for node in graph.nodes] == ["Conv2d"]
+
+
+def test_tensor_names_become_node_names(tmp_path: Path) -> None:
+    w = Writer(5)
+    x = w.conv(w.input(4, 4, 2), 3)
+    w.tensors[x].name = "net/stem/Relu;net/stem/BiasAdd"
+    y = w.conv(x, 3)
+    w.tensors[y].name = "net/head/7"
+    imported = load_graph(saved(tmp_path, w.finish(y)))
+    assert [node.name for node in imported.graph.nodes] == ["net_stem", "net_head"]
+    assert imported.sources["net_stem"] == "net/stem/Relu;net/stem/BiasAdd"
+
+
+def test_a_transposed_image_is_refused(tmp_path: Path) -> None:
+    w = Writer(5)
+    x = w.conv(w.input(4, 4, 2), 3)
+    y = w.move("TRANSPOSE", x, (1, 4, 4, 3), [0, 2, 1, 3], options="TransposeOptions")
+    with pytest.raises(ModelError, match=r"order \[0, 2, 1, 3\] of \[1, 4, 4, 3\], supported: sides of 1"):
+        load_graph(saved(tmp_path, w.finish(y)))
