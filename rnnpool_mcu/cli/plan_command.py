@@ -23,6 +23,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan_summary
+from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.costs import predicted_total
@@ -89,7 +90,15 @@ def _write(path: Path, text: str) -> None:
 class Planning:
     """A graph's plans, searched for only when the fastest does not do."""
 
-    def __init__(self, graph: Graph, wanted: PlanOptions, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        wanted: PlanOptions,
+        progress: Callable[[str], None],
+        *,
+        exact_effort: float = EXACT_EFFORT,
+    ) -> None:
+        self._effort = exact_effort
         self._graph = dataclasses.replace(graph, image_resident=wanted.image == "resident")
         self._wanted, self._progress = wanted, progress
         self._fastest = with_constants_in_ram(self._graph) if wanted.optimize == "speed" else self._graph
@@ -100,7 +109,7 @@ class Planning:
         """All candidates, fastest first."""
         if self._front is None:
             self._progress("searching for plans")
-            self._front = pareto_front(self._graph)
+            self._front = pareto_front(self._graph, constants_in_ram=self._wanted.optimize == "speed")
         return self._front
 
     def chosen(self) -> Plan:
@@ -115,12 +124,12 @@ class Planning:
         return plan.arena_bytes + sum(self.beside_arena().values())
 
     def _smallest(self) -> Plan:
-        self._chosen, plan = smallest_plan(self.front())
+        self._chosen, plan = smallest_plan(self.front(), exact_effort=self._effort)
         return plan
 
     def _fastest_that_fits(self) -> Plan:
         """The smallest when none does."""
-        plan, limit = fastest_plan(self._fastest), self._wanted.ram_bytes
+        plan, limit = fastest_plan(self._fastest, exact_effort=self._effort), self._wanted.ram_bytes
         if limit is None or self._needed(plan) <= limit:
             return plan
         allowed = limit - sum(self.beside_arena().values())
@@ -158,10 +167,9 @@ class Planning:
         }
 
     def _copied(self, plan: Plan) -> list[str]:
-        """Operators that run from copies of their constants, which only the fastest plan has."""
-        if plan.graph is not self._fastest or self._fastest is self._graph:
-            return []
-        return [node.name for node in self._graph.nodes if node.op.faster() is not None]
+        """Operators that run from copies of their constants."""
+        copying = {node.name for node in self._graph.nodes if node.op.faster() is not None}
+        return [node.name for node in plan.graph.nodes if node.name in copying and node.op.faster() is None]
 
     def summaries(self) -> list[dict[str, Any]]:
         """One per candidate; arenas by fast placement."""

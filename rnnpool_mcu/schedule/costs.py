@@ -19,6 +19,7 @@ from rnnpool_mcu.ir.operator import Work
 COSTS_FILE = "costs.json"
 _PREDICTED: WeakKeyDictionary[Node, float] = WeakKeyDictionary()
 FEATURES = ("macs", "outputs", "inputs", "calls")
+FLASH_STALL = 0.6  # per instruction of a kernel that reads from flash what it could copy: see docs/adr/0008
 TYPICAL = "conv2d_s8"  # what a kernel that was never fitted is taken for
 
 
@@ -48,3 +49,9 @@ def predicted_instructions(graph: Graph, node: Node) -> float:
 def predicted_total(graph: Graph) -> float:
     """Predicted instructions of one inference."""
     return sum(predicted_instructions(graph, node) for node in graph.nodes)
+
+
+def predicted_cost(graph: Graph) -> float:
+    """Predicted instructions and, as instructions, the time in which constants are waited for."""
+    waiting = (node for node in graph.nodes if node.op.faster() is not None)
+    return predicted_total(graph) + FLASH_STALL * sum(predicted_instructions(graph, n) for n in waiting)

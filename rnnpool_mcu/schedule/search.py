@@ -20,7 +20,7 @@ from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
-from rnnpool_mcu.schedule.costs import predicted_total, predicted_work
+from rnnpool_mcu.schedule.costs import predicted_cost, predicted_total, predicted_work
 from rnnpool_mcu.schedule.fuse import (
     Block,
     BlockOption,
@@ -33,6 +33,7 @@ from rnnpool_mcu.schedule.fuse import (
 from rnnpool_mcu.schedule.heads import Head, HeadOption
 from rnnpool_mcu.schedule.lifetimes import Footprint, footprint
 from rnnpool_mcu.schedule.planner import plan_graph
+from rnnpool_mcu.schedule.speed import faster_nodes
 
 TILES = (8, 4)  # output columns a fused block computes at once
 HEAD_TILES = (1 << 16, 16, 8)  # and a fused head; the first is a whole row
@@ -47,6 +48,7 @@ class Choice:
 
     blocks: Mapping[str, Option]  # and heads
     cuts: tuple[str, ...]  # in the graph's order
+    constants_in_ram: bool = False  # of the operators that have such a variant
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ class Candidate:
     graph: Graph  # with the choice's blocks fused
     peak: Footprint  # of the cascade that needs most
     instructions: float  # predicted, of one inference
+    cost: float  # the same and what reading constants from flash takes longer: what the front is ordered by
 
     @property
     def peak_bytes(self) -> int:
@@ -82,8 +85,9 @@ def cascades_of(graph: Graph, cuts: Iterable[str]) -> tuple[tuple[str, ...], ...
 class Search:
     """One graph's candidates; the footprint of each cascade is computed once."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, constants_in_ram: bool = False) -> None:
         self._graph = graph
+        self._faster = faster_nodes(graph) if constants_in_ram else {}
         self._blocks = {fusible.name: fusible for fusible in fusibles(graph)}
         inner = {name for block in self._blocks.values() for name in block.nodes[:-1]}
         self._places: dict[tuple[str, Option], Mapping[str, tuple[Node, ...]]] = {}
@@ -92,7 +96,7 @@ class Search:
         self._costs: dict[tuple[str, Option | None], float] = {}
 
     def front(self) -> tuple[Candidate, ...]:
-        """Candidates none of which is beaten in both RAM and instructions; fastest first."""
+        """Candidates none of which is beaten in both RAM and cost; fastest first."""
         candidate = self._evaluate({}, ())
         seen = [candidate]
         for _ in range(MAX_ROUNDS):
@@ -102,22 +106,29 @@ class Search:
                 break
             candidate = better
             seen.append(candidate)
+        if self._faster:
+            seen += [
+                self._evaluate(c.choice.blocks, c.choice.cuts, constants_in_ram=True) for c in pareto(seen)
+            ]
         return pareto(seen)
 
-    def _evaluate(self, blocks: Mapping[str, Option], cuts: tuple[str, ...]) -> Candidate:
-        graph = self._fused(blocks)
+    def _evaluate(
+        self, blocks: Mapping[str, Option], cuts: tuple[str, ...], *, constants_in_ram: bool = False
+    ) -> Candidate:
+        choice = Choice(blocks, cuts, constants_in_ram)
+        graph = self._fused(choice)
         cascades, peak = cascades_of(graph, cuts), Footprint(0, {})
         done: list[str] = []
         for cascade in cascades:
-            peak = max(peak, self._footprint(graph, blocks, cascade, done), key=lambda f: f.peak_bytes)
+            peak = max(peak, self._footprint(graph, choice, cascade, done), key=lambda f: f.peak_bytes)
             done += cascade
-        return Candidate(Choice(blocks, cuts), graph, peak, predicted_total(graph))
+        return Candidate(choice, graph, peak, predicted_total(graph), predicted_cost(graph))
 
-    def _fused(self, blocks: Mapping[str, Option]) -> Graph:
+    def _fused(self, choice: Choice) -> Graph:
         places: dict[str, tuple[Node, ...]] = {}
-        for name, option in blocks.items():
+        for name, option in choice.blocks.items():
             places |= self._replacement(name, option)
-        return with_replaced(self._graph, places)
+        return with_replaced(self._graph, places | (self._faster if choice.constants_in_ram else {}))
 
     def _replacement(self, name: str, option: Option) -> Mapping[str, tuple[Node, ...]]:
         """Made once, so that graphs with the same choice share their nodes."""
@@ -126,11 +137,10 @@ class Search:
             self._places[key] = replacement(self._graph, self._blocks[name], option)
         return self._places[key]
 
-    def _footprint(
-        self, graph: Graph, blocks: Mapping[str, Option], cascade: Iterable[str], done: list[str]
-    ) -> Footprint:
+    def _footprint(self, graph: Graph, choice: Choice, cascade: Iterable[str], done: list[str]) -> Footprint:
         values = tuple(cascade)
-        key = (values, tuple(blocks.get(name) for name in values))
+        copied = choice.constants_in_ram and not self._faster.keys().isdisjoint(values)
+        key = (values, tuple(choice.blocks.get(name) for name in values), copied)
         if key not in self._footprints:
             self._footprints[key] = footprint(graph, values, done)
         return self._footprints[key]
@@ -149,7 +159,7 @@ class Search:
             misses = 0
             for j in range(i + 1, len(ends)):
                 values = names[start : ends[j]]
-                size = self._footprint(graph, candidate.choice.blocks, values, names[:start]).peak_bytes
+                size = self._footprint(graph, candidate.choice, values, names[:start]).peak_bytes
                 if size >= limit:
                     misses += 1
                     if misses == MAX_MISSES:
@@ -224,15 +234,18 @@ def crossing_bytes(graph: Graph) -> dict[str, int]:
     }
 
 
-def pareto_front(graph: Graph) -> tuple[Candidate, ...]:
-    """The front of a verified graph, fastest first."""
-    return Search(graph).front()
+def pareto_front(graph: Graph, *, constants_in_ram: bool = False) -> tuple[Candidate, ...]:
+    """The front of a verified graph, fastest first.
+
+    With `constants_in_ram` operators may also run from copies of their constants.
+    """
+    return Search(graph, constants_in_ram=constants_in_ram).front()
 
 
 def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Those that no other beats in both peak and instructions, fastest first."""
+    """Those that no other beats in both peak and cost, fastest first."""
     front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.instructions, c.peak_bytes, len(c.choice.cuts))):
+    for candidate in sorted(candidates, key=lambda c: (c.cost, c.peak_bytes, len(c.choice.cuts))):
         if not front or candidate.peak_bytes < front[-1].peak_bytes:
             front.append(candidate)
     return tuple(front)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.ops.rnnpool import RnnPool
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.run import qemu
+from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
+from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.validation import run_reference
 from tests.graphs import GraphBuilder
 from tests.ops.test_rnnpool import float_weights, make_op
@@ -43,6 +46,22 @@ def test_only_operators_with_a_faster_variant_change() -> None:
     assert pool_of(fast).constants_in_ram and not pool_of(graph).constants_in_ram
     assert pool_of(fast).scratch_bytes((IMAGE,)) > pool_of(graph).scratch_bytes((IMAGE,)) + TABLE_BYTES
     assert pool_of(with_constants_in_ram(fast)) is pool_of(fast)
+
+
+def test_a_front_may_copy_constants_or_recompute_rows() -> None:
+    b = GraphBuilder(IMAGE)
+    pool = b.add(make_op(float_weights(4, 8, 8, 1), (8, 8), (4, 4), q=IMAGE.quantization), "input")
+    graph = b.graph(b.classifier(b.residual(b.residual(pool, 6), 6), 4))
+    front = pareto_front(graph, constants_in_ram=True)
+    fastest, smallest = front[0], front[-1]
+    assert fastest.choice.constants_in_ram and pool_of(fastest.graph).constants_in_ram
+    assert not smallest.choice.constants_in_ram and not pool_of(smallest.graph).constants_in_ram
+    for faster, slower in itertools.pairwise(front):
+        assert faster.cost <= slower.cost
+        assert faster.peak_bytes > slower.peak_bytes
+    assert not any(candidate.choice.constants_in_ram for candidate in pareto_front(graph))
+    for candidate in front:
+        validate_plan(candidate.plan(exact_effort=0))
 
 
 @pytest.mark.skipif(
