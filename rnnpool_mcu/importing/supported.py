@@ -81,8 +81,10 @@ def first_paragraph(value: object) -> str:
 
 
 def _own(kind: type[Any]) -> bool:
-    """An operator of this package that no other one is derived from."""
-    return kind.__module__.startswith(f"{ops.__name__}.") and not kind.__subclasses__()
+    """An operator of this package that is public, and that no public one is derived from."""
+    derived = [found for found in kind.__subclasses__() if not found.__name__.startswith("_")]
+    public = not kind.__name__.startswith("_")
+    return public and kind.__module__.startswith(f"{ops.__name__}.") and not derived
 
 
 def _subclasses(kind: type[Any]) -> set[type[Any]]:

@@ -1,7 +1,8 @@
-"""Global average pooling: the mean of every channel over the whole image."""
+"""Mean and sum of every channel over the whole image."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,8 +16,8 @@ from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multiplier
 
 
 @dataclass(frozen=True)
-class GlobalAveragePool(Absorber):
-    """out[c] = requantize(sum over pixels of (in[c] - zero_point)), the 1 / pixels folded into the factor."""
+class SpatialReduction(Absorber):
+    """out[c] = requantize(sum over pixels of (in[c] - zero_point) / divisor)."""
 
     kernel: ClassVar[str] = "global_average_pool_s8"
 
@@ -63,9 +64,9 @@ class GlobalAveragePool(Absorber):
     def _bias(inputs: Sequence[TensorType]) -> int:
         return -inputs[0].zero_point * inputs[0].height * inputs[0].width
 
+    @abstractmethod
     def _divisor(self, image: TensorType) -> int:
         """What the sum is divided by."""
-        return image.height * image.width
 
     def _requantization(self, inputs: Sequence[TensorType]) -> Requantization:
         (image,) = inputs
@@ -83,7 +84,15 @@ class GlobalAveragePool(Absorber):
 
 
 @dataclass(frozen=True)
-class SpatialSum(GlobalAveragePool):
+class GlobalAveragePool(SpatialReduction):
+    """out[c] = requantize(sum over pixels of (in[c] - zero_point)), the 1 / pixels folded into the factor."""
+
+    def _divisor(self, image: TensorType) -> int:
+        return image.height * image.width
+
+
+@dataclass(frozen=True)
+class SpatialSum(SpatialReduction):
     """out[c] = requantize(sum over pixels of (in[c] - zero_point))."""
 
     def _divisor(self, image: TensorType) -> int:

@@ -13,7 +13,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.add import Add
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool import SpatialReduction
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.concat import CHANNELS, Concat
@@ -122,8 +122,8 @@ def _(op: MaxPool2d, at: _Place) -> Bounds:
 
 
 @_bounds.register(AveragePool2d)
-@_bounds.register(GlobalAveragePool)
-def _(op: AveragePool2d | GlobalAveragePool, at: _Place) -> Bounds:
+@_bounds.register(SpatialReduction)
+def _(op: AveragePool2d | SpatialReduction, at: _Place) -> Bounds:
     """Means grow with every value: what they make of images of nothing but a bound."""
     ends = []
     for bound in (at.seen[0].low, at.seen[0].high):

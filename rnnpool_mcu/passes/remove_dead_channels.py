@@ -25,7 +25,7 @@ from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.numerics.fixed_point import quantize_multipliers
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool import SpatialReduction
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
@@ -37,7 +37,7 @@ from rnnpool_mcu.passes.rewiring import with_operators
 
 Mask = NDArray[np.bool_]
 Mixing = Conv2d | FullyConnected  # every output channel reads every input channel
-ChannelWise = DepthwiseConv2d | MaxPool2d | AveragePool2d | GlobalAveragePool | Lookup
+ChannelWise = DepthwiseConv2d | MaxPool2d | AveragePool2d | SpatialReduction | Lookup
 
 
 def remove_dead_channels(graph: Graph) -> tuple[Graph, bool]:
