@@ -29,6 +29,15 @@ _data_option = click.option(
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True)
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Training processes.")
 @click.option("--resume", is_flag=True, help="Go on from --out's last.pt.")
+@click.option(
+    "--init",
+    "initial",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Detectors: begin with this checkpoint's weights.",
+)
+@click.option(
+    "--qat", is_flag=True, help="Detectors: quantization-aware, with the activation ranges stored in --init."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
 @click.option(
     "--set",
@@ -50,11 +59,14 @@ def train_command(
 
     settings |= {"config": parse_settings(config), "quiet": say.verbosity < 0}
     if is_detector(arch, settings["config"]):
-        result = train(arch, out, data, **settings)
+        initial, qat = settings.pop("initial"), settings.pop("qat")
+        result = train(arch, out, data, initial=initial and str(initial), qat=qat, **settings)
         say.result(result, f"best checkpoint {result['best']}, validation AP {result['ap50']:.4f}")
         return
     if data is None:
         raise UsageError(f"train: {arch} is a classifier; give the folder of its data set with --data")
+    if any([settings.pop("initial"), settings.pop("qat")]):
+        raise UsageError(f"train: {arch} is a classifier; --init and --qat are for detectors, leave them out")
     result = train_classifier(arch, out, data, **settings)
     say.result(result, f"best checkpoint {result['best']}, held-out accuracy {result['top1']:.4f}")
 

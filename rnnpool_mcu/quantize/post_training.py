@@ -36,7 +36,7 @@ def quantize_model(
     UsageError when there is neither an image nor a calibration.
     """
     height, width, channels = input_size
-    program = _export(model.eval(), torch.zeros(1, channels, height, width))
+    program = export(model.eval(), torch.zeros(1, channels, height, width))
     prepared = prepare_pt2e(program.module(check_guards=False), Int8Quantizer(calibration, observer))
     _refuse_lone_batch_norm(prepared)  # convert_pt2e would look for its convolution for minutes
     names = {node.name: name for node, name in value_names(prepared).items()}
@@ -57,10 +57,15 @@ def quantized_values(module: fx.GraphModule) -> dict[str, tuple[float, int]]:
     }
 
 
-def _export(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def export(model: nn.Module, example: Tensor, any_batch: bool = False) -> torch.export.ExportedProgram:
+    """The model's torch graph for inputs like `example`, with `any_batch` of any number of images.
+
+    Raises ModelError for a model that torch.export does not take.
+    """
+    shapes = ({0: torch.export.Dim.DYNAMIC},) if any_batch else None
     try:
         with torch.no_grad():
-            return torch.export.export(model, (example,))
+            return torch.export.export(model, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many types; all of them mean the same to the user
         reason = str(error).strip().splitlines()
         raise ModelError(

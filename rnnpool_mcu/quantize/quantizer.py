@@ -12,7 +12,13 @@ from typing import Any, Literal
 
 import torch
 from torch import fx
-from torchao.quantization.pt2e.observer import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver
+from torchao.quantization.pt2e.fake_quantize import FakeQuantize
+from torchao.quantization.pt2e.observer import (
+    HistogramObserver,
+    MinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver,
+    PerChannelMinMaxObserver,
+)
 from torchao.quantization.pt2e.quantizer import (
     FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
@@ -63,6 +69,10 @@ PIXEL_SCALE, PIXEL_ZERO_POINT = 1.0 / 255.0, -128
 SMALLEST_SCALE = 2.0**-16
 
 ObserverName = Literal["minmax", "histogram"]
+_ROUNDED_EACH_STEP = FakeQuantize.with_args(
+    observer=MovingAveragePerChannelMinMaxObserver,
+    averaging_constant=1.0,  # the present weights' range
+)
 _OBSERVERS = {"minmax": MinMaxObserver, "histogram": HistogramObserver}
 
 Calibration = Mapping[str, tuple[float, int]]
@@ -70,11 +80,20 @@ Calibration = Mapping[str, tuple[float, int]]
 
 
 class Int8Quantizer(Quantizer):  # type: ignore[misc]
-    """Annotates an exported graph; with `calibration`, ranges come from there and nothing is observed."""
+    """Annotates an exported graph; with `calibration`, ranges come from there and nothing is observed.
 
-    def __init__(self, calibration: Calibration | None = None, observer: ObserverName = "histogram") -> None:
+    `aware` is for quantization-aware training: weights are rounded anew in every step.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration | None = None,
+        observer: ObserverName = "histogram",
+        aware: bool = False,
+    ) -> None:
         super().__init__()
         self._calibration = calibration
+        self._weight_spec = _weight_spec(_ROUNDED_EACH_STEP if aware else PerChannelMinMaxObserver)
         self._observer = _OBSERVERS[observer]
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -82,7 +101,9 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
         names = value_names(model)
         for node in model.graph.nodes:
             output = self._output_spec(node, names)
-            weights = {node.args[1]: _weight_spec()} if node.target in WEIGHTED else {}
+            weights = {}
+            if node.target in WEIGHTED:  # torchao counts on an entry for the input, and on this order
+                weights = {node.args[0]: None, node.args[1]: self._weight_spec}
             if output is not None or weights:
                 node.meta["quantization_annotation"] = QuantizationAnnotation(
                     input_qspec_map=weights, output_qspec=output, _annotated=True
@@ -136,6 +157,7 @@ def value_names(model: fx.GraphModule) -> dict[fx.Node, str]:
 
 def module_path(node: fx.Node) -> str:
     """Dotted path of the innermost module that a node was traced from; '' at the top."""
+    node = _weighted_before(node) or node
     stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
 
@@ -145,20 +167,37 @@ def is_fused(activation: fx.Node) -> bool:
     producer = activation.args[0]
     return (
         isinstance(producer, fx.Node)
-        and producer.target in (*WEIGHTED, aten.add.Tensor)
+        and (producer.target in (*WEIGHTED, aten.add.Tensor) or _weighted_before(producer) is not None)
         and len(producer.users) == 1
     )
 
 
+def _weighted_before(node: fx.Node) -> fx.Node | None:
+    """The convolution whose result only this BatchNorm reads; None for any other node.
+
+    Such pairs are one operator. They are met in training only: elsewhere the BatchNorm is folded before.
+    """
+    if node.target is not aten.batch_norm.default:
+        return None
+    before = node.args[0]
+    if isinstance(before, fx.Node) and before.target in WEIGHTED and len(before.users) == 1:
+        return before
+    return None
+
+
 def _calibrated_nodes(model: fx.GraphModule) -> Iterator[fx.Node]:
     for node in model.graph.nodes:
-        fused_activation = node.target in ACTIVATIONS and is_fused(node)
-        if fused_activation or (node.target in CALIBRATED and not _feeds_fused_activation(node)):
+        makes_value = node.target in CALIBRATED or _weighted_before(node) is not None
+        if (node.target in ACTIVATIONS and is_fused(node)) or (makes_value and not _is_finished_later(node)):
             yield node
 
 
-def _feeds_fused_activation(node: fx.Node) -> bool:
-    return any(user.target in ACTIVATIONS and is_fused(user) for user in node.users)
+def _is_finished_later(node: fx.Node) -> bool:
+    """Whether an activation or a BatchNorm after the node is part of the same operator."""
+    return any(
+        (user.target in ACTIVATIONS and is_fused(user)) or _weighted_before(user) is node
+        for user in node.users
+    )
 
 
 def _source(node: fx.Node) -> fx.Node:
@@ -185,12 +224,12 @@ def _fixed_spec(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
     )
 
 
-def _weight_spec() -> QuantizationSpec:
+def _weight_spec(observer: Any) -> QuantizationSpec:
     return QuantizationSpec(
         dtype=torch.int8,
         quant_min=-127,
         quant_max=127,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver,
+        observer_or_fake_quant_ctr=observer,
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.augment import ViewSettings
+from rnnpool_mcu.training.aware import AwareDetector
 from rnnpool_mcu.training.batches import Batch, Source, draw_batch
 from rnnpool_mcu.training.cache import open_gray_cache
 from rnnpool_mcu.training.datasets import DetectionDataset, load_split
@@ -53,13 +54,26 @@ class Trainer:
         self.recipe, self.root, self.out, self.rank, self.started = recipe, root, out, rank, started
         self.display = Display(f"training {recipe.arch}", quiet or rank != 0)
         torch.manual_seed(recipe.seed)
-        model: Any = create(recipe.arch, **recipe.config)
+        detector: Any = create(recipe.arch, **recipe.config)
+        self.detector = detector.to(memory_format=torch.channels_last)
+        self.calibration: dict[str, tuple[float, int]] | None = None
         if recipe.initial:
-            model.load_state_dict(load_checkpoint(Path(recipe.initial)).model.state_dict())
-        self.model = model.to(memory_format=torch.channels_last)
-        self.ema: Any = copy.deepcopy(self.model).eval()
+            initial = load_checkpoint(Path(recipe.initial))
+            self.detector.load_state_dict(initial.model.state_dict())
+            self.calibration = initial.calibration if recipe.qat else None
+        self.ema: Any = copy.deepcopy(self.detector).eval()
+        self.model: nn.Module = self._aware(self.detector) if recipe.qat else self.detector
         self.optimizer = torch.optim.AdamW(_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate)
         self.step, self.progress, self.best_ap50, self.earlier_seconds = 0, 0.0, -1.0, 0.0
+
+    def _aware(self, detector: Any) -> AwareDetector:
+        """A copy of the detector that computes on int8 grids."""
+        if self.calibration is None:
+            raise UsageError(
+                f"train --qat: {self.recipe.initial} holds no activation ranges; run `rnnpool-mcu "
+                "quantize` on it first, and begin with what that writes"
+            )
+        return AwareDetector(detector, self.calibration)
 
     def run(self, resume: bool) -> None:
         """Train to the end of the recipe."""
@@ -67,7 +81,7 @@ class Trainer:
             self._resume()
         self.sources = self._open_sources()
         self.validation = DetectionDataset(
-            load_split(self.root, "part_b_val")[: self.recipe.validation_images], self.model.input_size
+            load_split(self.root, "part_b_val")[: self.recipe.validation_images], self.detector.input_size
         )
         with self.display:
             self._train_and_evaluate()
@@ -108,15 +122,15 @@ class Trainer:
 
     def _draw(self) -> Batch:
         phase, recipe = self._phase(), self.recipe
-        height, width, _ = self.model.input_size
+        height, width, _ = self.detector.input_size
         settings = ViewSettings(
             phase.height, phase.width, height, width, phase.zoom_low, phase.zoom_high, phase.anchor_sampling,
-            tuple(size for size, _ in self.model.anchors),
+            tuple(size for size, _ in self.detector.anchors),
         )  # fmt: skip
         rng = np.random.default_rng([recipe.seed, self.rank, self.step])
         size = max(1, phase.batch // recipe.processes)
         return draw_batch(
-            self.sources, self.progress, size, settings, self.model.anchors, self.model.variances, rng
+            self.sources, self.progress, size, settings, self.detector.anchors, self.detector.variances, rng
         )
 
     def train_until(self, progress: float) -> tuple[Tensor, float]:
@@ -142,7 +156,7 @@ class Trainer:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         outputs = self.model(batch.x.contiguous(memory_format=torch.channels_last))
-        loc_loss, conf_loss = detection_loss(outputs, batch.positive, batch.target, self.model.variances)
+        loc_loss, conf_loss = detection_loss(outputs, batch.positive, batch.target, self.detector.variances)
         (loc_loss + conf_loss).backward()
         self._average_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
@@ -177,13 +191,20 @@ class Trainer:
     @torch.no_grad()
     def _update_ema(self) -> None:
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        own = self.model.state_dict()
-        for name, kept in self.ema.state_dict().items():
-            kept.lerp_(own[name], 1 - decay) if kept.is_floating_point() else kept.copy_(own[name])
+        model = self.model
+        own = model.float_state() if isinstance(model, AwareDetector) else model.state_dict()
+        kept = self.ema.state_dict()
+        for name, value in own.items():
+            into = kept[name]
+            into.lerp_(value, 1 - decay) if into.is_floating_point() else into.copy_(value)
 
     def evaluate(self) -> float:
-        """AP at IoU 0.5 of the averaged weights on the validation split; keeps the best as best.pt."""
-        result = evaluate_detector(torch_predictor(self.ema), self.validation)
+        """AP at IoU 0.5 of the averaged weights on the validation split; keeps the best as best.pt.
+
+        Under quantization-aware training it is the AP on int8 grids.
+        """
+        judged = self._aware(self.ema) if self.recipe.qat else self.ema
+        result = evaluate_detector(torch_predictor(judged), self.validation)
         ap50 = float(result["ap50"])
         if ap50 > self.best_ap50:
             self.best_ap50 = ap50
@@ -198,6 +219,7 @@ class Trainer:
                 GRAY_PREPROCESSING,
                 ["face"],
                 metrics,
+                self.calibration,
             )
         return ap50
 
@@ -245,8 +267,13 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.progress = state["step"], state["progress"]
-        self.best_ap50, self.earlier_seconds = state["best_ap50"], state["seconds"]
+        self.step, self.best_ap50, self.earlier_seconds = state["step"], state["best_ap50"], state["seconds"]
+        share = (
+            self.step / self.recipe.steps
+            if self.recipe.steps
+            else state["seconds"] / 60 / self.recipe.minutes
+        )
+        self.progress = min(1.0, share)  # of what is asked for now, which may be more than before
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

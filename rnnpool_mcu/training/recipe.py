@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,20 @@ class Recipe:
     validation_images: int = 200
     initial: str | None = None
     """Checkpoint whose weights the training begins with."""
+    qat: bool = False
+    """Quantization-aware, with the activation ranges stored in `initial`; all views have the model's size."""
     evaluations: int = 14
     """Validations over the whole training, evenly spread; each also writes last.pt."""
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise UsageError(
+                "train: give either a number of minutes or a number of steps, not both and not neither"
+            )
+        if self.processes < 1:
+            raise UsageError(f"train: processes {self.processes}, at least 1")
+        if self.qat and self.initial is None:
+            raise UsageError("train --qat: goes on from a trained checkpoint; name it with --init")
 
 
 def train(
@@ -66,52 +78,37 @@ def train(
     out_dir: str | Path,
     data_root: str | Path | None = None,
     *,
-    minutes: float | None = None,
-    steps: int | None = None,
-    learning_rate: float = 2e-3,
-    seed: int = 1,
-    processes: int = 1,
     resume: bool = False,
-    initial: str | Path | None = None,
-    config: dict[str, Any] | None = None,
-    phases: tuple[Phase, ...] = CROPS_THEN_FULL,
-    validation_images: int = 200,
-    evaluations: int = 14,
     quiet: bool = False,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train a detector of the zoo; returns {"best": path, "ap50": best validation AP, "steps": n}.
 
-    Give either `minutes` (wall clock, over all resumed parts) or `steps`. Writes into `out_dir`: best.pt (a
-    checkpoint, chosen by AP on part_b_val), last.pt (to resume from), log.csv. UsageError for bad settings.
+    `settings` are Recipe's; give either `minutes` (wall clock, over all resumed parts) or `steps`. Writes
+    into `out_dir`: best.pt (a checkpoint, chosen by AP on part_b_val), last.pt (to resume from), log.csv.
+    UsageError for bad settings.
     """
-    if (minutes is None) == (steps is None):
-        raise UsageError(
-            "train: give either a number of minutes or a number of steps, not both and not neither"
-        )
-    if processes < 1:
-        raise UsageError(f"train: processes {processes}, at least 1")
-    _check_detector(arch, config or {})
+    recipe = Recipe(arch=arch, **settings)
+    size = _input_size(recipe)
+    if recipe.qat and "phases" not in settings:
+        recipe = replace(recipe, phases=(Phase(1.0, size[0], size[1], 16, 0.85, 1.4, 0.2),))
     root = _data_folder(data_root)
-    recipe = Recipe(
-        arch=arch, config=config or {}, minutes=minutes, steps=steps, learning_rate=learning_rate, seed=seed,
-        processes=processes, phases=phases, validation_images=validation_images, evaluations=evaluations,
-        initial=str(initial) if initial else None,
-    )  # fmt: skip
     out = _output_folder(Path(out_dir), resume)
     arguments = (recipe, root, out, resume, quiet, _free_port(), time.time())
-    if processes == 1:
+    if recipe.processes == 1:
         run_worker(0, *arguments)
     else:
-        spawn(run_worker, arguments, nprocs=processes)
+        spawn(run_worker, arguments, nprocs=recipe.processes)
     last = torch.load(out / "last.pt", weights_only=True)
     return {"best": str(out / "best.pt"), "ap50": last["best_ap50"], "steps": last["step"]}
 
 
-def _check_detector(arch: str, config: dict[str, Any]) -> None:
-    if not hasattr(create(arch, **config), "anchors"):
-        raise UsageError(
-            f"train: {arch!r} is no detector; only detectors can be trained so far, e.g. face-m4"
-        )
+def _input_size(recipe: Recipe) -> tuple[int, int, int]:
+    detector: Any = create(recipe.arch, **recipe.config)
+    if not hasattr(detector, "anchors"):
+        raise UsageError(f"train: {recipe.arch!r} is no detector, such as face-m4")
+    height, width, channels = detector.input_size
+    return (height, width, channels)
 
 
 def _data_folder(named: str | Path | None) -> Path:
