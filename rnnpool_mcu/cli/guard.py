@@ -23,7 +23,10 @@ INTERRUPTED = 130
 TERMINATED = 143
 PIPE_CLOSED = 1  # as click itself does
 
-_EXTRAS = {"torch": "torch", "torchao": "torch", "onnx": "onnx", "onnxruntime": "onnx", "skimage": "demo"}
+_EXTRAS = {
+    **{"torch": "torch", "torchao": "torch", "onnx": "onnx", "onnxruntime": "onnx", "skimage": "demo"},
+    **{"tflite": "tflite", "flatbuffers": "tflite", "ai_edge_litert": "tflite", "tensorflow": "tensorflow"},
+}
 """Packages the base install leaves out, and the extra that brings each."""
 
 _NEXT_STEPS = {

@@ -7,11 +7,10 @@ who use it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.importing.imported import Imported, Kind
+from rnnpool_mcu.importing.imported import Calibration, Imported, Kind
 from rnnpool_mcu.ir.source_runtime import SourceRuntime
 
 __all__ = [
@@ -24,15 +23,6 @@ __all__ = [
     "load_graph",
     "source_runtime",
 ]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Pictures that set activation ranges, for formats that need them; at most `count`, drawn by `seed`."""
-
-    folder: Path | None
-    count: int
-    seed: int
 
 
 def load_graph(path: Path, *, calibration: Path | None = None, count: int = 64, seed: int = 0) -> Imported:
@@ -63,6 +53,12 @@ def _tflite(path: Path, _: Calibration) -> Imported:
     return load_tflite(path)
 
 
+def _keras(path: Path, calibration: Calibration) -> Imported:
+    from rnnpool_mcu.importing.keras import load_keras
+
+    return load_keras(path, calibration)
+
+
 def _tflite_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.tflite import runtime_of
 
@@ -90,6 +86,8 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth")
 READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint),
     ".tflite": _tflite,
+    ".keras": _keras,
+    ".h5": _keras,
 }
 """Reader of each suffix, lower case."""
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rnnpool_mcu.ir.graph import Graph
 
 Kind = Literal["detector", "classifier"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pictures that set activation ranges, for formats that need them; at most `count`, drawn by `seed`."""
+
+    folder: Path | None
+    count: int
+    seed: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
