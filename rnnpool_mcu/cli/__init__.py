@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from rnnpool_mcu import __version__
+from rnnpool_mcu.cli.analyze_command import analyze_command
 from rnnpool_mcu.cli.compile_command import compile_command
 from rnnpool_mcu.cli.data_command import data_group
 from rnnpool_mcu.cli.doctor_command import doctor_command
@@ -31,6 +32,7 @@ for _command in (
     evaluate_command,
     data_group,
     quantize_command,
+    analyze_command,
     plan_command,
     compile_command,
     validate_command,

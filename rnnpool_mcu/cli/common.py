@@ -116,6 +116,15 @@ seed_option = click.option(
 )
 
 
+image_option = click.option(
+    "--image",
+    type=click.Choice(["resident", "streamed"]),
+    default="resident",
+    show_default=True,
+    help="Where image rows come from; a resident image counts against --ram.",
+)
+
+
 def board_option(default: str, help: str) -> Callable[[Command], Command]:
     """Adds --board, handed to the command as `board_name`."""
     return click.option("--board", "board_name", default=default, show_default=True, help=help)
@@ -171,13 +180,7 @@ def plan_options(*, ram_required: bool) -> Callable[[Command], Command]:
                 required=ram_required,
                 help=f"All the RAM it may take, e.g. 256k{limit}.",
             ),
-            click.option(
-                "--image",
-                type=click.Choice(["resident", "streamed"]),
-                default="resident",
-                show_default=True,
-                help="Where image rows come from; a resident image counts against --ram.",
-            ),
+            image_option,
             click.option(
                 "--optimize",
                 type=click.Choice(["speed", "size"]),

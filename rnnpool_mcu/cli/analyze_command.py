@@ -1,0 +1,132 @@
+"""`rnnpool-mcu analyze`: what a model would need and which boards it would fit, without building anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnpool_mcu.cli.common import (
+    ModelFile,
+    PlanOptions,
+    Speaker,
+    common_options,
+    image_option,
+    model_options,
+)
+from rnnpool_mcu.cli.plan_command import Planning
+from rnnpool_mcu.cli.sizes import SIZE
+from rnnpool_mcu.errors import BudgetError
+from rnnpool_mcu.ir.firmware import Board
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.report.analysis_text import analysis_renderable
+from rnnpool_mcu.schedule.costs import predicted_instructions
+from rnnpool_mcu.toolchain.board import available_boards, load_board
+
+CODE_BYTES = 32 * 1024
+"""Flash of kernels, tables and start-up: an estimate, a little above the models measured."""
+
+PLACEMENT_EFFORT = 0.5  # deterministic seconds of the exact solver: within some percent of what compile finds
+
+
+@click.command("analyze")
+@model_options(count=1)
+@click.option("--board", "board_name", help="Only this folder of firmware/boards [default: each of them].")
+@click.option("--ram", "ram_bytes", type=SIZE, help="RAM it should fit, e.g. 256k [default: the board's].")
+@image_option
+@common_options
+def analyze_command(
+    say: Speaker, model: ModelFile, board_name: str | None, ram_bytes: int | None, image: str
+) -> None:
+    """Tell whether MODEL fits, and what it needs: RAM of its fastest and smallest plan, flash, its layers.
+
+    Nothing is built: stack, static data and code are estimates, instructions predicted. A model that holds
+    something unsupported is refused as `compile` would. Ends with exit code 4 where nothing asked for fits.
+    """
+    from rnnpool_mcu.importing import load_graph
+
+    boards = [load_board(name) for name in ([board_name] if board_name else available_boards())]
+    with say.progress(f"reading {model.path}") as progress:
+        graph = load_graph(
+            model.path, calibration=model.calibration, count=model.count, seed=model.seed
+        ).graph
+        plans = {}
+        for title, objective in (("fastest", "cycles"), ("smallest", "ram")):
+            wanted = PlanOptions(None, image, "speed", objective)
+            planning = Planning(graph, wanted, progress, exact_effort=PLACEMENT_EFFORT)
+            plans[title] = planning.result(model.path.name, planning.chosen())
+    value = _value(graph, model.path, plans, boards, ram_bytes)
+    for note in value["notes"]:
+        say.note(note)
+    say.result(value, analysis_renderable(value))
+    if not any(verdict["fits"] for verdict in value["boards"]):
+        raise BudgetError(_too_large(value, model.path))
+
+
+def _value(
+    graph: Graph, file: Path, plans: dict[str, Any], boards: list[Board], ram_bytes: int | None
+) -> dict[str, Any]:
+    layers = _layers(graph)
+    flash_bytes = sum(layer["flash_bytes"] for layer in layers)
+    smallest = plans["smallest"]
+    needed = {title: plan["ram_estimate"]["total_bytes"] for title, plan in plans.items()}
+    return {
+        "model": file.name,
+        "image": smallest["image"],
+        "input_shape": smallest["input_shape"],
+        "output_bytes": smallest["ram_estimate"]["output_bytes"],
+        "plans": {title: {"ram_bytes": needed[title], **plan["plan"]} for title, plan in plans.items()},
+        "no_recompute_bound_bytes": smallest["no_recompute_bound_bytes"],
+        "weights_bytes": flash_bytes,
+        "flash_bytes": flash_bytes + CODE_BYTES,
+        "macs": sum(layer["macs"] for layer in layers),
+        "notes": smallest["notes"],
+        "layers": layers,
+        "boards": [_verdict(board, needed, flash_bytes + CODE_BYTES, ram_bytes) for board in boards],
+    }
+
+
+def _verdict(board: Board, needed: dict[str, int], flash_bytes: int, ram_bytes: int | None) -> dict[str, Any]:
+    """Whether a board holds it, and which plan it has room for."""
+    limit = min(board.ram_bytes, ram_bytes if ram_bytes is not None else board.ram_bytes)
+    plan = next((title for title in ("fastest", "smallest") if needed[title] <= limit), None)
+    fits_flash = flash_bytes <= board.flash_bytes
+    return {
+        "board": board.name,
+        "ram_bytes": limit,
+        "flash_bytes": board.flash_bytes,
+        "plan": plan,
+        "fits_flash": fits_flash,
+        "fits": plan is not None and fits_flash,
+    }
+
+
+def _layers(graph: Graph) -> list[dict[str, Any]]:
+    found = []
+    for node in graph.nodes:
+        types = graph.input_types(node)
+        found.append(
+            {
+                "name": node.name,
+                "operator": node.op.kernel,
+                "output": str(graph.types[node.name]),
+                "macs": node.op.macs(types),
+                "flash_bytes": sum(array.bytes for _, array in node.op.c_params(types).arrays()),
+                "predicted_instructions": round(predicted_instructions(graph, node)),
+            }
+        )
+    return found
+
+
+def _too_large(value: dict[str, Any], file: Path) -> str:
+    smallest = value["plans"]["smallest"]
+    limits = "; ".join(
+        f"{found['board']}: {found['ram_bytes']} bytes RAM, {found['flash_bytes']} flash"
+        for found in value["boards"]
+    )
+    return (
+        f"{file}: needs about {smallest['ram_bytes']} bytes of RAM by its smallest plan and about "
+        f"{value['flash_bytes']} of flash ({limits}); most RAM is live in '{smallest['peak']['operator']}'; "
+        "stream the image, or give the model a smaller input or fewer channels there"
+    )
