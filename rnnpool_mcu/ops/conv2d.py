@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.conv2d_layout import (
+    GROUP,
+    PAIR,
+    WORD_BYTES,
+    first_groups,
+    packed_halves,
+    pairs,
+    window_bytes,
+)
 from rnnpool_mcu.ops.convolution import OutputStage, Window, output_type
 
-PLAIN, GENERAL = "conv2d_s8", "conv2d_general_s8"  # kernels
-WORD_BYTES = 4
+PLAIN, FIRST, GENERAL = "conv2d_s8", "conv2d_first_s8", "conv2d_general_s8"  # kernels
 STATE_BYTES = 48  # of a Cortex-M4 kernel's loop over output channels
 SMALL_WINDOW_WORDS = 80  # up to here three windows are kept at a time, at most 1920 bytes
-PAIR = 2  # output channels that the kernel takes at once
 PACKED_SUMS = 2**23  # sums of packed layers stay below
 PACKED_SHIFT = 47  # 8 less than the largest: a packed sum's zero point must fit a word too
 GATHERED_BYTES = 512  # of windows that the general kernel copies together at a time, but
@@ -43,7 +50,10 @@ class Conv2d(Operator):
 
     @property
     def kernel(self) -> str:
-        return PLAIN if self.groups == 1 and self._span == self.window else GENERAL
+        if self.groups > 1 or self._span != self.window:
+            return GENERAL
+        out_channels, kernel_h, kernel_w, channels = self.weights.shape
+        return FIRST if (kernel_h, kernel_w, channels) == (3, 3, 1) and out_channels >= GROUP else PLAIN
 
     @property
     def _span(self) -> Window:
@@ -76,6 +86,8 @@ class Conv2d(Operator):
         return (self._span.margin(inputs[0].width),)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
+        if self.kernel == FIRST:
+            return 0
         if self.kernel == GENERAL:
             return self._products_offset(inputs) + self._gathered_pixels(inputs) * self._out_bytes()
         windows = self._block_pixels(inputs) * 2 * WORD_BYTES * self._window_words()  # as int16
@@ -87,8 +99,8 @@ class Conv2d(Operator):
 
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
         """The general kernel's is the plain one's on copied windows; a byte costs as much again to copy."""
-        if self.kernel == PLAIN:
-            return super().work(inputs)
+        if self.kernel != GENERAL:
+            return tuple(replace(work, kernel=PLAIN) for work in super().work(inputs))
         out, taps = self.infer_type(inputs), int(np.prod(self.window.kernel))
         copied = out.height * out.width * taps * inputs[0].channels
         calls = out.height * self.groups * -(-out.width // self._gathered_pixels(inputs))
@@ -97,26 +109,28 @@ class Conv2d(Operator):
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         if self.kernel == GENERAL:
             return self._general_params(inputs)
+        if self.kernel == FIRST:
+            return self._first_params(inputs)
         stage = self._stage(inputs)
         packed = self._is_packed(stage)
-        return self._plain_params(inputs, stage, _pairs(self.weights, stage, packed), packed)
+        return self._plain_params(inputs, stage, pairs(self.weights, stage, packed), packed)
 
     def variants(self) -> tuple[str, ...]:
-        return ("m4",) if self.kernel == PLAIN else ()
+        return () if self.kernel == GENERAL else ("m4",)
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         own = super().kernels()
-        return own if self.kernel == PLAIN else (*own, (PLAIN, ("m4",)))
+        return (*own, (PLAIN, ("m4",))) if self.kernel == GENERAL else own
 
     def _plain_params(
-        self, inputs: Sequence[TensorType], stage: OutputStage, pairs: NDArray[np.int32], packed: bool
+        self, inputs: Sequence[TensorType], stage: OutputStage, filters: NDArray[np.int32], packed: bool
     ) -> CParams:
         out_channels, kernel_h, kernel_w, channels = self.weights.shape
         fields = stage.c_fields()
         del fields["bias"], fields["multipliers"]
         return CParams(
             {
-                "pairs": CArray("int32_t", pairs),
+                "pairs": CArray("int32_t", filters),
                 "is_packed": int(packed),
                 **fields,
                 "kernel_height": kernel_h,
@@ -128,14 +142,28 @@ class Conv2d(Operator):
             }
         )
 
+    def _first_params(self, inputs: Sequence[TensorType]) -> CParams:
+        stage = self._stage(inputs)
+        fields = stage.c_fields()
+        del fields["bias"], fields["multipliers"]
+        return CParams(
+            {
+                "groups": CArray("int32_t", first_groups(self.weights, stage)),
+                **fields,
+                "step_bytes": self.window.stride[1],
+                "out_width": self.infer_type(inputs).width,
+                "out_channels": self.weights.shape[0],
+            }
+        )
+
     def _is_packed(self, stage: OutputStage) -> bool:
         """Whether two weights can share an int16: their products' sums then come 256 times as large.
 
         A single pair of output channels would not repay what packing its inputs costs.
         """
         weights = self.weights if self.kernel == PLAIN else self._copied_windows()
-        r, by_channel = stage.requantization, _window_bytes(weights)
-        smallest = _packed_halves(by_channel).min()
+        r, by_channel = stage.requantization, window_bytes(weights)
+        smallest = packed_halves(by_channel).min()
         sums = np.abs(stage.bias.astype(np.int64)) + 128 * np.abs(by_channel.astype(np.int64)).sum(axis=1)
         fits = smallest >= -(2**15) and sums.max() < PACKED_SUMS and r.left_shift == 0
         return bool(fits and r.shift <= PACKED_SHIFT and self.weights.shape[0] // self.groups > PAIR)
@@ -147,7 +175,7 @@ class Conv2d(Operator):
 
     def _window_words(self) -> int:
         """Words of four int8 in a window."""
-        return int(_window_bytes(self.weights[:1]).shape[1]) // WORD_BYTES
+        return int(window_bytes(self.weights[:1]).shape[1]) // WORD_BYTES
 
     def _stage(self, inputs: Sequence[TensorType]) -> OutputStage:
         return OutputStage.of(self.weights, self.bias, self.weight_scales, inputs[0], self.output, self.clamp)
@@ -157,12 +185,14 @@ class Conv2d(Operator):
         one, products = self._one_group(inputs)
         by_group = self._copied_windows().reshape(self.groups, *one.weights.shape)
         packed = self._is_packed(stage)
-        pairs = [_pairs(w, part, packed) for w, part in zip(by_group, stage.split(self.groups), strict=True)]
+        by_pairs = [
+            pairs(w, part, packed) for w, part in zip(by_group, stage.split(self.groups), strict=True)
+        ]
         return CParams(
             {
-                "products": one._plain_params((products,), stage, np.stack(pairs), packed),
+                "products": one._plain_params((products,), stage, np.stack(by_pairs), packed),
                 "groups": self.groups,
-                "group_words": pairs[0].size,
+                "group_words": by_pairs[0].size,
                 "kernel_height": self.window.kernel[0],
                 "kernel_width": self.window.kernel[1],
                 "row_step": self.dilation[0],
@@ -203,45 +233,3 @@ class Conv2d(Operator):
     def _out_bytes(self) -> int:
         """Of a pixel's outputs that are copied to their place; a single group's are made there."""
         return self.weights.shape[0] // self.groups if self.groups > 1 else 0
-
-
-def _window_bytes(weights: Int8Array) -> Int8Array:
-    """[channels, bytes], as the kernel reads a window, of weights [channels, height, width, in_channels].
-
-    Each kernel row is filled up to whole words; but where one byte of each would be left, these bytes
-    stand together behind the rows, filled up in their turn.
-    """
-    channels, kernel_h = weights.shape[:2]
-    rows = weights.reshape(channels, kernel_h, -1)
-    parts = [rows]
-    if kernel_h > 1 and rows.shape[2] > WORD_BYTES and rows.shape[2] % WORD_BYTES == 1:
-        parts = [rows[:, :, :-1], rows[:, :, -1].reshape(channels, 1, kernel_h)]
-    padded = [np.pad(part, ((0, 0), (0, 0), (0, -part.shape[2] % WORD_BYTES))) for part in parts]
-    return np.hstack([part.reshape(channels, -1) for part in padded])
-
-
-def _packed_halves(rows: Int8Array) -> NDArray[np.int32]:
-    """[channels, bytes / 2]: 256 * b + a of every weight a at an even byte and b behind it."""
-    wide = rows.astype(np.int32)
-    return 256 * wide[:, 1::2] + wide[:, ::2]
-
-
-def _pairs(weights: Int8Array, stage: OutputStage, packed: bool) -> NDArray[np.int32]:
-    """[out_channels / 2, 2 + 2 * window words + 2]: of two channels the biases, weights and multipliers.
-
-    Words of four int8 weights, first input lowest, alternate between the two channels; packed, two int16 of
-    `_packed_halves`, and 256 times the bias less 127 for each weight at an even byte, modulo 2^32.
-    """
-    fill = -weights.shape[0] % PAIR
-    rows, sums = np.pad(_window_bytes(weights), ((0, fill), (0, 0))), stage.bias.astype(np.int64)
-    halves = np.ascontiguousarray(rows).view("<i2")
-    if packed:
-        halves = _packed_halves(rows).astype("<i2")
-        sums = 256 * sums - 127 * rows[: sums.size, ::2].sum(axis=1, dtype=np.int64)
-    words = halves.view("<i4").reshape(-1, PAIR, rows.shape[1] // WORD_BYTES)
-    bias, multipliers = (
-        np.pad(values, (0, fill)).reshape(-1, PAIR)
-        for values in (sums.astype(np.int32), stage.requantization.multipliers)
-    )
-    alternating = words.transpose(0, 2, 1).reshape(len(words), -1)
-    return np.hstack([bias, alternating, multipliers])

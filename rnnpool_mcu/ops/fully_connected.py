@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.conv2d import PLAIN, Conv2d
 from rnnpool_mcu.ops.convolution import Window
 
 
@@ -23,7 +23,7 @@ from rnnpool_mcu.ops.convolution import Window
 class FullyConnected(Operator):
     """out[o] = requantize(bias[o] + sum over the map's values i of (in[i] - zero_point) * weights[o, i])."""
 
-    kernel: ClassVar[str] = "conv2d_s8"
+    kernel: ClassVar[str] = PLAIN
 
     weights: Int8Array  # [out_channels, height * width * in_channels]
     bias: NDArray[np.int32]  # [out_channels], scale = input scale * weight scale
@@ -60,4 +60,13 @@ class FullyConnected(Operator):
     def _convolution(self, image: TensorType) -> Conv2d:
         weights = self.weights.reshape(-1, *image.shape)
         window = Window((image.height, image.width), (1, 1))
-        return Conv2d(weights, self.bias, self.weight_scales, window, self.output, self.clamp)
+        return _OneWindow(weights, self.bias, self.weight_scales, window, self.output, self.clamp)
+
+
+@dataclass(frozen=True, eq=False)
+class _OneWindow(Conv2d):
+    """Never the first convolution's kernel, which a single pixel does not repay."""
+
+    @property
+    def kernel(self) -> str:
+        return PLAIN

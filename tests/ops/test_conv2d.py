@@ -106,6 +106,24 @@ def test_layers_pack_when_weights_and_sums_fit() -> None:
     assert is_packed(on_random(conv(image, 4, POINT, factor=2.0**-15), image))
 
 
+def first_cases() -> list[KernelCase]:
+    """3 x 3 on one channel: strides, widths, paddings, channels in fours and not, bounds, left shifts."""
+    cases = []
+    for seed, out_channels in enumerate((3, 4, 5, 8, 10)):
+        for width, step in ((3, 1), (4, 2), (9, 2), (8, 3)):
+            image = tensor(4, width, 1)
+            padding = (Padding(), SAME_3X3, Padding(0, 0, 1, 1), Padding(4, 0, 3, 5))[(seed + step) % 4]
+            op = conv(image, out_channels, Window((3, 3), (1, step), padding), seed=seed)
+            cases += extremes(on_random(op, image))
+    image = tensor(5, 7, 1, zero_point=-128)
+    op = conv(image, 6, Window((3, 3), (2, 2), SAME_3X3), clamp=(-100, 100))
+    cases += extremes(on_random(at_bound(op, image), image))
+    for factor in (0.24, 0.25, 700.0):
+        op = conv(image, 4, Window((3, 3), (2, 2), SAME_3X3), factor=factor)
+        cases += [on_random(op, image), small_numbers(op, image)]
+    return cases
+
+
 def general_cases() -> list[KernelCase]:
     """Groups of one channel and more, dilation, both; padding beyond the window's size."""
     windows = [
@@ -129,7 +147,7 @@ def general_cases() -> list[KernelCase]:
 
 
 def all_cases() -> list[KernelCase]:
-    return edge_cases() + packed_cases() + general_cases()
+    return edge_cases() + packed_cases() + first_cases() + general_cases()
 
 
 def test_only_what_the_plain_kernel_cannot_do_is_gathered() -> None:
@@ -138,6 +156,14 @@ def test_only_what_the_plain_kernel_cannot_do_is_gathered() -> None:
     assert conv(image, 4, Window((1, 3), (1, 1)), dilation=(3, 1)).kernel == "conv2d_s8"
     assert conv(image, 4, Window((3, 1), (1, 1)), dilation=(3, 1)).kernel == "conv2d_general_s8"
     assert conv(image, 4, POINT, groups=2).kernel == "conv2d_general_s8"
+
+
+def test_one_channel_has_a_kernel_of_its_own() -> None:
+    image, window = tensor(7, 8, 1), Window((3, 3), (2, 2))
+    assert conv(image, 4, window).kernel == "conv2d_first_s8"
+    assert conv(image, 3, window).kernel == "conv2d_s8"
+    assert conv(tensor(7, 8, 2), 4, window).kernel == "conv2d_s8"
+    assert conv(image, 4, Window((5, 3), (2, 2))).kernel == "conv2d_s8"
 
 
 def test_numpy_equals_the_sum_written_out() -> None:
@@ -168,6 +194,8 @@ def test_cortex_m4_work_per_mac() -> None:
         (tensor(2, 40, 128), 32, POINT, 0.86),
         (tensor(2, 40, 32), 64, POINT, 0.98),
         (tensor(3, 40, 32), 4, Window((3, 3), (1, 1), SAME_3X3), 1.12),
+        (tensor(5, 320, 1), 4, Window((3, 3), (2, 2), SAME_3X3), 1.75),
+        (tensor(5, 96, 3), 8, Window((3, 3), (2, 2), SAME_3X3), 1.4),
         (tensor(3, 20, 64), 2, Window((3, 3), (1, 1), SAME_3X3), 1.54),
     ]
     cases = [on_random(conv(image, out, window), image) for image, out, window, _ in layers]

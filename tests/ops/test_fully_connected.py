@@ -25,6 +25,7 @@ def edge_cases() -> list[KernelCase]:
         for channels, out in [(1, 1), (2, 5), (7, 2), (320, 2), (64, 33)]
     ]
     cases.append(on_random(layer(60, 9), tensor(4, 3, 5)))  # a map, flattened on the way
+    cases.append(on_random(layer(9, 4), tensor(3, 3, 1)))  # the shape of a first convolution
     return cases + extremes(cases[3])
 
 
