@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rnnpool_mcu.codegen.c_literals import c_params
-from rnnpool_mcu.codegen.windows import WindowExpression, window_expressions
+from rnnpool_mcu.codegen.windows import WindowExpression, first_rows_read, window_expressions
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
@@ -182,11 +182,8 @@ def needed_body(graph: Graph, value: str, naming: Naming) -> tuple[str, ...]:
             lines += [f"row = at_most(row, made->{absorbed_counter(node.name, g)});" for g in groups]
             continue
         made, height = f"made->{node.name}", height_of(graph, node.name)
-        windows = window_expressions(graph, node, height, naming.symbol(node.name))
-        firsts = [w.first(made) for name, w in zip(node.inputs, windows, strict=True) if name == value]
-        lines += [f"if ({made} < {height}) {{"]
-        lines += [f"    row = at_most(row, {first});" for first in dict.fromkeys(firsts)]
-        lines += ["}"]
+        first = first_rows_read(graph, node, value, height, made, naming.symbol(node.name))
+        lines += [f"if ({made} < {height}) {{", f"    row = at_most(row, {first});", "}"]
     return (*lines, "return row;")
 
 

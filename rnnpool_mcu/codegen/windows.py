@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from functools import reduce
 
 from rnnpool_mcu.ir.graph import Graph, Node
 
@@ -72,3 +73,23 @@ def _expression(firsts: list[int], count: int, symbol: str) -> WindowExpression:
     if firsts == [min(first, limit) for first in straight]:
         return WindowExpression(stride, firsts[0], count, limit)
     return WindowExpression(0, 0, count, None, tuple(firsts), symbol)
+
+
+def first_rows_read(graph: Graph, node: Node, value: str, height: int, row: str, symbol: str) -> str:
+    """C expression of the first row of `value` that output row `row` of `height` reads.
+
+    Raises ValueError where an operator reads less than its windows, but not along a line from row 1 on.
+    """
+    types = graph.input_types(node)
+    at = [i for i, name in enumerate(node.inputs) if name == value]
+    firsts = [min(node.op.rows_read(y, types)[i].first for i in at) for y in range(height)]
+    if all(node.op.rows_read(y, types) == node.op.input_windows(y, types) for y in range(height)):
+        windows = window_expressions(graph, node, height, symbol)
+        return reduce(lambda a, b: f"at_most({a}, {b})", dict.fromkeys(windows[i].first(row) for i in at))
+    start = min(1, height - 1)
+    stride = firsts[start + 1] - firsts[start] if height > start + 1 else 0
+    offset = firsts[start] - stride * start
+    line = WindowExpression(stride, offset, 1, None)
+    if firsts[start:] != [stride * y + offset for y in range(start, height)]:
+        raise ValueError(f"'{node.name}': the rows it reads do not advance evenly")
+    return line.first(row) if firsts[0] == offset else f"{row} == 0 ? {firsts[0]} : {line.first(row)}"

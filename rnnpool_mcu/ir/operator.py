@@ -110,6 +110,10 @@ class Operator(ABC):
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         """Rows of each input that output row `out_row` needs (the halo rule)."""
 
+    def rows_read(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        """Rows of the windows that an output row really reads: fewer where a state holds the others."""
+        return self.input_windows(out_row, inputs)
+
     @abstractmethod
     def macs(self, inputs: Sequence[TensorType]) -> int:
         """Multiply-accumulates of the whole operator, dense."""

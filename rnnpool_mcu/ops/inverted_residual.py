@@ -97,6 +97,12 @@ class InvertedResidual(Operator):
         window = RowWindow(whole.first - self._first_kept() + self._first_read(), whole.stop)
         return (window, RowWindow(out_row, out_row + 1))[: len(inputs)]
 
+    def rows_read(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        """After output row 0 only the new rows, all but those kept expanded."""
+        window, *added = self.input_windows(out_row, inputs)
+        first = self.depthwise.window.rows(out_row).first + self._ring_rows()
+        return (RowWindow(window.first if out_row == 0 else first, window.stop), *added)
+
     def margins(self, inputs: Sequence[TensorType]) -> tuple[Margin, ...]:
         """Only without an expansion: the expanded map's padding is filled by the kernel."""
         own = Margin() if self.expand is not None else self.depthwise.window.margin(inputs[0].width)

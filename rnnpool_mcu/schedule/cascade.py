@@ -78,12 +78,13 @@ def _needs_of(graph: Graph, node: Node) -> _Needs:
 def _row_needs(graph: Graph, node: Node) -> _Needs:
     types, rows = graph.input_types(node), range(height_of(graph, node.name))
     windows = tuple(node.op.input_windows(row, types) for row in rows)
+    reads = tuple(node.op.rows_read(row, types) for row in rows)
     inputs = []
     for name in dict.fromkeys(node.inputs):
         at = [i for i, other in enumerate(node.inputs) if other == name]
         height = height_of(graph, name)
         stops = tuple(min(height, max(window[i].stop for i in at)) for window in windows)
-        firsts = [max(0, min(window[i].first for i in at)) for window in windows]
+        firsts = [max(0, min(window[i].first for i in at)) for window in reads]
         inputs.append((name, stops, (*tuple(accumulate(reversed(firsts), min))[::-1], NEVER)))
     return _Needs(windows, tuple(inputs), tuple(Step("row", node.name, row) for row in rows), ())
 

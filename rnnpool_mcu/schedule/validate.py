@@ -87,7 +87,7 @@ class _Replay:
             out = self.graph.types[node.name]
             assert isinstance(out, TensorType)
             if (row := self.made[node.name]) < out.height:
-                windows = node.op.input_windows(row, self.graph.input_types(node))
+                windows = node.op.rows_read(row, self.graph.input_types(node))
                 rows += [max(0, w.first) for n, w in zip(node.inputs, windows, strict=True) if n == name]
         return min(rows)
 
@@ -111,7 +111,7 @@ class _Replay:
 
     def _reads(self, step: Step, node: Node, types: Sequence[TensorType]) -> list[tuple[str, RowWindow]]:
         if step.kind == "row":
-            return list(zip(node.inputs, node.op.input_windows(step.row, types), strict=True))
+            return list(zip(node.inputs, node.op.rows_read(step.row, types), strict=True))
         if step.kind == "finish":
             return []
         assert isinstance(node.op, Absorber)

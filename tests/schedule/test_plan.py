@@ -14,6 +14,8 @@ from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Block, Plan, Step
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.schedule.arena import arena_size, first_fit, make_problem, place, search
+from rnnpool_mcu.schedule.fuse import BlockOption, fuse, fusible_blocks
+from rnnpool_mcu.schedule.lifetimes import simulate
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 from rnnpool_mcu.schedule.validate import ReplayError, validate_plan
 from tests.graphs import INPUT, GraphBuilder, graphs
@@ -188,3 +190,16 @@ def test_search_beats_a_bad_order() -> None:
         for order in (["a", "c", "b", "d"], ["b", "a", "d", "c"])
     )
     assert arena_size(problem, search(problem)) <= worst
+
+
+def test_a_block_that_keeps_expanded_rows_frees_its_input_rows_early() -> None:
+    builder = GraphBuilder(TensorType(12, 10, 2, Quantization(1 / 255, -128)))
+    value = builder.conv(builder.conv(INPUT, 3), 9)
+    graph = builder.graph(builder.conv(builder.depthwise(value, 5), 4))
+    (block,) = fusible_blocks(graph)
+    plan = plan_graph(fuse(graph, {block.name: BlockOption(True, 4)}))
+    validate_plan(plan)
+    demand = simulate(plan.graph, plan.cascades)
+    lives = zip(demand.made["n0_conv2d"], demand.dead["n0_conv2d"], strict=True)
+    # the first output row expands rows 0 to 2, every later one a single row
+    assert [stop - start for start, stop in itertools.islice(lives, 3, None)] == [2] * 9
