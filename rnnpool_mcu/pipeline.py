@@ -112,15 +112,19 @@ def compile_graph(
         raise BudgetError(_too_small(built))
     project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
     write_project_files(out, project)
-    planning = Planning(
-        *(target.objective, lower_bound(graph).bytes, recomputed_macs(built.plan.graph), notes)
-    )
+    planning = _planning(graph, built.plan, target, notes)
     report = report_of_plan(
         *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning)
     )
     write_report(report, out)
     write_memory_picture(built.plan, target.title, out)
     return report
+
+
+def _planning(graph: Graph, plan: Plan, target: Target, notes: tuple[str, ...]) -> Planning:
+    """What the report measures the plan against."""
+    saved = 0 if plan.image_offset is None else saved_by_streaming(plan)
+    return Planning(target.objective, lower_bound(graph).bytes, recomputed_macs(plan.graph), notes, saved)
 
 
 def _for_image(graph: Graph, target: Target) -> Graph:

@@ -124,6 +124,7 @@ def _ram(source: ReportInput) -> dict[str, Any]:
         "image_bytes": source.image_bytes,
         "arena_image_bytes": source.arena_image_bytes,
         "row_bytes": source.row_bytes,
+        "streaming_saves_bytes": source.streaming_saves_bytes,
         "lower_bound_bytes": source.arena_lower_bound_bytes,
         "budget_bytes": source.ram_budget_bytes,
         "stack_measured_bytes": None,
@@ -136,13 +137,16 @@ def _ram(source: ReportInput) -> dict[str, Any]:
 
 
 def _totals(ram: dict[str, Any], stack_bytes: int | None, prefix: str) -> dict[str, int | None]:
-    """All RAM of this program with the image streamed (one row beside the arena) and with it resident."""
+    """All RAM with the image streamed (one row beside the arena) and with it resident.
+
+    Where the arena holds the image, the figure for streaming is that of the same schedule without it.
+    """
     beside_arena = ram["image_bytes"] - ram["arena_image_bytes"]
     common = _sum(ram["arena_bytes"], stack_bytes, ram["static_bytes"], ram["output_bytes"])
-    return {
-        f"{prefix}without_image_bytes": _sum(common, ram["row_bytes"]),
-        f"{prefix}with_image_bytes": _sum(common, beside_arena),
-    }
+    with_image, streamed = _sum(common, beside_arena), _sum(common, ram["row_bytes"])
+    if ram["arena_image_bytes"]:
+        streamed = _sum(with_image, -ram["streaming_saves_bytes"])
+    return {f"{prefix}without_image_bytes": streamed, f"{prefix}with_image_bytes": with_image}
 
 
 def _flash(source: ReportInput) -> dict[str, int | None]:

@@ -45,6 +45,7 @@ def report_of_plan(
             stack=stack,
             arena_image_bytes=0 if plan.image_offset is None else plan.graph.input_type.bytes,
             calibration=calibration,
+            streaming_saves_bytes=planning.streaming_saves_bytes,
             peak=peak_of_plan(plan),
             planning=planning,
         )

@@ -54,6 +54,7 @@ class Planning:
     no_recompute_bound_bytes: int | None = None  # no schedule that computes each row once peaks lower
     recomputed_macs: int = 0  # beyond those that the network needs once
     notes: tuple[str, ...] = ()  # what could not be streamed, and why
+    streaming_saves_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class ReportInput:
     stack: StackBound | None = None
     arena_image_bytes: int = 0  # the whole image or nothing
     calibration: str | None = None  # where the activation ranges came from
+    streaming_saves_bytes: int = 0  # where the arena holds the image: RAM less if it came row by row
     peak: PlanPeak | None = None
     planning: Planning = Planning()
 

@@ -12,8 +12,11 @@ import pytest
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
 from rnnpool_mcu.ir.run_result import RunResult
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.report import (
     LayerRow,
+    Planning,
+    PlanPeak,
     ReportInput,
     ValidationResult,
     build_report,
@@ -24,6 +27,9 @@ from rnnpool_mcu.report import (
     with_validation,
     write_report,
 )
+from rnnpool_mcu.report.from_plan import peak_of_plan
+from rnnpool_mcu.schedule.planner import plan_graph
+from tests.graphs import GraphBuilder
 
 SOURCE = ReportInput(
     model="face",
@@ -78,6 +84,15 @@ def test_totals_are_the_sums_of_their_parts() -> None:
 def test_total_counts_the_image_only_when_resident(image: str, key: str) -> None:
     ram = build_report(dataclasses.replace(SOURCE, image=image))["ram"]  # type: ignore[arg-type]
     assert ram["total_bytes"] == ram[key]
+
+
+def test_an_image_in_the_arena_counts_once_and_streaming_saves_what_was_planned() -> None:
+    source = dataclasses.replace(
+        SOURCE, arena_bytes=110_000, arena_image_bytes=76_800, streaming_saves_bytes=60_000
+    )
+    ram = build_report(source)["ram"]
+    assert ram["with_image_bytes"] == ram["total_bytes"] == 110_000 + 900 + 12 + 164
+    assert ram["without_image_bytes"] == ram["with_image_bytes"] - 60_000
 
 
 def test_an_unbuilt_model_has_no_totals_rather_than_wrong_ones() -> None:
@@ -138,9 +153,48 @@ def test_text_shows_layers_totals_and_verdict() -> None:
     assert all(line == line.rstrip() and len(line) <= 110 for line in text.splitlines())
 
 
+PLANNED = dataclasses.replace(
+    SOURCE,
+    peak=PlanPeak("pool", 7, 99, 1_234, tuple((f"b{i}.rows", 1_000 - i) for i in range(10))),
+    planning=Planning("ram", 32_000, 569_120, ("'x' stands whole: 'y' reads it again",)),
+)
+
+
+def test_text_says_where_the_peak_is_and_how_good_the_plan() -> None:
+    report = build_report(PLANNED)
+    check_report(report)
+    text = render_text(report)
+    flat = " ".join(text.split())
+    assert "50,000 bytes, 2,000 (4.2 %) above the bytes live at the peak" in flat
+    assert "Peak: 9,955 bytes live while 'pool' makes row 7, step 100 of 1,234:" in flat
+    assert "1,000 b0.rows" in flat
+    assert "1,983 in 2 more" in flat
+    assert "no schedule peaks below 32,000 bytes of rows; this one computes 10.0 %" in flat
+    assert "'x' stands whole" in flat
+    assert "memory.svg" in flat
+    assert all(len(line) <= 80 for line in text.splitlines())
+    proven = render_text(build_report(dataclasses.replace(PLANNED, arena_optimal=True, planning=Planning())))
+    assert "50,000 bytes, optimal for this schedule" in " ".join(proven.split())
+
+
 def test_text_names_an_exceeded_budget_and_a_difference() -> None:
     report = build_report(dataclasses.replace(SOURCE, ram_budget_bytes=100_000))
     report = with_validation(report, ValidationResult("host", 3, False, "layer 'pool' row 4"))
     text = render_text(report)
     assert f"exceeded by {WITH_IMAGE - 100_000:,}" in text
     assert "host DIFFERS: layer 'pool' row 4" in text
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_the_peak_is_the_step_with_the_most_live_bytes(resident: bool) -> None:
+    builder = GraphBuilder(TensorType(16, 12, 3, Quantization(1 / 255, -128)))
+    value = builder.residual(builder.conv("input", 6, 3, 2), expansion=4)
+    graph = dataclasses.replace(builder.graph(builder.classifier(value, 3)), image_resident=resident)
+    plan = plan_graph(graph, exact_effort=0)
+    peak = peak_of_plan(plan)
+    assert peak.bytes == max(plan.live_bytes(step) for step in range(len(plan.steps)))
+    assert (peak.operator, peak.row) == (plan.peak_step().value, plan.peak_step().row)
+    assert peak.steps == len(plan.steps)
+    sizes = [size for _, size in peak.buffers]
+    assert sizes == sorted(sizes, reverse=True)
+    assert any(name == "input.pixels" for name, _ in peak.buffers) == resident
