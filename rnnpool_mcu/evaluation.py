@@ -99,7 +99,7 @@ class IntegerModel:
                 source="evaluate",
             )
             if engine == "c":
-                pipeline.generate(self.graph, target, out)
+                pipeline.generate(self.graph, target, out, exact_effort=0)  # RAM is no matter here
             else:
                 pipeline.compile_graph(self.graph, target, out, progress=self.progress)
             self._folders[engine] = out

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-import numpy as np
 
 from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
 from rnnpool_mcu.errors import UsageError
@@ -23,17 +23,18 @@ from rnnpool_mcu.errors import UsageError
     help="Folder of typical photographs; instead of --split.",
 )
 @click.option(
-    "--split", help="A labelled split to calibrate on, e.g. part_b_train; instead of --calibration."
+    "--split",
+    help="A labelled split to calibrate on, e.g. part_b_train, a classifier's fit; instead of --calibration.",
 )
 @click.option(
     "--count", type=click.IntRange(1), default=64, show_default=True, help="Calibration images to use."
 )
-@click.option("--compare", metavar="SPLIT", help="Measure float and int8 AP side by side on this split.")
+@click.option("--compare", metavar="SPLIT", help="Measure float and int8 side by side on this split.")
 @click.option("--compare-count", type=click.IntRange(1), help="Only the first so many images of it.")
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA].",
+    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
 )
 @seed_option
 @common_options
@@ -66,9 +67,10 @@ def quantize_command(
         if compare is not None:
             progress(f"measuring on {compare}")
             value |= {"split": compare, **_compare(out, compare, compare_count, data)}
+            key, name = ("ap50", "AP at IoU 0.5") if "ap50_float" in value else ("top1", "top-1")
             text += (
-                f"\n{compare}, {value['compared_images']} images: AP at IoU 0.5 "
-                f"{value['ap50_float']:.4f} float, {value['ap50_int8']:.4f} int8"
+                f"\n{compare}, {value['compared_images']} images: {name} "
+                f"{value[key + '_float']:.4f} float, {value[key + '_int8']:.4f} int8"
             )
     say.result(value, text)
 
@@ -79,7 +81,7 @@ def _images(
     """uint8 [N, H, W, C] for the model in a checkpoint."""
     from rnnpool_mcu.importing.checkpoint import input_size_of
     from rnnpool_mcu.quantize.calibration import calibration_images
-    from rnnpool_mcu.training import open_dataset
+    from rnnpool_mcu.training.subjects import labelled_images_of
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(model)
@@ -89,21 +91,20 @@ def _images(
             calibration, size, count, seed, str(loaded.preprocessing.get("resize", "fit"))
         )
     assert split is not None
-    dataset = open_dataset(split, size, data)
-    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    return np.stack([dataset[int(index)][0] for index in chosen])
+    return labelled_images_of(loaded.model, size, data, split, count, seed)
 
 
 def _compare(model: Path, split: str, count: int | None, data: Path | None) -> dict[str, Any]:
-    """AP of a calibrated checkpoint in float and in int8 over the same images."""
-    from rnnpool_mcu.importing.checkpoint import import_checkpoint
-    from rnnpool_mcu.quantize.predictor import int8_predictor
-    from rnnpool_mcu.training import evaluate_detector, open_dataset, torch_predictor
+    """AP or accuracy of a calibrated checkpoint in float and in int8 over the same images."""
+    from rnnpool_mcu.training.subjects import Request, open_subject
 
-    imported = import_checkpoint(model)
-    if imported.kind != "detector":
-        raise UsageError(f"{model}: is a {imported.kind}; --compare measures detectors only so far")
-    dataset = open_dataset(split, imported.graph.input_type.shape, data, count)
-    real = evaluate_detector(torch_predictor(cast(Any, imported.float_model)), dataset)
-    integer = evaluate_detector(int8_predictor(imported.graph), dataset)
-    return {"compared_images": real["images"], "ap50_float": real["ap50"], "ap50_int8": integer["ap50"]}
+    with ExitStack() as stack:
+        request = Request(model, ("torch", "int8"), data, split, count)
+        subject = open_subject(request, stack, lambda _: None)
+        real, integer = (subject.measure(engine).row for engine in request.engines)
+    key = subject.metric
+    return {
+        "compared_images": real["images"],
+        f"{key}_float": real[key],
+        f"{key}_int8": integer[key],
+    }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ class Request:
     data: Path | None
     split: str | None
     count: int | None
-    plot: Path | None
-    coco: bool
-    wider: Path | None
-    calibration: Path | None
-    jobs: int | None
+    plot: Path | None = None
+    coco: bool = False
+    wider: Path | None = None
+    calibration: Path | None = None
+    jobs: int | None = None
 
 
 @dataclass
@@ -194,3 +195,23 @@ def open_subject(
     height, width, channels = shape
     subject = DetectorSubject if detector else ClassifierSubject
     return subject(request, float_model, integer, progress, input_size=(height, width, channels))
+
+
+def labelled_images_of(
+    model: Any, input_size: tuple[int, int, int], data: Path | None, split: str, count: int, seed: int
+) -> Images:
+    """At most `count` readable images of a split as the model sees them, drawn by `seed`."""
+    rng = np.random.default_rng(seed)
+    if hasattr(model, "anchors"):
+        dataset = open_dataset(split, input_size, data)
+        found = (dataset.read(int(index)) for index in rng.permutation(len(dataset)))
+        images = [canvas.image for canvas in islice((f for f in found if f is not None), count)]
+    else:
+        if data is None:
+            raise UsageError("a classifier's images: give the folder of its data set with --data")
+        bank = ImageBank(load_labelled(data, split), input_size)
+        batches = (bank.batch([int(index)])[0] for index in rng.permutation(len(bank)))
+        images = [batch[0] for batch in islice((b for b in batches if len(b)), count)]
+    if not images:
+        raise UsageError(f"split '{split}': none of its pictures can be read; see `data check`")
+    return np.stack(images)

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from rnnpool_mcu import evaluation  # noqa: E402
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint  # noqa: E402
-from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, save_checkpoint  # noqa: E402
+from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint, random_model  # noqa: E402
 
 needs_board = pytest.mark.skipif(
@@ -66,7 +66,8 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three labelled pictures as part_b_test."""
     root, rng = tmp_path_factory.mktemp("heads"), np.random.default_rng(2)
     (root / "scut_head" / "images").mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for index in range(3):
         Image.fromarray(noise(rng, 90, 120)).save(root / "scut_head" / "images" / f"{index}.png")
         images.append({"id": index, "file_name": f"{index}.png", "width": 120, "height": 90})
@@ -105,6 +106,17 @@ def test_classifier_engines_agree_and_damaged_pictures_are_named(
     assert "skipped: test.npz[3]: " in done.stderr
     assert "int8, c: the same bytes for all 9 images" in done.stderr
     assert "top-1" in done.stdout and "images/s" in done.stdout
+
+
+def test_a_classifier_is_calibrated_on_its_own_data(classifier: Path, pictures: Path, tmp_path: Path) -> None:
+    out, said = tmp_path / "quantized.pt", tmp_path / "out.json"
+    arguments = ["quantize", classifier, "--data", pictures, "--split", "test", "--count", 20, "-o", out]
+    done = run(*arguments, "--compare", "test", "--compare-count", 5, "--json", said)
+    assert done.exit_code == 0, done.output
+    result = json.loads(said.read_text())
+    assert result["images"] == 9 and result["compared_images"] == 4  # the fourth is damaged
+    assert 0 <= result["top1_int8"] <= 1 and "top-1" in done.stdout
+    assert load_checkpoint(out).calibration
 
 
 def test_detector_engines_agree(detector: Path, heads: Path, tmp_path: Path) -> None:
