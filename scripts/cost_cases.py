@@ -14,6 +14,7 @@ from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.lrn import Lrn
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.pad import Pad
@@ -22,6 +23,7 @@ from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.resize import Resize
 from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.transpose import Transpose
 from tests.ops.kernel_harness import KernelCase, random_case
 
 IN, OUT = Quantization(0.02, -3), Quantization(0.05, 4)
@@ -52,7 +54,8 @@ def _unary(image: TensorType) -> list[Operator]:
         *(PRelu(slopes, OUT), Pad(around), Pad(around, "reflect"), Reshape((1, 1, image.bytes))),
         *(Slice((0, 0, 0), (height, width, channels // 2)), Slice((0, 1, 0), (height, width - 1, channels))),
         *(Resize((2 * height, 2 * width), mode) for mode in ("nearest", "bilinear")),
-        Reshape((height * width // 4, 4, channels)),
+        *(Reshape((height * width // 4, 4, channels)), Transpose((2, 0, 1)), Transpose((0, 2, 1))),
+        Lrn(2, 2, 1e-4, 0.75, 1.0, OUT),
     ]
     for kernel, stride in POOLS:
         window = Window(kernel, stride)
