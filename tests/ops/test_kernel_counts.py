@@ -6,7 +6,10 @@ import pytest
 
 from scripts.bench_kernels import PAGE, measure, recorded, shapes, with_table
 
-QUICK = ("1×1, 6×6, 128→128", "1×1, 7×7, 160→32", "depthwise 3×3 s1, 7×7×96", "fully connected 640→128")
+QUICK = (
+    *("1×1, 6×6, 128→128", "1×1, 7×7, 160→32", "depthwise 3×3 s1, 7×7×96", "fully connected 640→128"),
+    *("RNNPool 8×8 s4, 160×20×3, hidden 4", "L2 norm, 40×30×32 (per element)"),
+)
 GROWTH = 1.02  # more than this is a change to record on purpose: make bench-kernels
 
 
