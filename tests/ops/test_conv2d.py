@@ -73,6 +73,15 @@ def is_packed(case: KernelCase) -> bool:
     return case.op.c_params(case.types).fields["is_packed"] == 1
 
 
+def every_channel_count() -> list[KernelCase]:
+    """1 to 33 channels in and out, rows of one pixel and more."""
+    cases = []
+    for channels in range(1, 34):
+        image = tensor(1, 1 + channels % 4, channels)
+        cases.append(on_random(conv(image, 34 - channels, POINT, seed=channels), image, seed=channels))
+    return cases
+
+
 def packed_cases() -> list[KernelCase]:
     """Layers whose weights just pack, and just not; all block sizes of both."""
     cases = []
@@ -147,7 +156,7 @@ def general_cases() -> list[KernelCase]:
 
 
 def all_cases() -> list[KernelCase]:
-    return edge_cases() + packed_cases() + first_cases() + general_cases()
+    return edge_cases() + every_channel_count() + packed_cases() + first_cases() + general_cases()
 
 
 def test_only_what_the_plain_kernel_cannot_do_is_gathered() -> None:

@@ -22,9 +22,10 @@ SAME = Window((3, 3), (1, 1), SAME_3X3)
 def edge_cases() -> list[KernelCase]:
     """One-pixel rows, odd channels, each padding, strides, all-extreme values, bounds, clamps."""
     cases = []
-    for i, channels in enumerate([1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 33]):
-        image = tensor(2, 1 + i % 4, channels)
-        cases.append(on_random(depthwise(image, SAME, seed=i), image, seed=i))
+    for channels in range(1, 34):
+        image = tensor(2, 1 + channels % 4, channels)
+        window = Window((3, 3), (1, 1 + channels % 2), SAME_3X3)
+        cases.append(on_random(depthwise(image, window, seed=channels), image, seed=channels))
     for i, padding in enumerate([Padding(), SAME_3X3, Padding(0, 2, 1, 0), Padding(2, 0, 0, 3)]):
         for kernel, stride in (((3, 3), (1, 1)), ((3, 3), (2, 2)), ((2, 4), (1, 3)), ((1, 1), (1, 1))):
             image = tensor(5, 6, (3, 4, 5, 8)[i])
@@ -34,6 +35,10 @@ def edge_cases() -> list[KernelCase]:
         image = tensor(5, width, 4 + width % 5)
         op = depthwise(image, Window((3, 3), (2, 2), Padding(1, width % 2, 1, 1)), seed=width)
         cases += extremes(on_random(op, image)) if width > 9 else [on_random(op, image)]
+    for width in range(1, 7):  # 5 x 5: one pixel, pairs, pairs and one more
+        image = tensor(3, width, 2 + width, zero_point=-128)
+        op = depthwise(image, Window((5, 5), (1, 1), Padding(2, 2, 2, 2)), seed=width)
+        cases += extremes(on_random(op, image)) + extremes(on_random(at_bound(op, image), image))
     for i, kernel in enumerate([(5, 5), (7, 7), (4, 5), (5, 3), (1, 5), (6, 1), (3, 2)]):
         image = tensor(8, 8, 3 + i)
         op = depthwise(image, Window(kernel, (1 + i % 2, 1 + i % 2), SAME_3X3), seed=i)
@@ -106,13 +111,16 @@ def test_cortex_m4_equals_numpy() -> None:
 
 
 def test_cortex_m4_work_per_mac() -> None:
-    """Instructions per multiply-accumulate, requantization included, of Face-M4's depthwise layers."""
+    """Instructions per multiply-accumulate, requantization included: Face-M4's layers and one 5 x 5."""
     layers = [
         (tensor(3, 40, 128), (1, 1), 2.2),
         (tensor(3, 40, 64), (2, 2), 2.5),
         (tensor(3, 20, 128), (1, 1), 2.3),
+        (tensor(3, 28, 32), (1, 1), 1.75),
     ]
-    cases = [on_random(depthwise(image, Window((3, 3), s, SAME_3X3)), image) for image, s, _ in layers]
+    kernels = [(3, 3), (3, 3), (3, 3), (5, 5)]
+    windows = [Window(k, s, Padding(*[k[0] // 2] * 4)) for k, (_, s, _) in zip(kernels, layers, strict=True)]
+    cases = [on_random(depthwise(i, w), i) for w, (i, *_) in zip(windows, layers, strict=True)]
     results = run_qemu(cases)
     assert_bit_exact(cases, results)
     for case, result, (*_, limit) in zip(cases, results, layers, strict=True):
