@@ -5,9 +5,10 @@ keep all but the newest of their expanded rows, which of them recompute those ro
 normalise their rows as they read them.
 
 Cuts: a cascade's peak depends on nothing outside it but the values that cross its ends, so the cuts with
-the lowest peak are a path whose largest edge is smallest. Blocks: starting from the fastest, each round
-lowers the peak; of the changes that do, the one that costs the fewest instructions a byte is taken.
-Candidates are judged by the most bytes live in one step, which the arena's placement meets or comes near.
+the lowest peak are a path whose largest edge is smallest. Blocks: from two starts, nothing fused and every
+block fused but nothing repeated, each round lowers the peak; of the changes that do, the one that costs the
+fewest instructions a byte is taken. Candidates are judged by the most bytes live in one step, which the
+arena's placement meets or comes near, or by first fit where values stand whole.
 """
 
 from __future__ import annotations
@@ -97,20 +98,32 @@ class Search:
 
     def front(self) -> tuple[Candidate, ...]:
         """Candidates none of which is beaten in both RAM and cost; fastest first."""
-        candidate = self._evaluate({}, ())
-        seen = [candidate]
-        for _ in range(MAX_ROUNDS):
-            recut = self._recut(candidate)
-            better = recut if recut is not None else self._lower(candidate)
-            if better is None:
-                break
-            candidate = better
-            seen.append(candidate)
+        kept = self._all_keeping_rows()
+        seen = self._descent(self._evaluate(kept, ())) if kept else []
+        limit = seen[0].instructions if kept else float("inf")
+        seen += self._descent(self._evaluate({}, ()), limit)
         if self._faster:
             seen += [
                 self._evaluate(c.choice.blocks, c.choice.cuts, constants_in_ram=True) for c in pareto(seen)
             ]
         return pareto(seen)
+
+    def _all_keeping_rows(self) -> dict[str, Option]:
+        """Every block with an expansion fused the way that repeats no work."""
+        blocks = ((name, block) for name, block in self._blocks.items() if isinstance(block, Block))
+        return {name: BlockOption(True, TILES[0]) for name, block in blocks if block.expand is not None}
+
+    def _descent(self, candidate: Candidate, limit: float = float("inf")) -> list[Candidate]:
+        """The candidates from one start down, each smaller than the last, below `limit` instructions."""
+        seen = [candidate]
+        for _ in range(MAX_ROUNDS):
+            recut = self._recut(candidate)
+            better = recut if recut is not None else self._lower(candidate)
+            if better is None or better.instructions >= limit:
+                break
+            candidate = better
+            seen.append(candidate)
+        return seen
 
     def _evaluate(
         self, blocks: Mapping[str, Option], cuts: tuple[str, ...], *, constants_in_ram: bool = False
