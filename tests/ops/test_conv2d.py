@@ -204,7 +204,7 @@ def test_cortex_m4_work_per_mac() -> None:
         (tensor(2, 40, 32), 64, POINT, 0.98),
         (tensor(3, 40, 32), 4, Window((3, 3), (1, 1), SAME_3X3), 1.12),
         (tensor(5, 320, 1), 4, Window((3, 3), (2, 2), SAME_3X3), 1.75),
-        (tensor(5, 96, 3), 8, Window((3, 3), (2, 2), SAME_3X3), 1.4),
+        (tensor(5, 96, 3), 8, Window((3, 3), (2, 2), SAME_3X3), 1.29),
         (tensor(3, 20, 64), 2, Window((3, 3), (1, 1), SAME_3X3), 1.54),
     ]
     cases = [on_random(conv(image, out, window), image) for image, out, window, _ in layers]
