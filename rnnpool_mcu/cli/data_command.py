@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.errors import UserError
+from rnnpool_mcu.errors import UsageError
 
 if TYPE_CHECKING:
     from rnnpool_mcu.training.data_check import Checked
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-class BrokenDataError(UserError):
+class BrokenDataError(UsageError):
     """A data set holds something that must be mended."""
 
 
@@ -34,7 +34,7 @@ def data_group() -> None:
 def check_command(say: Speaker, path: Path, show_all: bool) -> None:
     """Find broken pictures, boxes and labels in PATH: a COCO JSON, or a folder of data sets.
 
-    Ends with exit code 1 when something must be mended; what is merely odd is listed too.
+    Ends with exit code 2 when something must be mended; what is merely odd is listed too.
     """
     from rnnpool_mcu.training.data_check import check_data
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnnpool_mcu.errors import UsageError, UserError
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.classifier_metrics import count_right, torch_classifier
 from rnnpool_mcu.training.display import Display
 from rnnpool_mcu.training.labelled_images import ImageBank, load_labelled
@@ -53,7 +53,7 @@ class ClassifierRecipe:
     """Times last.pt is written, evenly spread; a killed run loses at most the part since the last."""
 
 
-class NotFiniteError(UserError):
+class NotFiniteError(UsageError):
     """The loss became NaN or infinite."""
 
 

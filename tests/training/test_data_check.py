@@ -98,7 +98,7 @@ def test_every_fault_is_named_once(faulty: Path) -> None:
 def test_check_command_lists_and_ends_with_an_error(faulty: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     done = CliRunner().invoke(main, ["data", "check", str(faulty), "--json", str(out)])
-    assert done.exit_code == 1 and "6 findings must be mended" in done.stderr
+    assert done.exit_code == 2 and "6 findings must be mended" in done.stderr
     for word in ("unreadable", "broken.png", "EXIF orientation 6", "box 0: -4, 0 to 16, 20"):
         assert word in done.stdout
     result = json.loads(out.read_text())
