@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from rnnpool_mcu.frontends.tflite import convert_tflite
+from rnnpool_mcu.frontends.tflite_reader import parse_tflite
 from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -20,11 +22,13 @@ from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.sub import Sub
+from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.channel_bounds import channel_bounds
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
 from tests.graphs import INPUT, GraphBuilder, graphs
 from tests.ops.layers import OUT_SCALE
 from tests.passes.same_graph import assert_same_outputs
+from tests.tflite_models import visual_wake_words
 
 IMAGE = TensorType(6, 5, 3, Quantization(0.02, -3))
 CONV_OUT = Quantization(OUT_SCALE, 5)
@@ -221,3 +225,21 @@ def test_random_graphs_stay_the_same(graph: Graph) -> None:
             graph = with_dead(graph, node.name, *dead.tolist(), bias=int(rng.choice([0, 3000, -9000])))
     smaller, _ = remove_dead_channels(graph)
     assert_same_outputs(graph, smaller)
+
+
+def test_a_mobilenet_with_half_of_its_channels_dead_takes_half_the_work() -> None:
+    """As training leaves them: zero weights, an activation at its lower bound, which is the zero point."""
+    graph = run_passes(convert_tflite(parse_tflite(visual_wake_words(32), "model")).graph)
+    rng, before = np.random.default_rng(1), macs_of(graph)
+    for node in graph.nodes:
+        if isinstance(node.op, Conv2d) and node.op.output.zero_point == -128:
+            channels = node.op.bias.size
+            dead = rng.choice(channels, channels // 2, replace=False)
+            graph = with_dead(graph, node.name, *dead.tolist(), bias=-(2**20))
+    smaller, changed = remove_dead_channels(graph)
+    assert changed and macs_of(smaller) < 0.45 * before
+    assert_same_outputs(graph, smaller, count=3)
+
+
+def macs_of(graph: Graph) -> int:
+    return sum(node.op.macs(graph.input_types(node)) for node in graph.nodes)
