@@ -15,6 +15,10 @@ from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 
 MAX_TENSOR_ELEMENTS = 1 << 26
 """Of an activation: beyond it nothing fits a microcontroller, and importing would take this machine's RAM."""
+MAX_SIDE = 1 << 15
+"""Of an activation's height and width: row numbers and columns are int16 in some kernels."""
+MAX_SPAN = 1024
+"""Of a window with its dilation, in rows or columns."""
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """The least normal float32; a denormal scale has too few bits left to compute with."""
 
@@ -34,10 +38,11 @@ def quantization_of(scale: float, zero_point: int) -> Quantization:
 def tensor_type(sides: Sequence[int], quantization: Quantization) -> TensorType:
     """An activation of height x width x channels; ModelError when a side is 0 or it is absurdly large."""
     height, width, channels = sides
-    if min(sides) < 1 or height * width * channels > MAX_TENSOR_ELEMENTS:
+    too_large = max(height, width) > MAX_SIDE or height * width * channels > MAX_TENSOR_ELEMENTS
+    if min(sides) < 1 or too_large:
         raise ModelError(
-            f"{height}x{width}x{channels}, allowed: sides of at least 1 and {MAX_TENSOR_ELEMENTS:,} elements "
-            "in all; use a smaller input"
+            f"{height}x{width}x{channels}, allowed: height and width 1..{MAX_SIDE}, and "
+            f"{MAX_TENSOR_ELEMENTS:,} elements in all; use a smaller input"
         )
     return TensorType(height, width, channels, quantization)
 

@@ -11,12 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite_call import HOW_TO_QUANTIZE, Call, int8_quantization
 from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
+from rnnpool_mcu.frontends.tflite_shapes import (
+    elements,
+    image_axes,
+    image_shape,
+    node_names,
+    rank_fits,
+    shifted,
+    squeezed,
+    where,
+)
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -24,13 +33,15 @@ from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.transpose import Transpose
 
 INPUT_NAME = "input"
 VIEWS: Mapping[str, str] = {
     "EXPAND_DIMS": "free",
     "RESHAPE": "free where the order of the bytes stays, and before a fully connected layer",
     "SQUEEZE": "free",
-    "TRANSPOSE": "free where only sides of 1 move; a channel shuffle between two reshapes",
+    "TRANSPOSE": "free where only sides of 1 move; a channel shuffle between two reshapes; height, width and "
+    "channels in any order",
 }
 """Operators that change no byte, with what is supported of them."""
 EDGES: Mapping[str, str] = {
@@ -102,7 +113,7 @@ class _Walk:
         self.indices: dict[str, int] = {}
         self._model = model
         self._values: dict[int, _Value] = {}
-        self._names = _names(model)
+        self._names = node_names(model, taken=(INPUT_NAME,))
         self._types: dict[str, TensorType] = {}
         self._take_input()
 
@@ -169,7 +180,7 @@ class _Walk:
         made = model.tensors[readers[0].outputs[0]]
         quantization = int8_quantization(made)
         if tensor.dtype == "UINT8":
-            quantization = _shifted(tensor)  # a byte b enters as b - 128
+            quantization = shifted(tensor)  # a byte b enters as b - 128
         self._set_input(tensor, quantization, made.index)
 
     def _set_input(self, tensor: StoredTensor, quantization: Quantization, index: int) -> None:
@@ -179,30 +190,13 @@ class _Walk:
             if readers[0].kind == "TRANSPOSE" or len(readers[0].outputs) != 1:
                 break
             last = readers[0].outputs[0]
-            shape = self._model.tensors[last].shape if _rank_fits(self._model.tensors[last]) else shape
-        self._types[INPUT_NAME] = tensor_type(self._image_shape(tensor, shape), quantization)
+            shape = self._model.tensors[last].shape if rank_fits(self._model.tensors[last]) else shape
+        self._types[INPUT_NAME] = tensor_type(image_shape(tensor, shape), quantization)
         self._values[tensor.index] = _Value(INPUT_NAME, tensor.shape)
         self.indices[INPUT_NAME] = index
 
     def _readers(self, index: int) -> list[StoredOperator]:
         return [op for op in self._model.operators if index in op.inputs]
-
-    def _image_shape(self, tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Height, width, channels of a tensor's shape; ModelError for batches and open sides."""
-        if tensor.dynamic:
-            raise ModelError(
-                f"'{tensor.name}' has sides that are not fixed, {list(shape)}; export it with a fixed input "
-                "size"
-            )
-        if len(shape) >= 2 and shape[0] != 1:
-            raise ModelError(
-                f"'{tensor.name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1"
-            )
-        if len(shape) > 4:
-            raise ModelError(f"'{tensor.name}' is {list(shape)}, supported: at most 4 dimensions")
-        sides = shape[1:] if len(shape) >= 2 else shape
-        height, width, channels = (1,) * (3 - len(sides)) + sides
-        return height, width, channels
 
     def _convert(self, op: StoredOperator) -> None:
         converter = CONVERTERS[op.kind]
@@ -258,8 +252,8 @@ class _Walk:
         tensor = self._model.tensors[index]
         made = node.op.infer_type(tuple(self._types[name] for name in node.inputs))
         assert isinstance(made, TensorType)
-        told = tensor_type(self._image_shape(tensor, tensor.shape), made.quantization)
-        if made.shape != told.shape and not (reshapes and _squeezed(made.shape) == _squeezed(told.shape)):
+        told = tensor_type(image_shape(tensor, tensor.shape), made.quantization)
+        if made.shape != told.shape and not (reshapes and squeezed(made.shape) == squeezed(told.shape)):
             raise ModelError(
                 f"its output is {made}, the file says {list(tensor.shape)}; the file is damaged, or an "
                 "input's shape was changed without the rest"
@@ -281,7 +275,7 @@ class _Walk:
             problem = "a constant" if tensor.data is not None else "made by no operator before it"
             raise ModelError(f"input {position} ('{tensor.name}') is {problem}, a computed tensor is needed")
         value = self._values[index]
-        shape = self._image_shape(tensor, value.shape)
+        shape = image_shape(tensor, value.shape)
         if op.kind == "FULLY_CONNECTED" or self._types[value.name].shape == shape:
             return value.name
         return self._reshaped(value, shape)
@@ -299,7 +293,7 @@ class _Walk:
         if index not in self._values:
             raise ModelError(f"input 0 ('{self._model.tensors[index].name}') is not a computed tensor")
         before, value = self._model.tensors[index], self._values[index]
-        if _elements(before.shape) != _elements(tensor.shape) or (before.dtype != tensor.dtype):
+        if elements(before.shape) != elements(tensor.shape) or (before.dtype != tensor.dtype):
             raise ModelError(f"{list(before.shape)} to {list(tensor.shape)}; the file is damaged")
         if op.kind == "TRANSPOSE":
             value = self._transposed(op, value, before.shape, tensor)
@@ -308,7 +302,7 @@ class _Walk:
     def _transposed(
         self, op: StoredOperator, value: _Value, shape: tuple[int, ...], after: StoredTensor
     ) -> _Value:
-        """The value itself where only sides of 1 move; channels shuffled where their two halves swap."""
+        """The value itself where only sides of 1 move; else shuffled channels, or axes in another order."""
         order = Call(self._model, op, ()).integers(1)
         if sorted(order) != list(range(len(shape))) or tuple(shape[i] for i in order) != after.shape:
             raise ModelError(f"order {order} of {list(shape)}; the file is damaged")
@@ -316,13 +310,13 @@ class _Walk:
         if moved == sorted(moved):
             return value
         last = len(shape) - 1
-        channels = self._types[value.name].channels
-        if order != [*range(last - 1), last, last - 1] or shape[-1] * shape[-2] != channels:
-            raise ModelError(
-                f"order {order} of {list(shape)}, supported: sides of 1 move, or the channels, as groups x "
-                "channels, swap; export the model channels last"
-            )
-        name = self._copied(value.name, self._names[after.index], ChannelShuffle(shape[-2]))
+        swapped = order == [*range(last - 1), last, last - 1]
+        if len(shape) >= 4 and swapped and shape[-1] * shape[-2] == self._types[value.name].channels:
+            moving: Operator = ChannelShuffle(shape[-2])
+            source = value.name
+        else:
+            moving, source = Transpose(image_axes(order)), self._read(op, 0)
+        name = self._copied(source, self._names[after.index], moving)
         self.indices[name] = after.index
         return _Value(name, after.shape)
 
@@ -355,46 +349,7 @@ class _Walk:
         """Check that an operator at an output changes no int8 value, and that nothing reads it."""
         if before.dtype != "INT8" or self._readers(after.index) or after.index not in self._model.outputs:
             raise ModelError(f"allowed: from int8 at an output of the model only; {HOW_TO_QUANTIZE}")
-        if op.kind == "QUANTIZE" and _shifted(after) != int8_quantization(before):
+        if op.kind == "QUANTIZE" and shifted(after) != int8_quantization(before):
             raise ModelError(
                 "to uint8 of another scale, allowed: the same values + 128; leave the output int8"
             )
-
-
-def where(op: StoredOperator, model: StoredModel) -> str:
-    """An operator's kind, index and tensors, for messages."""
-
-    def names(indices: tuple[int, ...]) -> str:
-        return ", ".join(f"'{model.tensors[i].name}'" for i in indices[:4] if i >= 0) or "nothing"
-
-    return f"{op.kind}, operator {op.index} ({names(op.inputs)} -> {names(op.outputs)})"
-
-
-def _shifted(tensor: StoredTensor) -> Quantization:
-    """Quantization of a uint8 tensor's values less 128."""
-    stored = tensor.quantization
-    if stored is None or stored.scales.size != 1:
-        raise ModelError(f"'{tensor.name}' is uint8 without one scale; {HOW_TO_QUANTIZE}")
-    return Quantization(float(stored.scales[0]), int(stored.zero_points[0]) - 128)
-
-
-def _rank_fits(tensor: StoredTensor) -> bool:
-    return len(tensor.shape) <= 4 and (len(tensor.shape) < 2 or tensor.shape[0] == 1)
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(side for side in shape if side != 1)
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
-
-
-def _names(model: StoredModel) -> dict[int, str]:
-    """Graph node name of every operator's outputs, from the first of the names fused into a tensor's."""
-    made = list(dict.fromkeys(index for op in model.operators for index in op.outputs))
-    paths = [model.tensors[i].name.partition(";")[0].strip("/").replace("/", ".")[:80] for i in made]
-    return dict(zip(made, readable_names(paths, taken=(INPUT_NAME,)), strict=True))

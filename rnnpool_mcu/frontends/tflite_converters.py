@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.quantized_layers import quantization_of, same_padding, scaled_by_constant
+from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, quantization_of, same_padding, scaled_by_constant
 from rnnpool_mcu.frontends.tflite_call import (
     ALL,
     Call,
@@ -25,7 +25,7 @@ from rnnpool_mcu.frontends.tflite_tables import TABLES
 from rnnpool_mcu.ir.operator import Int8Array, Operator
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.arg_max import ArgMax
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
@@ -104,6 +104,9 @@ def window_of(call: Call, kernel: tuple[int, int], dilation: tuple[int, int] = (
     stride = int(call.option("StrideH")), int(call.option("StrideW"))
     if min(*stride, *kernel, *dilation) < 1:
         raise ModelError(f"kernel {kernel}, stride {stride}, dilation {dilation}, allowed: 1 and more")
+    spans = [(taps - 1) * apart + 1 for taps, apart in zip(kernel, dilation, strict=True)]
+    if max(spans) > MAX_SPAN:
+        raise ModelError(f"window of {spans[0]}x{spans[1]}, allowed: at most {MAX_SPAN} rows and columns")
     image, padding = call.inputs[0], int(call.option("Padding"))
     if padding == _VALID:
         sides = Padding()
@@ -223,6 +226,14 @@ def convert_mean(call: Call) -> Operator:
     raise ModelError(f"mean over axes {wanted} of {rank}, supported: 1, 2 (height, width) of 4")
 
 
+def convert_sum(call: Call) -> Operator:
+    """Over height and width of an image, both at once."""
+    axes, rank = call.integers(1), call.rank(0)
+    if rank != 4 or sorted({axis % 4 for axis in axes}) != [1, 2]:
+        raise ModelError(f"sum over axes {axes} of {rank}, supported: 1 and 2 (height and width) of 4")
+    return SpatialSum(call.output)
+
+
 def convert_softmax(call: Call) -> Operator:
     """Over the channels; beta > 0."""
     return Softmax(call.output, float(call.option("Beta")))
@@ -297,6 +308,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "PRELU": Converter((0,), convert_prelu),
     "SOFTMAX": Converter((0,), convert_softmax),
     "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True),
+    "SUM": Converter((0,), convert_sum, reshapes=True),
     "TRANSPOSE_CONV": Converter((2,), convert_transpose_conv),
     **MOVERS,
     **TABLES,

@@ -18,7 +18,7 @@ from rnnpool_mcu.frontends.tflite import convert_tflite
 from rnnpool_mcu.frontends.tflite_reader import MAX_FILE_BYTES, parse_tflite
 from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.passes import run_passes
-from tests.tflite_writer import NONE, Tensor, Writer
+from tests.tflite_writer import NONE, SAME, Tensor, Writer
 
 
 def _layers(w: Writer) -> int:
@@ -174,7 +174,7 @@ def _huge(w: Writer) -> None:
         (_bias_scale, "scale is not input scale x weight scale"),
         (_short_weights, "bytes for INT8 of shape [4, 3, 3, 2], 72 are needed"),
         (_other_shape, "its output is 1x1x3, the file says [1, 4]"),
-        (_huge, "allowed: sides of at least 1 and"),
+        (_huge, "1073741824x1073741824x2, allowed: height and width 1..32768"),
     ],
 )
 def test_damaged_tensors_are_named(change: Callable[[Writer], None], words: str) -> None:
@@ -182,6 +182,13 @@ def test_damaged_tensors_are_named(change: Callable[[Writer], None], words: str)
     x = _layers(w)
     change(w)
     assert words in _refused(w, x)
+
+
+@pytest.mark.parametrize("kind", ["MAX_POOL_2D", "AVERAGE_POOL_2D"])
+def test_an_absurd_window_is_refused_at_once(kind: str) -> None:
+    w = Writer()
+    x = w.conv(w.input(6, 6, 2), 4)
+    assert "window of 30000x30000, allowed: at most 1024" in _refused(w, w.pool(kind, x, 30_000, 2, SAME))
 
 
 def test_a_constant_where_a_computed_tensor_belongs_is_refused() -> None:
