@@ -19,6 +19,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.lookup_tables import SMOOTH
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.chunked_residual import ChunkedResidual
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
@@ -142,6 +143,7 @@ def _blocks() -> list[KernelCase]:
         for keep_rows in (True, False):
             op = InvertedResidual(expand, depthwise, project, None, keep_rows, tile)
             found.append(random_case(op, (image,)))
+        found += [random_case(ChunkedResidual(op, chunk), (image,)) for chunk in (16, 32) if middle % 32 == 0]
     return found
 
 

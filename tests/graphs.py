@@ -120,7 +120,7 @@ def _layer(draw: st.DrawFn, builder: GraphBuilder, value: str) -> str:
     if kind == "depthwise":
         return builder.depthwise(value, draw(st.sampled_from([3, 5])), stride)
     if kind == "residual":
-        return builder.residual(value)
+        return builder.residual(value, draw(st.sampled_from([2, 8])))
     if kind == "replicate":
         return builder.replicate(value)
     left, right = builder.conv(value, 4, kernel), builder.conv(builder.depthwise(value), 4)

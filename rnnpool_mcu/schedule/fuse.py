@@ -20,7 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.chunked_residual import CHUNK_STEP, ChunkedResidual
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.inverted_residual import MAX_KERNEL_HEIGHT, InvertedResidual, is_pointwise
@@ -33,6 +35,7 @@ class BlockOption:
 
     keep_rows: bool  # False where the block has no expansion
     tile: int  # output columns computed at once
+    chunk: int = 0  # expanded channels at a time, where they are recomputed; 0: all. See ChunkedResidual
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ def fusible_blocks(graph: Graph) -> tuple[Block, ...]:
         blocks.append(block)
         taken.update(block.nodes)
     return tuple(blocks)
+
+
+def chunk_sizes(graph: Graph, block: Block, largest: int) -> tuple[int, ...]:
+    """Sizes of chunks that a block's expanded channels can be cut into, up to `largest`, descending."""
+    expanded = graph.types[block.expand] if block.expand is not None else None
+    if not isinstance(expanded, TensorType):
+        return ()
+    allowed = range(CHUNK_STEP, min(largest, expanded.channels // 2) + 1, CHUNK_STEP)
+    return tuple(size for size in reversed(allowed) if expanded.channels % size == 0)
 
 
 def fusibles(graph: Graph) -> tuple[Fusible, ...]:
@@ -165,4 +177,4 @@ def _fused(graph: Graph, block: Block, option: BlockOption) -> Node:
         assert isinstance(last.op, Add)
         add, inputs = last.op, (*inputs, *(name for name in last.inputs if name != block.project))
     op = InvertedResidual(expand, depthwise.op, project.op, add, option.keep_rows, option.tile)
-    return Node(block.name, op, inputs)
+    return Node(block.name, ChunkedResidual(op, option.chunk) if option.chunk else op, inputs)

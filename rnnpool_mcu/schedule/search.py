@@ -14,7 +14,7 @@ arena's placement meets or comes near, or by first fit where values stand whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
@@ -27,6 +27,7 @@ from rnnpool_mcu.schedule.fuse import (
     BlockOption,
     Fusible,
     Option,
+    chunk_sizes,
     fusibles,
     replacement,
     with_replaced,
@@ -38,7 +39,8 @@ from rnnpool_mcu.schedule.speed import faster_nodes
 
 TILES = (8, 4)  # output columns a fused block computes at once
 HEAD_TILES = (1 << 16, 16, 8)  # and a fused head; the first is a whole row
-MAX_ROUNDS = 100
+MAX_CHUNK = 32  # expanded channels of one that a block recomputes at once, if not all
+MAX_ROUNDS = 200
 TRIED = 2  # neighbours that lower the peak, of which the cheapest is taken
 MAX_MISSES = 2  # cascades from one start that do not fit before longer ones are given up
 
@@ -209,7 +211,7 @@ class Search:
         found: list[tuple[float, int, dict[str, Option]]] = []
         for name, block in self._blocks.items():
             alive = candidate.peak.of(block.nodes)
-            for option in _options_after(block, chosen.get(name)) if alive else ():
+            for option in _options_after(self._graph, block, chosen.get(name)) if alive else ():
                 other = {**chosen, name: option}
                 kept = sum(node.op.state_bytes(types) for node, types in self._nodes(name, option))
                 dearer = self._instructions(name, option) - self._instructions(name, chosen.get(name))
@@ -264,19 +266,24 @@ def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     return tuple(front)
 
 
-def _options_after(fusible: Fusible, current: Option | None) -> tuple[Option, ...]:
+def _options_after(graph: Graph, fusible: Fusible, current: Option | None) -> tuple[Option, ...]:
     """The next ways to run a block or head that take less RAM than the current one."""
     if isinstance(fusible, Head):
         tile = current.tile if current is not None else HEAD_TILES[0] + 1
         return tuple(HeadOption(t) for t in HEAD_TILES if t < tile)[:1]
     assert current is None or isinstance(current, BlockOption)
-    return _block_options_after(fusible, current)
+    return _block_options_after(fusible, current, chunk_sizes(graph, fusible, MAX_CHUNK))
 
 
-def _block_options_after(block: Block, current: BlockOption | None) -> tuple[BlockOption, ...]:
+def _block_options_after(
+    block: Block, current: BlockOption | None, chunks: tuple[int, ...]
+) -> tuple[BlockOption, ...]:
     tile = TILES[0]
     if current is None:
         recompute = BlockOption(False, tile)
         return (BlockOption(True, tile), recompute) if block.expand is not None else (recompute,)
-    narrower = tuple(BlockOption(current.keep_rows, t) for t in TILES if t < current.tile)[:1]
-    return (*narrower, BlockOption(False, current.tile)) if current.keep_rows else narrower
+    narrower = tuple(replace(current, tile=t) for t in TILES if t < current.tile)[:1]
+    if current.keep_rows:
+        return (*narrower, BlockOption(False, current.tile))
+    smaller = [chunk for chunk in chunks if 2 * chunk <= (current.chunk or 2 * MAX_CHUNK)]
+    return (*narrower, *(replace(current, chunk=chunk) for chunk in smaller[:1]))

@@ -11,11 +11,12 @@ from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.chunked_residual import ChunkedResidual
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
 from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
-from rnnpool_mcu.schedule.fuse import Block, BlockOption, fuse, fusible_blocks
+from rnnpool_mcu.schedule.fuse import Block, BlockOption, chunk_sizes, fuse, fusible_blocks
 from rnnpool_mcu.schedule.heads import HeadOption, fusible_heads
 from rnnpool_mcu.validation import run_reference
 from tests.graphs import INPUT, GraphBuilder
@@ -196,6 +197,25 @@ def compiled(graph: Graph, folder: Path) -> None:
 def test_the_host_gives_the_unfused_values(tmp_path: Path, keep_rows: bool, tile: int) -> None:
     graph = mobile()
     compiled(all_blocks(graph, keep_rows, tile), tmp_path)
+    images = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
+    expected = run_reference(graph, images, lambda _: None)
+    assert host.run(tmp_path, images, sanitize=True).outputs == expected.outputs
+
+
+def chunked() -> Graph:
+    """A residual and a block of stride 2 whose expanded channels go four and eight at a time."""
+    b = builder(9, 10)
+    value = b.residual(b.conv(INPUT, 6, 3), expansion=2)
+    graph = b.graph(b.conv(b.depthwise(b.conv(value, 24), 3, 2), 5))
+    first, second = fusible_blocks(graph)
+    assert (chunk_sizes(graph, first, 32), chunk_sizes(graph, second, 8)) == ((4,), (8, 4))
+    return fuse(graph, {first.name: BlockOption(False, 3, 4), second.name: BlockOption(False, 8, 8)})
+
+
+def test_the_host_gives_the_unfused_values_in_chunks(tmp_path: Path) -> None:
+    graph = chunked()
+    assert [type(node.op) for node in graph.nodes[1:]] == [ChunkedResidual, ChunkedResidual]
+    compiled(graph, tmp_path)
     images = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None)
     assert host.run(tmp_path, images, sanitize=True).outputs == expected.outputs
