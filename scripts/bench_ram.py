@@ -24,7 +24,9 @@ import numpy as np
 from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ops.chunked_residual import ChunkedResidual
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
+from rnnpool_mcu.ops.l2_norm_convs import L2NormConvs
 from rnnpool_mcu.pipeline import Target, ram_needed, write_sources
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.schedule.costs import predicted_total
@@ -91,9 +93,11 @@ MODELS = (
 
 
 def recomputed_blocks(graph: Graph) -> int:
-    """Blocks that compute rows of their expansion more than once."""
-    fused = [node.op for node in graph.nodes if isinstance(node.op, InvertedResidual)]
-    return sum(1 for op in fused if op.expand is not None and not op.keep_rows)
+    """Blocks and heads that compute rows of their expansion, or of what they normalise, more than once."""
+    operators = [node.op for node in graph.nodes]
+    fused = [op for op in operators if isinstance(op, InvertedResidual)]
+    again = sum(1 for op in fused if op.expand is not None and not op.keep_rows)
+    return again + sum(isinstance(op, ChunkedResidual | L2NormConvs) for op in operators)
 
 
 class Bench:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,10 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.ops.chunked_residual import ChunkedResidual
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
+from rnnpool_mcu.ops.l2_norm_convs import L2NormConvs
 from rnnpool_mcu.report.plan_lines import bound_lines, placement_line
 
 KEEPS, RECOMPUTES, TILES = "keeps rows", "recomputes rows", "in tiles"
+NORMALISES = "normalises rows as they are read"
 _PARTS = (
     ("arena", "arena_bytes"),
     ("image, beside the arena", "image_bytes"),
@@ -38,18 +42,24 @@ def plan_summary(plan: Plan, instructions: float, extra_percent: float) -> dict[
         "extra_instructions_percent": round(extra_percent, 2),
         "cascades": [{"first": c[0], "last": c[-1], "values": len(c)} for c in plan.cascades],
         "blocks": [
-            {"name": node.name, "rows": _rows(node.op), "tile": node.op.tile}
+            {"name": node.name, **_fused(node.op, plan.graph.input_types(node))}
             for node in plan.graph.nodes
-            if isinstance(node.op, InvertedResidual)
+            if isinstance(node.op, InvertedResidual | ChunkedResidual | L2NormConvs)
         ],
     }
 
 
-def _rows(op: InvertedResidual) -> str:
-    """What a fused block does about the rows of its expansion."""
+def _fused(
+    op: InvertedResidual | ChunkedResidual | L2NormConvs, inputs: Sequence[TensorType]
+) -> dict[str, Any]:
+    """What a fused block or head does about the rows inside it, and its tile in columns."""
+    if isinstance(op, L2NormConvs):
+        return {"rows": NORMALISES, "tile": min(op.tile, op.branch_types(inputs)[0].width)}
+    if isinstance(op, ChunkedResidual):
+        return {"rows": f"{RECOMPUTES}, {op.chunk} channels at a time", "tile": op.block.tile}
     if op.expand is None:
-        return TILES
-    return KEEPS if op.keep_rows else RECOMPUTES
+        return {"rows": TILES, "tile": op.tile}
+    return {"rows": KEEPS if op.keep_rows else RECOMPUTES, "tile": op.tile}
 
 
 def plan_renderable(value: Mapping[str, Any]) -> Group:
@@ -100,7 +110,7 @@ def front_renderable(value: Mapping[str, Any]) -> Group:
 
 
 def _count(plan: Mapping[str, Any], rows: str) -> int:
-    return sum(block["rows"] == rows for block in plan["blocks"])
+    return sum(block["rows"].startswith(rows) for block in plan["blocks"])
 
 
 def _head(value: Mapping[str, Any]) -> str:
