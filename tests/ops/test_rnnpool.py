@@ -235,7 +235,7 @@ SHAPE = st.tuples(
 )
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.lists(SHAPE, min_size=8, max_size=8))
 def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
     cases = []
