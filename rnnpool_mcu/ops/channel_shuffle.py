@@ -38,6 +38,9 @@ class ChannelShuffle(Operator):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return 0
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         (image,) = inputs
         return CParams(
