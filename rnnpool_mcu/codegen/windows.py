@@ -26,7 +26,8 @@ class WindowExpression:
         if not self.table:
             return ""
         rows = textwrap.fill(", ".join(map(str, self.table)), 110)
-        return f"static const int16_t {self.symbol}[{len(self.table)}] = {{\n{rows}\n}};\n"
+        ctype = "int16_t" if max(map(abs, self.table)) < 2**15 else "int32_t"
+        return f"static const {ctype} {self.symbol}[{len(self.table)}] = {{\n{rows}\n}};\n"
 
     def first(self, row: str) -> str:
         """C expression of the first row of the window of output row `row`."""

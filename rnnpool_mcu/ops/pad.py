@@ -16,6 +16,7 @@ from rnnpool_mcu.ops.convolution import Padding
 
 Mode = Literal["constant", "reflect", "symmetric", "replicate"]
 OUTSIDE = -1  # in the place of a row or column
+MAX_SIDE = 2**15 - 1  # rows and columns of the input are int16 in the kernel's tables
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Pad(Operator):
             raise ModelError(f"Pad: mode {self.mode!r}, allowed: constant, reflect, symmetric, replicate")
         if self.mode != "constant" and any(self.channels):
             raise ModelError(f"Pad: channels {self.channels} with mode {self.mode}, allowed: none")
+        if max(image.height, image.width) > MAX_SIDE:
+            raise ModelError(f"Pad: input {image}, supported: sides up to {MAX_SIDE}")
         less = {"reflect": 1, "symmetric": 0}.get(self.mode)
         if less is not None and (
             max(p.top, p.bottom) > image.height - less or max(p.left, p.right) > image.width - less

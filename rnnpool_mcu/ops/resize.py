@@ -19,6 +19,7 @@ Coordinates = Literal["half_pixel", "pytorch_half_pixel", "align_corners", "asym
 Nearest = Literal["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
 WEIGHT_BITS = 10
 ONE = 1 << WEIGHT_BITS
+MAX_SIDE = 2**15 - 1  # rows and columns of the input are int16 in the kernel's tables
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Resize(Operator):
         (image,) = inputs
         if min(self.size) < 1 or min(self.scales or (1.0,)) <= 0:
             raise ModelError(f"Resize: to {self.size}, scales {self.scales}, allowed: sizes >= 1, scales > 0")
+        if max(image.height, image.width) > MAX_SIDE:
+            raise ModelError(f"Resize: input {image}, supported: sides up to {MAX_SIDE}")
         return TensorType(*self.size, image.channels, image.quantization)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:

@@ -77,3 +77,8 @@ def test_cortex_m4_equals_numpy() -> None:
 def test_bad_parameters_are_refused(op: Pad, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         op.infer_type((tensor(4, 4, 1),))
+
+
+def test_sides_that_no_table_holds_are_refused() -> None:
+    with pytest.raises(ModelError, match="Pad: input 40000x1x1, supported: sides up to 32767"):
+        Pad(Padding(1)).infer_type((tensor(40000, 1, 1),))

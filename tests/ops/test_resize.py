@@ -83,3 +83,8 @@ def test_cortex_m4_equals_numpy() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ModelError, match=r"Resize: to \(0, 4\)"):
         Resize((0, 4), "nearest").infer_type((tensor(2, 2, 1),))
+
+
+def test_sides_that_no_table_holds_are_refused() -> None:
+    with pytest.raises(ModelError, match="Resize: input 1x40000x1, supported: sides up to 32767"):
+        Resize((1, 2), "nearest").infer_type((tensor(1, 40000, 1),))
