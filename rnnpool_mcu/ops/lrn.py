@@ -93,7 +93,7 @@ class Lrn(Operator):
 
     def _real_factor(self, image: TensorType, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """From a centred input to output steps, by sum of squares."""
-        norm = self.bias + self.alpha * image.scale**2 * sums
+        norm = self.bias + self.alpha * (image.scale * image.scale) * sums
         factors: NDArray[np.float64] = norm**-self.beta * (image.scale / self.output.scale)
         return factors
 

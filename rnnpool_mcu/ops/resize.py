@@ -49,7 +49,7 @@ class Resize(Operator):
 
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         (image,) = inputs
-        if min(self.size) < 1 or min(self.scales or (1.0,)) <= 0:
+        if min(self.size) < 1 or not all(0 < scale < float("inf") for scale in self.scales or ()):
             raise ModelError(f"Resize: to {self.size}, scales {self.scales}, allowed: sizes >= 1, scales > 0")
         if max(image.height, image.width) > MAX_SIDE:
             raise ModelError(f"Resize: input {image}, supported: sides up to {MAX_SIDE}")

@@ -74,3 +74,8 @@ def test_cortex_m4_equals_numpy() -> None:
 def test_parameters_out_of_reach_are_refused(op: Lrn) -> None:
     with pytest.raises(ModelError, match="Lrn: "):
         op.infer_type((TensorType(1, 1, 7, IN),))
+
+
+def test_a_scale_whose_square_is_too_large_is_refused() -> None:
+    with pytest.raises(ModelError, match="Lrn: factor"):
+        Lrn(1, 1, 0.1, 0.75, 1.0, OUT).infer_type((TensorType(1, 1, 7, Quantization(1e200, 0)),))

@@ -83,6 +83,9 @@ def test_cortex_m4_equals_numpy() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ModelError, match=r"Resize: to \(0, 4\)"):
         Resize((0, 4), "nearest").infer_type((tensor(2, 2, 1),))
+    for scale in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ModelError, match="scales > 0"):
+            Resize((4, 4), "nearest", scales=(2.0, scale)).infer_type((tensor(2, 2, 1),))
 
 
 def test_sides_that_no_table_holds_are_refused() -> None:
