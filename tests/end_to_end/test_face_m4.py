@@ -29,8 +29,8 @@ from rnnpool_mcu.validation import run_reference
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "face_m4.pt"
 SIZE = (240, 320, 1)
-RESIDENT_BUDGET_BYTES = 256 * 1024
-STREAMED_BUDGET_BYTES = 96 * 1024
+RESIDENT_BUDGET_BYTES = 120 * 1024
+STREAMED_BUDGET_BYTES = 64 * 1024
 MAX_INSTRUCTIONS = 250_000_000
 MAX_COMPILE_SECONDS = 60
 REAL_IMAGES = 50
@@ -62,13 +62,13 @@ def _compile(folder: Path, *options: str) -> Compiled:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """The detector in 256 KiB with a resident image, not to be written to."""
+    """The detector in 120 KiB with a resident image, not to be written to."""
     return _compile(tmp_path_factory.mktemp("resident") / "face", "--ram", str(RESIDENT_BUDGET_BYTES))
 
 
 @pytest.fixture(scope="module")
 def compiled_streamed(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """The detector in 96 KiB with a streamed image, not to be written to."""
+    """The detector in 64 KiB with a streamed image, not to be written to."""
     options = ("--ram", str(STREAMED_BUDGET_BYTES), "--image", "streamed")
     return _compile(tmp_path_factory.mktemp("streamed") / "face", *options)
 
@@ -95,13 +95,13 @@ def reference(compiled: Compiled, images: NDArray[np.uint8]) -> RunResult:
 
 @pytest.fixture(scope="module")
 def resident(compiled: Compiled, images: NDArray[np.uint8]) -> RunResult:
-    """`images` on the emulated board, each whole in its RAM, which is 256 KiB and faults beyond."""
+    """`images` on the emulated board, each whole in its RAM, which is 120 KiB and faults beyond."""
     return qemu.run(compiled.folder, images)
 
 
 @pytest.fixture(scope="module")
 def streamed(compiled_streamed: Compiled, images: NDArray[np.uint8]) -> RunResult:
-    """`images` on the emulated board row by row, in 96 KiB of RAM."""
+    """`images` on the emulated board row by row, in 64 KiB of RAM."""
     return qemu.run(compiled_streamed.folder, images)
 
 
