@@ -15,6 +15,7 @@ from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite_call import HOW_TO_QUANTIZE, Call, int8_quantization
 from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
+from rnnpool_mcu.frontends.tflite_folding import folded, is_shape_arithmetic, with_tensor
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
 from rnnpool_mcu.frontends.tflite_shapes import (
     elements,
@@ -136,6 +137,9 @@ class _Walk:
     def visit(self, op: StoredOperator) -> None:
         """Take one operator; ModelError names it when that is not possible."""
         try:
+            if is_shape_arithmetic(self._model, op):
+                self._model = folded(self._model, op)
+                return
             self._check_known(op)
             if op.kind in VIEWS:
                 self._view(op)
@@ -249,9 +253,9 @@ class _Walk:
 
         With `reshapes` the file's may lack sides of 1.
         """
-        tensor = self._model.tensors[index]
         made = node.op.infer_type(tuple(self._types[name] for name in node.inputs))
         assert isinstance(made, TensorType)
+        tensor = self._settled(index, made.shape)
         told = tensor_type(image_shape(tensor, tensor.shape), made.quantization)
         if made.shape != told.shape and not (reshapes and squeezed(made.shape) == squeezed(told.shape)):
             raise ModelError(
@@ -264,6 +268,15 @@ class _Walk:
         self._values[index] = _Value(node.name, tensor.shape)
         self.indices[node.name] = index
         self.nodes.append(node)
+
+    def _settled(self, index: int, image: tuple[int, int, int]) -> StoredTensor:
+        """A tensor with the sides it was found to have, where the file leaves some open."""
+        tensor = self._model.tensors[index]
+        if tensor.dynamic:
+            shape = (1, *image[4 - len(tensor.shape) :]) if 2 <= len(tensor.shape) <= 4 else tensor.shape
+            tensor = replace(tensor, shape=shape, dynamic=False)
+            self._model = with_tensor(self._model, tensor)
+        return tensor
 
     def _read(self, op: StoredOperator, position: int) -> str:
         """Name of a computed input in the shape that its reader sees."""
@@ -293,11 +306,24 @@ class _Walk:
         if index not in self._values:
             raise ModelError(f"input 0 ('{self._model.tensors[index].name}') is not a computed tensor")
         before, value = self._model.tensors[index], self._values[index]
+        if tensor.dynamic:
+            tensor = replace(tensor, shape=self._viewed_shape(op, value.shape), dynamic=False)
+            self._model = with_tensor(self._model, tensor)
         if elements(before.shape) != elements(tensor.shape) or (before.dtype != tensor.dtype):
             raise ModelError(f"{list(before.shape)} to {list(tensor.shape)}; the file is damaged")
         if op.kind == "TRANSPOSE":
             value = self._transposed(op, value, before.shape, tensor)
         self._values[tensor.index] = _Value(value.name, tensor.shape)
+
+    def _viewed_shape(self, op: StoredOperator, given: tuple[int, ...]) -> tuple[int, ...]:
+        """What a view makes of a shape, where the file leaves sides of the result open."""
+        if op.kind not in ("RESHAPE", "TRANSPOSE"):
+            raise ModelError("its result has sides that are not fixed; export it with a fixed input size")
+        wanted = Call(self._model, op, ()).integers(1)
+        if op.kind == "TRANSPOSE":
+            return tuple(given[axis] for axis in wanted if 0 <= axis < len(given))
+        known = elements(tuple(side for side in wanted if side != -1))
+        return tuple(elements(given) // max(1, known) if side == -1 else side for side in wanted)
 
     def _transposed(
         self, op: StoredOperator, value: _Value, shape: tuple[int, ...], after: StoredTensor

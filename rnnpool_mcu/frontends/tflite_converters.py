@@ -251,7 +251,7 @@ def convert_concatenation(call: Call) -> Operator:
 def convert_transpose_conv(call: Call) -> Operator:
     """Stride 1..4; SAME or VALID; scales per channel or tensor; relu, relu6, relu -1..1 fused."""
     filter_, image = filter_of(call, axis=0, bias_at=3), call.inputs[0]
-    weights, size = filter_.weights, call.model.tensors[call.op.outputs[0]].shape
+    weights, size = filter_.weights, call.integers(0)
     if weights.ndim != 4 or len(size) != 4:
         raise ModelError(f"weights of {weights.ndim} dimensions, output of {len(size)}, allowed: 4")
     stride = (int(call.option("StrideH")), int(call.option("StrideW")))

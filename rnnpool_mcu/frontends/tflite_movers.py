@@ -60,15 +60,15 @@ def _image(values: Sequence[int], absent: int) -> Sides:
 def convert_resize(call: Call) -> Operator:
     """To any size; aligned corners, half-pixel centres or neither."""
     check_same_quantization(call)
-    shape = call.model.tensors[call.op.outputs[0]].shape
-    if len(shape) != 4 or call.integers(1) != [shape[1], shape[2]]:
-        raise ModelError(f"its size is not that of its output, {list(shape)}; the file is damaged")
+    size = call.integers(1)
+    if len(size) != 2:
+        raise ModelError(f"to {size}, allowed: a height and a width; the file is damaged")
     aligned, half = bool(call.option("AlignCorners")), bool(call.option("HalfPixelCenters"))
     coordinates: Coordinates = "align_corners" if aligned else "half_pixel" if half else "asymmetric"
     if call.op.kind == "RESIZE_BILINEAR":
-        return Resize((shape[1], shape[2]), "bilinear", coordinates)
+        return Resize((size[0], size[1]), "bilinear", coordinates)
     rounding: Nearest = "floor" if coordinates == "asymmetric" else "round_prefer_ceil"
-    return Resize((shape[1], shape[2]), "nearest", coordinates, rounding)
+    return Resize((size[0], size[1]), "nearest", coordinates, rounding)
 
 
 def convert_slice(call: Call) -> Operator:

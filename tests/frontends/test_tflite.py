@@ -288,3 +288,30 @@ def test_a_sum_is_the_interpreters(tmp_path: Path) -> None:
         wanted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].astype(int)
         found = evaluate_graph(graph, pixels)["layer_1"].reshape(-1)
         assert np.abs(found - wanted).max() <= 1 and np.ptp(wanted) > 100
+
+
+def _with_open_batch(w: Writer, x: int) -> int:
+    """Flatten as Keras writes it: the shape's first side, packed with -1, is what is reshaped to."""
+    sides = w.add(Tensor("sides", (4,), "int32"))
+    w.operator("SHAPE", [x], [sides], "ShapeOptions", OutType=2)
+    bounds = [w.constant(f"bound_{i}", np.array([value], np.int32)) for i, value in enumerate((0, 1, 1))]
+    batch = w.add(Tensor("batch", (), "int32"))
+    w.operator("STRIDED_SLICE", [sides, *bounds], [batch], "StridedSliceOptions", ShrinkAxisMask=1)
+    rest = w.constant("rest", np.array(-1, np.int32))
+    wanted = w.add(Tensor("wanted", (2,), "int32"))
+    w.operator("PACK", [batch, rest], [wanted], "PackOptions", ValuesCount=2, Axis=0)
+    size = int(np.prod(w.tensors[x].shape))
+    flat = w.value((1, size), w.tensors[x].rms, like=x)
+    w.tensors[flat].signature = (-1, -1)
+    w.operator("RESHAPE", [x, wanted], [flat], "ReshapeOptions")
+    return w.dense(flat, 4)
+
+
+def test_shapes_asked_for_at_run_time_are_settled(tmp_path: Path) -> None:
+    w = Writer(5)
+    x = w.input(6, 8, 2)
+    w.tensors[x].signature = (-1, 6, 8, 2)
+    path = saved(tmp_path, w.finish(_with_open_batch(w, w.conv(x, 3))))
+    found = compared(path, 4)
+    assert found.agrees
+    assert [layer.operator for layer in found.layers] == ["Conv2d", "FullyConnected"]
