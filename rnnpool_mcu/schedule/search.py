@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
@@ -63,6 +64,7 @@ class Candidate:
     peak: Footprint  # of the cascade that needs most
     instructions: float  # predicted, of one inference
     cost: float  # the same and what reading constants from flash takes longer: what the front is ordered by
+    tied: int = 1  # cascades that need as much as the one that needs most
 
     @property
     def peak_bytes(self) -> int:
@@ -132,12 +134,14 @@ class Search:
     ) -> Candidate:
         choice = Choice(blocks, cuts, constants_in_ram)
         graph = self._fused(choice)
-        cascades, peak = cascades_of(graph, cuts), Footprint(0, {})
+        footprints: list[Footprint] = []
         done: list[str] = []
-        for cascade in cascades:
-            peak = max(peak, self._footprint(graph, choice, cascade, done), key=lambda f: f.peak_bytes)
+        for cascade in cascades_of(graph, cuts):
+            footprints.append(self._footprint(graph, choice, cascade, done))
             done += cascade
-        return Candidate(choice, graph, peak, predicted_total(graph), predicted_cost(graph))
+        peak = max(footprints, key=lambda f: f.peak_bytes)
+        tied = sum(f.peak_bytes == peak.peak_bytes for f in footprints)
+        return Candidate(choice, graph, peak, predicted_total(graph), predicted_cost(graph), tied)
 
     def _fused(self, choice: Choice) -> Graph:
         places: dict[str, tuple[Node, ...]] = {}
@@ -167,6 +171,10 @@ class Search:
         crossing = crossing_bytes(graph)
         allowed = (name for name in self._ends if name in crossing and crossing[name] < limit)
         ends = [0, *(names.index(name) + 1 for name in allowed)]
+        if len(ends) > 1:  # cutting wherever that is allowed: what needs more is not worth simulating
+            steps = ((names[a:b], names[:a]) for a, b in pairwise(ends))
+            peaks = (self._footprint(graph, candidate.choice, *step).peak_bytes for step in steps)
+            limit = min(limit, max(peaks) + 1)
         best: list[tuple[int, int, int]] = [(0, 0, 0)] + [(limit, 0, 0)] * (len(ends) - 1)  # peak, cuts, from
         for i, start in enumerate(ends[:-1]):
             if best[i][0] >= limit:
@@ -192,14 +200,15 @@ class Search:
     def _lower(self, candidate: Candidate) -> Candidate | None:
         """A neighbour that lowers the peak at few instructions a byte; None when none lowers it.
 
+        Where several cascades have the same peak, each has to be lowered in turn before the peak is.
         Neighbours are simulated in the order of their estimated price, until TRIED of them have lowered it.
         """
         better: list[tuple[float, int, Candidate]] = []
         for blocks in self._neighbours(candidate):
             other = self._evaluate(blocks, candidate.choice.cuts)
             saved = candidate.peak_bytes - other.peak_bytes
-            if saved > 0:
-                price = max(0.0, other.instructions - candidate.instructions) / saved
+            if saved > 0 or (saved == 0 and other.tied < candidate.tied):
+                price = max(0.0, other.instructions - candidate.instructions) / max(1, saved)
                 better.append((price, len(better), other))
             if len(better) == TRIED:
                 break
@@ -278,12 +287,14 @@ def _options_after(graph: Graph, fusible: Fusible, current: Option | None) -> tu
 def _block_options_after(
     block: Block, current: BlockOption | None, chunks: tuple[int, ...]
 ) -> tuple[BlockOption, ...]:
-    tile = TILES[0]
-    if current is None:
-        recompute = BlockOption(False, tile)
-        return (BlockOption(True, tile), recompute) if block.expand is not None else (recompute,)
-    narrower = tuple(replace(current, tile=t) for t in TILES if t < current.tile)[:1]
-    if current.keep_rows:
-        return (*narrower, BlockOption(False, current.tile))
-    smaller = [chunk for chunk in chunks if 2 * chunk <= (current.chunk or 2 * MAX_CHUNK)]
-    return (*narrower, *(replace(current, chunk=chunk) for chunk in smaller[:1]))
+    tile = TILES[0] if current is None else current.tile
+    limit = current.chunk // 2 if current is not None and current.chunk else MAX_CHUNK
+    smaller = [chunk for chunk in chunks if chunk <= limit]
+    found = [BlockOption(False, tile, chunk) for chunk in smaller[:1]]
+    if current is None or current.keep_rows:
+        found.append(BlockOption(False, tile))
+    if current is None and block.expand is not None:
+        found.append(BlockOption(True, tile))
+    if current is not None:
+        found += [replace(current, tile=t) for t in TILES if t < tile][:1]
+    return tuple(reversed(found))
