@@ -14,6 +14,8 @@ from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
 from rnnpool_mcu.ops.lrn import Lrn
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
@@ -42,8 +44,15 @@ def cases() -> list[KernelCase]:
         found.append(random_case(Concat(IN), (image, other)))
         gate = TensorType(1, 1, channels, OUT)
         found += [random_case(Mul(OUT), (image, b)) for b in (image, gate)]
+        found += [random_case(_by_rows(image, outputs), (image,)) for outputs in (4, 30)]
         found.append(random_case(Broadcast((height, width, channels)), (gate,)))
     return found
+
+
+def _by_rows(image: TensorType, outputs: int) -> FullyConnectedByRows:
+    weights = np.random.default_rng(0).integers(-127, 128, (outputs, image.bytes), dtype=np.int8)
+    bias, scales = np.zeros(outputs, np.int32), np.full(outputs, 0.001)
+    return FullyConnectedByRows(FullyConnected(weights, bias, scales, OUT))
 
 
 def _unary(image: TensorType) -> list[Operator]:

@@ -11,10 +11,18 @@ from rnnpool_mcu.passes.fold_replicate_pad import fold_replicate_pad
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
 from rnnpool_mcu.passes.remove_dead_nodes import remove_dead_nodes
 from rnnpool_mcu.passes.simplify import simplify
+from rnnpool_mcu.passes.take_maps_by_rows import take_maps_by_rows
 
 Pass = Callable[[Graph], tuple[Graph, bool]]
 
-PASSES: tuple[Pass, ...] = (simplify, fold_pads, fold_replicate_pad, remove_dead_channels, remove_dead_nodes)
+PASSES: tuple[Pass, ...] = (
+    simplify,
+    fold_pads,
+    fold_replicate_pad,
+    remove_dead_channels,
+    remove_dead_nodes,
+    take_maps_by_rows,
+)
 
 
 def run_passes(graph: Graph) -> Graph:
