@@ -24,9 +24,9 @@ class Detection:
     y2: float
     score: float
 
-    def scaled(self, factor: float) -> Detection:
-        """The box in an image that is `factor` times as large."""
-        return Detection(self.x1 * factor, self.y1 * factor, self.x2 * factor, self.y2 * factor, self.score)
+    def scaled(self, across: float, down: float) -> Detection:
+        """The box in an image that is `across` times as wide and `down` times as high."""
+        return Detection(self.x1 * across, self.y1 * down, self.x2 * across, self.y2 * down, self.score)
 
 
 def parse_detections(output: bytes) -> tuple[Detection, ...]:

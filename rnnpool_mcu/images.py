@@ -13,6 +13,9 @@ from rnnpool_mcu.errors import UsageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+TALLER = 1.35
+"""Pictures wider than the canvas are stretched in height by up to this factor: small faces keep more rows."""
+
 
 def image_files(folder: Path) -> list[Path]:
     """Every picture in a folder and those below it, in the order of their relative paths.
@@ -45,7 +48,7 @@ def model_image(
 ) -> NDArray[np.uint8]:
     """uint8 of input_size = (height, width, channels).
 
-    `resize` is "fit" (aspect ratio kept, padded right and bottom with 0) or "stretch".
+    `resize` is "fit" (see `fit`; padded right and bottom with 0) or "stretch".
     """
     height, width, channels = input_size
     if resize == "stretch":
@@ -57,20 +60,26 @@ def model_image(
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Placement of an image on the model's canvas: scaled by `scale`, at the upper left corner."""
+    """Placement of an image at the upper left of the model's canvas, scaled by `across` and `down`."""
 
-    scale: float
+    across: float
+    down: float
     width: int
     height: int
 
 
 def fit(width: int, height: int, canvas_width: int, canvas_height: int) -> Letterbox:
-    """Largest placement that keeps the aspect ratio."""
-    scale = min(canvas_width / width, canvas_height / height)
+    """Largest placement that keeps the aspect ratio but for TALLER, so far as that fills the canvas.
+
+    A picture of 16:9 stands on a canvas of 4:3 with all the canvas's rows.
+    """
+    across = min(canvas_width / width, canvas_height / height)
+    down = min(canvas_height / height, across * TALLER)
     return Letterbox(
-        scale,
-        min(canvas_width, max(1, round(width * scale))),
-        min(canvas_height, max(1, round(height * scale))),
+        across,
+        down,
+        min(canvas_width, max(1, round(width * across))),
+        min(canvas_height, max(1, round(height * down))),
     )
 
 

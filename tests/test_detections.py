@@ -19,7 +19,7 @@ def test_boxes_in_pixels_with_probabilities() -> None:
     found = parse_detections(_output(2, (16, 40, 320, -8, 32768), (0, 0, 8, 8, 65535)))
     assert found[0] == Detection(1.0, 2.5, 20.0, -0.5, 0.5)
     assert found[1].score == 65535 / 65536
-    assert found[0].scaled(2.0) == Detection(2.0, 5.0, 40.0, -1.0, 0.5)
+    assert found[0].scaled(2.0, 4.0) == Detection(2.0, 10.0, 40.0, -2.0, 0.5)
     np.testing.assert_array_equal(as_array(found)[0], np.float32([1.0, 2.5, 20.0, -0.5, 0.5]))
 
 

@@ -34,7 +34,7 @@ def run_command(
     say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
 ) -> None:
     """Run the model compiled into DIR on PHOTO and print what it finds."""
-    from rnnpool_mcu.images import model_image, read_image
+    from rnnpool_mcu.images import fit, model_image, read_image
 
     project = Project.load(folder)
     if out is not None and project.kind != "detector":
@@ -50,8 +50,9 @@ def run_command(
         write_report(with_run(read_report(folder), result), folder)
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
     if project.kind == "detector":
-        factor = max(picture.width / size[1], picture.height / size[0])
-        found = [d.scaled(factor) for d in parse_detections(result.outputs[0]) if d.score >= min_score]
+        placed = fit(picture.width, picture.height, size[1], size[0])
+        likely = [d for d in parse_detections(result.outputs[0]) if d.score >= min_score]
+        found = [d.scaled(1 / placed.across, 1 / placed.down) for d in likely]
         if out is not None:
             save_boxes(picture, found, out)
         say.result(value | {"detections": [asdict(d) for d in found]}, _detections_text(found, value, out))

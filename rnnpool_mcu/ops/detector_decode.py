@@ -45,9 +45,9 @@ class DetectorDecode(Absorber):
     image_size: tuple[int, int]  # height, width
     score_threshold: float  # least probability of a candidate
     variances: tuple[float, float] = (0.1, 0.2)
-    iou_threshold: float = 0.3
-    max_candidates: int = 200
-    max_detections: int = 100
+    iou_threshold: float = 0.45
+    max_candidates: int = 400
+    max_detections: int = 200
 
     def groups(self) -> tuple[tuple[int, ...], ...]:
         return tuple((2 * level, 2 * level + 1) for level in range(len(self.anchors)))

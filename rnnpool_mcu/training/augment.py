@@ -120,7 +120,7 @@ def random_view(
     A box stays if its centre is inside the view; it is clipped to it.
     """
     height, width = image.shape
-    scale = _zoom(boxes, fit(width, height, settings.full_width, settings.full_height).scale, settings, rng)
+    scale = _zoom(boxes, fit(width, height, settings.full_width, settings.full_height).across, settings, rng)
     stretch = np.sqrt(settings.tallest ** rng.uniform(-0.25, 1.0))
     scales = (float(scale / stretch), float(scale * stretch))
     size = (settings.width / scales[0], settings.height / scales[1])

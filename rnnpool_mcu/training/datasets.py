@@ -112,12 +112,15 @@ def _load_official(root: Path, split: str) -> list[Sample]:
 
 @dataclass(frozen=True)
 class LabelledCanvas:
-    """A letterboxed image, uint8 [H, W, C], its boxes and ignored boxes on it, and canvas / image size."""
+    """A letterboxed image, uint8 [H, W, C], its boxes and ignored boxes on it, and canvas / image size [4].
+
+    The sizes' ratios are across, down, across, down, as a box's coordinates.
+    """
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     ignored: NDArray[np.float32]
-    scale: float
+    scale: NDArray[np.float32]
 
 
 class DetectionDataset:
@@ -141,9 +144,9 @@ class DetectionDataset:
         """Image `index` with all that is known of it; UsageError when it cannot be read."""
         sample = self.samples[index]
         image, placed = letterbox(read_sample(sample), *self.input_size)
-        scale = np.float32(placed.scale)
+        scale = np.array((placed.across, placed.down) * 2, np.float32)
         boxes, ignored = (sample.boxes * scale, sample.ignored * scale)
-        return LabelledCanvas(image, boxes.astype(np.float32), ignored.astype(np.float32), placed.scale)
+        return LabelledCanvas(image, boxes.astype(np.float32), ignored.astype(np.float32), scale)
 
     def read(self, index: int) -> LabelledCanvas | None:
         """As `canvas`, but None for an image that cannot be read."""

@@ -31,7 +31,7 @@ def decode(
     variances: tuple[float, float],
     input_size: tuple[int, int],
     score_floor: float = 0.02,
-    iou_threshold: float = 0.3,
+    iou_threshold: float = 0.45,
     candidates: int = 400,
 ) -> NDArray[np.float32]:
     """Boxes [n, 5] of one image from (loc_1, conf_1, ..), each [4, h, w] or [2, h, w]; input_size: (H, W)."""
@@ -59,7 +59,7 @@ class Detector(Protocol):
     def eval(self) -> object: ...
 
 
-def torch_predictor(model: Detector, score_floor: float = 0.02, iou_threshold: float = 0.3) -> Predict:
+def torch_predictor(model: Detector, score_floor: float = 0.02, iou_threshold: float = 0.45) -> Predict:
     """Predictor of a float detector of the zoo, for `evaluate_detector`."""
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:

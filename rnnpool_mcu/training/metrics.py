@@ -109,7 +109,7 @@ class Collected:
     found: list[NDArray[np.float32]]
     truth: list[NDArray[np.float32]]
     ignored: list[NDArray[np.float32]]
-    scales: list[float]
+    scales: list[NDArray[np.float32]]
 
     def metrics(self) -> dict[str, Any]:
         """{ap50, images, boxes, detections}."""

@@ -32,7 +32,10 @@ def wider_results(dataset: DetectionDataset, found: Collected, ground_truth: Pat
 
 
 def wider_image(
-    sample: Sample, found: NDArray[np.float32], scale: float, counted: dict[str, NDArray[np.int64]]
+    sample: Sample,
+    found: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    counted: dict[str, NDArray[np.int64]],
 ) -> WiderImage:
     """One image in its own pixels; `found` is on the canvas, `counted` the boxes of one subset."""
     name = f"{sample.path.parent.name}/{sample.path.stem}"
@@ -43,7 +46,7 @@ def wider_image(
     if sample.annotated is None:
         raise UsageError(f"{sample.path}: all boxes of the data set are needed; --wider takes wider_face_val")
     boxes = found.copy()
-    boxes[:, :4] /= np.float32(scale)
+    boxes[:, :4] /= scale
     flags = np.zeros(len(sample.annotated), bool)
     flags[counted[name]] = True
     return WiderImage(boxes, sample.annotated, flags)

@@ -19,7 +19,7 @@ pytest.importorskip("torchao")
 
 from rnnpool_mcu.detections import parse_detections
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import model_image
+from rnnpool_mcu.images import fit, model_image
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run
@@ -164,8 +164,9 @@ def test_instructions(resident: RunResult, streamed: RunResult) -> None:
 
 def test_the_face_is_found(reference: RunResult, photo: Image.Image) -> None:
     """Some box whose centre lies within the astronaut's face is among those that are shown."""
-    factor = max(photo.width / SIZE[1], photo.height / SIZE[0])
-    shown = [d.scaled(factor) for d in parse_detections(reference.outputs[0]) if d.score >= 0.5]
+    placed = fit(photo.width, photo.height, SIZE[1], SIZE[0])
+    likely = [d for d in parse_detections(reference.outputs[0]) if d.score >= 0.5]
+    shown = [d.scaled(1 / placed.across, 1 / placed.down) for d in likely]
     centres = [((d.x1 + d.x2) / 2, (d.y1 + d.y2) / 2) for d in shown]
     assert any(180 <= x <= 270 and 70 <= y <= 180 for x, y in centres), shown
 

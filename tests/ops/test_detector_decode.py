@@ -36,7 +36,12 @@ def values(seed: int, spread: int = 60, bias: int = 20) -> tuple[NDArray[np.int8
 
 
 def decode(**changes: object) -> DetectorDecode:
-    settings = {"score_threshold": 0.3, "max_candidates": 50, "max_detections": 20} | changes
+    settings = {
+        "iou_threshold": 0.3,
+        "score_threshold": 0.3,
+        "max_candidates": 50,
+        "max_detections": 20,
+    } | changes
     return DetectorDecode(ANCHORS, (96, 128), **settings)  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
-from rnnpool_mcu.images import letterbox  # noqa: E402
+from rnnpool_mcu.images import fit, letterbox  # noqa: E402
 from rnnpool_mcu.training import evaluate_detector, open_dataset, train  # noqa: E402
 from rnnpool_mcu.training.anchors import corners, encode, iou_matrix, match, priors  # noqa: E402
 from rnnpool_mcu.training.augment import ViewSettings, draw_crop, random_view  # noqa: E402
@@ -150,8 +150,16 @@ def test_a_second_detection_of_the_same_box_is_wrong() -> None:
 def test_letterbox_keeps_the_aspect_and_pads_right_and_bottom() -> None:
     white = Image.new("RGB", (100, 100), (255, 255, 255))
     canvas, placed = letterbox(white, 240, 320, 1)
-    assert canvas.shape == (240, 320, 1) and placed.scale == pytest.approx(2.4)
+    assert canvas.shape == (240, 320, 1) and (placed.across, placed.down) == (2.4, 2.4)
     assert (canvas[:, :240] == 255).all() and (canvas[:, 240:] == 0).all()
+
+
+def test_wide_pictures_are_stretched_in_height_so_far_as_that_fills_the_canvas() -> None:
+    photograph, panorama = fit(480, 320, 320, 240), fit(1000, 100, 320, 240)
+    assert (photograph.width, photograph.height) == (320, 240)
+    assert (photograph.across, photograph.down) == (320 / 480, 240 / 320)
+    assert panorama.width == 320 and panorama.down == pytest.approx(1.35 * panorama.across)
+    assert fit(240, 320, 320, 240).down == fit(240, 320, 320, 240).across == 0.75
 
 
 def test_views_carry_their_boxes_along() -> None:
