@@ -93,7 +93,8 @@ class Lrn(Operator):
 
     def _real_factor(self, image: TensorType, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """From a centred input to output steps, by sum of squares."""
-        norm = self.bias + self.alpha * (image.scale * image.scale) * sums
+        with np.errstate(invalid="ignore"):  # of a scale without a finite square: no number, and refused
+            norm = self.bias + self.alpha * (image.scale * image.scale) * sums
         factors: NDArray[np.float64] = norm**-self.beta * (image.scale / self.output.scale)
         return factors
 

@@ -21,6 +21,7 @@ from rnnpool_mcu.ops.concat import CHANNELS, HEIGHT, WIDTH, Concat
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
 from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.pad import Pad
@@ -46,13 +47,13 @@ Q = Quantization(0.03, -5)
 TARGET = Target("net", 256 * 1024, "streamed", "mps2-an386", "test network", "none")
 
 
-def connected(builder: GraphBuilder, value: str, out_channels: int) -> str:
+def connected(builder: GraphBuilder, value: str, out_channels: int, by_rows: bool = False) -> str:
     rng = np.random.default_rng(7)
     inputs = builder.type_of(value).bytes
     weights = rng.integers(-127, 128, (out_channels, inputs), dtype=np.int8)
     scales = rng.uniform(0.01, 0.02, out_channels)
     op = FullyConnected(weights, np.zeros(out_channels, np.int32), scales, Quantization(0.1, -7))
-    return builder.add(op, value)
+    return builder.add(FullyConnectedByRows(op) if by_rows else op, value)
 
 
 def upsampled(builder: GraphBuilder, value: str) -> str:
@@ -102,7 +103,7 @@ def classifier() -> Graph:
     scores = connected(b, difference, 5)
     more = connected(b, rows, 5)
     best = b.add(ArgMax(), b.add(Concat(Quantization(0.1, -7), HEIGHT), scores, more))
-    return b.graph(b.add(Softmax(), scores), best, connected(b, wide, 3))
+    return b.graph(b.add(Softmax(), scores), best, connected(b, wide, 3, by_rows=True))
 
 
 @pytest.mark.parametrize("make", [encoder_decoder, classifier])
