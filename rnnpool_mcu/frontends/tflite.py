@@ -15,6 +15,7 @@ from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite_call import HOW_TO_QUANTIZE, Call, int8_quantization
 from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
+from rnnpool_mcu.frontends.tflite_dilation import merge_dilated
 from rnnpool_mcu.frontends.tflite_folding import folded, is_shape_arithmetic, with_tensor
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
 from rnnpool_mcu.frontends.tflite_shapes import (
@@ -73,6 +74,7 @@ def import_tflite(path: Path) -> ImportedTflite:
 def convert_tflite(model: StoredModel) -> ImportedTflite:
     """Integer graph of a model that was read."""
     _check_precision(model)
+    model = merge_dilated(model)
     walk = _Walk(model)
     for op in model.operators:
         walk.visit(op)

@@ -20,6 +20,7 @@ from rnnpool_mcu.frontends.tflite_call import (
     check_same_quantization,
     real_constant,
 )
+from rnnpool_mcu.frontends.tflite_dilation import EXPLICIT
 from rnnpool_mcu.frontends.tflite_movers import MOVERS
 from rnnpool_mcu.frontends.tflite_tables import TABLES
 from rnnpool_mcu.ir.operator import Int8Array, Operator
@@ -108,7 +109,9 @@ def window_of(call: Call, kernel: tuple[int, int], dilation: tuple[int, int] = (
     if max(spans) > MAX_SPAN:
         raise ModelError(f"window of {spans[0]}x{spans[1]}, allowed: at most {MAX_SPAN} rows and columns")
     image, padding = call.inputs[0], int(call.option("Padding"))
-    if padding == _VALID:
+    if EXPLICIT[0] in call.op.options:
+        sides = Padding(*(int(call.option(side)) for side in EXPLICIT))
+    elif padding == _VALID:
         sides = Padding()
     elif padding == _SAME:
         top, bottom = same_padding(image.height, (kernel[0] - 1) * dilation[0] + 1, stride[0])
@@ -212,6 +215,15 @@ def convert_max_pool_2d(call: Call) -> Operator:
     return MaxPool2d(_pool_window(call), call.clamp)
 
 
+def convert_reduce_max(call: Call) -> Operator:
+    """Over height and width of an image, both at once; quantization unchanged."""
+    check_same_quantization(call)
+    axes, rank, image = call.integers(1), call.rank(0), call.inputs[0]
+    if rank != 4 or sorted({axis % 4 for axis in axes}) != [1, 2] or max(image.shape[:2]) > MAX_SPAN:
+        raise ModelError(f"over axes {axes} of {rank}, supported: 1 and 2 (height and width) of 4")
+    return MaxPool2d(Window((image.height, image.width), (1, 1)))
+
+
 def convert_mean(call: Call) -> Operator:
     """Over height, width or both, of an image."""
     axes, rank = call.constant(1).data, len(call.model.tensors[call.op.inputs[0]].shape)
@@ -306,6 +318,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "MEAN": Converter((0,), convert_mean, reshapes=True),
     "MUL": Converter((0, 1), convert_mul, constants=True),
     "PRELU": Converter((0,), convert_prelu),
+    "REDUCE_MAX": Converter((0,), convert_reduce_max, reshapes=True),
     "SOFTMAX": Converter((0,), convert_softmax),
     "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True),
     "SUM": Converter((0,), convert_sum, reshapes=True),

@@ -92,6 +92,18 @@ def _strided(
     return w.move("STRIDED_SLICE", x, shape, begin, end, step, options="StridedSliceOptions", **masks)
 
 
+def _dilated_as_three(w: Writer, x: int) -> int:
+    """A 3 x 3 convolution with taps 2 apart and SAME padding on 9 x 11, as converters write it."""
+    block = w.constant("block", np.array([2, 2], np.int32))
+    pads = w.constant("pads", np.array([[2, 3], [2, 3]], np.int32))
+    crops = w.constant("crops", np.array([[0, 1], [0, 1]], np.int32))
+    dealt = w.operator("SPACE_TO_BATCH_ND", [x, block, pads], [w.value((4, 7, 8, 8), 0.5, like=x)])
+    y = w.conv(dealt, 5, 3, padding=VALID)
+    w.tensors[y].shape = (4, 5, 6, 5)
+    out = w.value((1, 9, 11, 5), w.tensors[y].rms, like=y)
+    return w.operator("BATCH_TO_SPACE_ND", [y, block, crops], [out])
+
+
 def _arg_max(w: Writer, x: int) -> int:
     axis = w.constant("axis", np.array([3], np.int32))
     out = w.add(Tensor("index", (1, 9, 11), "int32"))
@@ -197,6 +209,14 @@ OPERATORS: dict[str, Callable[[Writer, int], int]] = {
     "channels_first": lambda w, x: w.move(
         "TRANSPOSE", x, (1, 8, 9, 11), [0, 3, 1, 2], options="TransposeOptions"
     ),
+    "reduce_max": lambda w, x: w.operator(
+        "REDUCE_MAX",
+        [x, w.constant("axes", np.array([1, 2], np.int32))],
+        [w.value((1, 8), 1.0, like=x)],
+        "ReducerOptions",
+        KeepDims=False,
+    ),
+    "dilated_as_three": lambda w, x: _dilated_as_three(w, x),
     "mean_over_rows": lambda w, x: _mean_over(w, x, 1, (1, 11, 8)),
     "mean_over_columns": lambda w, x: _mean_over(w, x, 2, (1, 9, 8)),
     "requantize": lambda w, x: w.quantize(x, w.conv(x, 8, 1)),
