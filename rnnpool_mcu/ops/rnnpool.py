@@ -27,8 +27,8 @@ class RnnPool(Operator):
     """RNN1 summarises each row (left to right) and column (top to bottom) of a patch, RNN2 the summaries.
 
     Output channels, hidden2 each: RNN2 over the row summaries top to bottom and bottom to top, then over the
-    column summaries left to right and right to left. The input is not padded; output int8 at scale 1/128, zero
-    point 0: clamp((h + 64) >> 7). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
+    column summaries left to right and right to left. The input is not padded. Output int8 at scale 1/128,
+    zero point 0: clamp((h + 64) >> 7). The cells' arithmetic is `numerics.fastgrnn`; RNN1's int16 input is
     (x - zero_point) << 8, RNN2's the Q14 state of RNN1.
     """
 
