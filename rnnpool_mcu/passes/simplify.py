@@ -8,11 +8,12 @@ Requires a topological order; ensures the same outputs, bit for bit, under the s
 3. A Lookup that alone reads a Lookup becomes one table with it.
 4. A Lookup that only limits what an operator with a clamp gives it becomes that clamp.
 5. An average over windows of the whole image is a global average.
+6. A Concat brings its inputs to its scale by itself: a Lookup that does no more before it goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,7 @@ from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
-from rnnpool_mcu.ops.lookup import INPUTS, Lookup
+from rnnpool_mcu.ops.lookup import INPUTS, Lookup, requantize
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.pad import Pad
@@ -146,10 +147,35 @@ def _is_global(op: AveragePool2d, image: TensorType) -> bool:
     return whole and op.clamp == (-128, 127)
 
 
+def _with_rescaling_concats(graph: Graph) -> Graph | None:
+    rescaling = {n.name: n for n in graph.nodes if isinstance(n.op, Lookup) and _only_rescales(n.op)}
+    changed, nodes = False, []
+    for node in graph.nodes:
+        if isinstance(node.op, Concat):
+            inputs = tuple(_before(rescaling, name, node.op) for name in node.inputs)
+            changed |= inputs != node.inputs
+            node = Node(node.name, node.op, inputs) if inputs != node.inputs else node
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes)) if changed else None
+
+
+def _only_rescales(op: Lookup) -> bool:
+    return op.input != op.output and bool((op.table == requantize(op.input, op.output).table).all())
+
+
+def _before(rescaling: Mapping[str, Node], name: str, reader: Concat) -> str:
+    """The value that a Concat can read instead of `name`."""
+    node = rescaling.get(name)
+    if node is None or not isinstance(node.op, Lookup) or node.op.output != reader.output:
+        return name
+    return node.inputs[0]
+
+
 _RULES: tuple[Callable[[Graph], Graph | None], ...] = (
     _without_identities,
     _without_reshapes,
     _with_merged_lookups,
     _with_clamps,
     _with_global_averages,
+    _with_rescaling_concats,
 )

@@ -115,3 +115,20 @@ def test_an_average_of_everything_is_global() -> None:
     b = GraphBuilder(IMAGE)
     graph = b.graph(b.add(AveragePool2d(Window((4, 5), (1, 1)), Q), INPUT))
     assert simplify(graph) == (graph, False)
+
+
+def test_a_concat_rescales_by_itself() -> None:
+    b = GraphBuilder(IMAGE)
+    left, right = b.conv(INPUT, 4, 3), b.conv(INPUT, 2)
+    rescaled = b.add(lookup.requantize(CONV_OUT, Q), left)
+    found = simplified(b.graph(b.add(Concat(Q), rescaled, b.add(lookup.requantize(CONV_OUT, Q), right))))
+    assert kinds(found) == ["Conv2d", "Conv2d", "Concat"]
+    assert found.nodes[2].inputs == (left, right)
+
+
+def test_a_concat_after_another_table_or_scale_keeps_it() -> None:
+    b = GraphBuilder(IMAGE)
+    value = b.conv(INPUT, 4, 3)
+    other = b.add(lookup.requantize(CONV_OUT, Quantization(0.04, 1)), value)
+    graph = b.graph(b.add(Concat(Q), b.add(lookup.tanh(CONV_OUT, Q), value), other))
+    assert simplify(graph) == (graph, False)
