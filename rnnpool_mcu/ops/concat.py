@@ -17,21 +17,29 @@ HEIGHT, WIDTH, CHANNELS = 0, 1, 2
 AS_IS = -1  # in the place of a table's number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Concat(Operator):
-    """The inputs one behind the other; those of another quantization than the output's by a table each."""
+    """The inputs one behind the other; those of another quantization than the output's by a table each.
+
+    Tables may be given, and then hold any function of an input.
+    """
 
     kernel: ClassVar[str] = "concat_s8"
     takes_row: ClassVar[bool] = True
 
     output: Quantization
     axis: int = CHANNELS
+    tables: tuple[
+        Int8Array | None, ...
+    ] = ()  # [256] of each input, from -128 upwards; None: as its scale has it
 
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
         if self.axis not in (HEIGHT, WIDTH, CHANNELS):
             raise ModelError(f"Concat: axis {self.axis}, allowed: 0 (height), 1 (width), 2 (channels)")
         if not inputs:
             raise ModelError("Concat: no inputs, allowed: 1 or more")
+        if self.tables and len(self.tables) != len(inputs):
+            raise ModelError(f"Concat: {len(self.tables)} tables, {len(inputs)} inputs, allowed: one of each")
         shape = list(inputs[0].shape)
         for other in inputs[1:]:
             if any(a != b for i, (a, b) in enumerate(zip(shape, other.shape, strict=True)) if i != self.axis):
@@ -43,10 +51,10 @@ class Concat(Operator):
         return TensorType(height, width, channels, self.output)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
-        parts = [
-            v if t.quantization == self.output else self._table(t)[v.astype(np.int32) + 128]
-            for t, v in zip(inputs, values, strict=True)
-        ]
+        parts = []
+        for i, (tensor, value) in enumerate(zip(inputs, values, strict=True)):
+            table = self.table(i, tensor)
+            parts.append(value if table is None else table[value.astype(np.int32) + 128])
         return np.concatenate(parts, axis=self.axis)
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
@@ -65,17 +73,16 @@ class Concat(Operator):
         return ("m4",)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
-        different = list(dict.fromkeys(t for t in inputs if t.quantization != self.output))
-        tables = [stored_table(self._table(t)) for t in different] or [np.zeros(1, np.int8)]
+        needed = [self.table(i, t) for i, t in enumerate(inputs)]
+        stored = {table.tobytes(): stored_table(table) for table in needed if table is not None}
+        tables, numbers = [*stored.values()] or [np.zeros(1, np.int8)], list(stored)
+        table_of = [AS_IS if table is None else numbers.index(table.tobytes()) for table in needed]
         by_pixel = self.axis == CHANNELS
         sizes = [t.channels if by_pixel else t.row_bytes for t in inputs]
         return CParams(
             {
                 "tables": CArray("int8_t", np.concatenate(tables)),
-                "table_of": CArray(
-                    "int32_t",
-                    np.array([different.index(t) if t in different else AS_IS for t in inputs], np.int32),
-                ),
+                "table_of": CArray("int32_t", np.array(table_of, np.int32)),
                 "sizes": CArray("int32_t", np.array(sizes, np.int32)),
                 "starts": CArray("int32_t", np.array(self._starts(inputs), np.int32)),
                 "inputs": len(inputs),
@@ -84,7 +91,11 @@ class Concat(Operator):
             }
         )
 
-    def _table(self, tensor: TensorType) -> Int8Array:
+    def table(self, index: int, tensor: TensorType) -> Int8Array | None:
+        """What an input's values become, from -128 upwards; None where they stay."""
+        given = self.tables[index] if self.tables else None
+        if given is not None or tensor.quantization == self.output:
+            return given
         return requantize(tensor.quantization, self.output).table
 
     def _starts(self, inputs: Sequence[TensorType]) -> list[int]:

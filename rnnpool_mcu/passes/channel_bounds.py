@@ -21,7 +21,7 @@ from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import OutputStage, Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
-from rnnpool_mcu.ops.lookup import Lookup, requantize
+from rnnpool_mcu.ops.lookup import Lookup
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.resize import Resize
@@ -134,13 +134,13 @@ def _(op: AveragePool2d | SpatialReduction, at: _Place) -> Bounds:
 
 @_bounds.register
 def _(op: Lookup, at: _Place) -> Bounds:
-    return _through(op, at.seen[0])
+    return _through(op.table, at.seen[0])
 
 
-def _through(op: Lookup, seen: Bounds) -> Bounds:
+def _through(values: NDArray[np.int8], seen: Bounds) -> Bounds:
     at = np.arange(-128, 128)[:, np.newaxis]
     reached = (at >= seen.low) & (at <= seen.high)
-    table = op.table.astype(np.int64)[:, np.newaxis]
+    table = values.astype(np.int64)[:, np.newaxis]
     return Bounds(np.where(reached, table, 127).min(axis=0), np.where(reached, table, -128).max(axis=0))
 
 
@@ -172,9 +172,8 @@ def _(op: Mul, at: _Place) -> Bounds:
 
 @_bounds.register
 def _(op: Concat, at: _Place) -> Bounds:
-    parts = [
-        _through(requantize(t.quantization, op.output), b) for t, b in zip(at.types, at.seen, strict=True)
-    ]
+    tables = [op.table(i, t) for i, t in enumerate(at.types)]
+    parts = [b if table is None else _through(table, b) for table, b in zip(tables, at.seen, strict=True)]
     lows, highs = [part.low for part in parts], [part.high for part in parts]
     if op.axis == CHANNELS:
         return Bounds(np.concatenate(lows), np.concatenate(highs))

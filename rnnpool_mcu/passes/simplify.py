@@ -8,7 +8,7 @@ Requires a topological order; ensures the same outputs, bit for bit, under the s
 3. A Lookup that alone reads a Lookup becomes one table with it.
 4. A Lookup that only limits what an operator with a clamp gives it becomes that clamp.
 5. An average over windows of the whole image is a global average.
-6. A Concat brings its inputs to its scale by itself: a Lookup that does no more before it goes.
+6. A Concat passes its inputs through tables by itself: a Lookup that it alone reads becomes its table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
-from rnnpool_mcu.ops.lookup import INPUTS, Lookup, requantize
+from rnnpool_mcu.ops.lookup import INPUTS, Lookup
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.pad import Pad
@@ -75,6 +75,8 @@ def _is_identity(graph: Graph, node: Node) -> bool:
         return False
     if isinstance(node.op, Lookup):
         return bool((node.op.table == INPUTS).all())
+    if isinstance(node.op, Concat) and node.op.tables:
+        return False
     if isinstance(node.op, Pad):
         return node.op.padding == Padding() and not any(node.op.channels)
     return isinstance(node.op, _VIEWS)
@@ -147,28 +149,28 @@ def _is_global(op: AveragePool2d, image: TensorType) -> bool:
     return whole and op.clamp == (-128, 127)
 
 
-def _with_rescaling_concats(graph: Graph) -> Graph | None:
-    rescaling = {n.name: n for n in graph.nodes if isinstance(n.op, Lookup) and _only_rescales(n.op)}
+def _with_tables_in_concats(graph: Graph) -> Graph | None:
+    lookups = {n.name: n for n in graph.nodes if isinstance(n.op, Lookup) and only_reader(graph, n.name)}
     changed, nodes = False, []
     for node in graph.nodes:
-        if isinstance(node.op, Concat):
-            inputs = tuple(_before(rescaling, name, node.op) for name in node.inputs)
-            changed |= inputs != node.inputs
-            node = Node(node.name, node.op, inputs) if inputs != node.inputs else node
+        if isinstance(node.op, Concat) and not lookups.keys().isdisjoint(node.inputs):
+            node, changed = _taking_tables(graph, node, node.op, lookups), True
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes)) if changed else None
 
 
-def _only_rescales(op: Lookup) -> bool:
-    return op.input != op.output and bool((op.table == requantize(op.input, op.output).table).all())
-
-
-def _before(rescaling: Mapping[str, Node], name: str, reader: Concat) -> str:
-    """The value that a Concat can read instead of `name`."""
-    node = rescaling.get(name)
-    if node is None or not isinstance(node.op, Lookup) or node.op.output != reader.output:
-        return name
-    return node.inputs[0]
+def _taking_tables(graph: Graph, node: Node, op: Concat, lookups: Mapping[str, Node]) -> Node:
+    """The Concat reading what the Lookups before it read."""
+    inputs, tables = [], []
+    for i, (name, tensor) in enumerate(zip(node.inputs, graph.input_types(node), strict=True)):
+        table, before = op.table(i, tensor), lookups.get(name)
+        if before is not None and isinstance(before.op, Lookup):
+            first = before.op.table
+            table = first if table is None else table[first.astype(np.int32) + 128]
+            name = before.inputs[0]
+        inputs.append(name)
+        tables.append(table)
+    return Node(node.name, replace(op, tables=tuple(tables)), tuple(inputs))
 
 
 _RULES: tuple[Callable[[Graph], Graph | None], ...] = (
@@ -177,5 +179,5 @@ _RULES: tuple[Callable[[Graph], Graph | None], ...] = (
     _with_merged_lookups,
     _with_clamps,
     _with_global_averages,
-    _with_rescaling_concats,
+    _with_tables_in_concats,
 )

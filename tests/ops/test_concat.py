@@ -9,6 +9,7 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops import lookup
 from rnnpool_mcu.ops.concat import CHANNELS, HEIGHT, WIDTH, Concat
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
 from tests.ops.layers import on_random
@@ -45,13 +46,31 @@ def test_numpy_is_the_join_of_the_real_values(case: KernelCase) -> None:
     assert np.abs(actual - exact).max() <= 0.5 + 1e-9
 
 
+def with_tables() -> KernelCase:
+    """Inputs of one scale, through tables of their own: a function, none, a function."""
+    types = [TensorType(3, 5, channels, OUT) for channels in (3, 8, 2)]
+    curves = lookup.tanh(OUT, OUT).table, None, lookup.elu(OUT, OUT).table
+    return on_random(Concat(OUT, CHANNELS, curves), *types)
+
+
+def test_given_tables_are_functions_of_the_inputs() -> None:
+    case = with_tables()
+    actual = case.op.eval_int8(case.types, case.values)
+    parts = np.split(actual, [3, 11], axis=2)
+    for part, function, t, value in zip(
+        parts, (lookup.tanh, None, lookup.elu), case.types, case.values, strict=True
+    ):
+        expected = value if function is None else function(OUT, OUT).eval_int8((t,), (value,))
+        assert (part == expected).all()
+
+
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
+    cases = [*edge_cases(), with_tables()]
     assert_bit_exact(cases, run_host(cases, sanitize=True))
 
 
 def test_cortex_m4_equals_numpy_and_its_work_per_byte() -> None:
-    cases = [*edge_cases(), joined(CHANNELS, (2, 40, 32), (2, 40, 64), mixed=False)]
+    cases = [*edge_cases(), with_tables(), joined(CHANNELS, (2, 40, 32), (2, 40, 64), mixed=False)]
     results = run_qemu(cases)
     assert_bit_exact(cases, results)
     per_byte = results[-1].instructions / (2 * 40 * 96)
@@ -67,3 +86,8 @@ def test_sizes_across_the_axis_must_agree() -> None:
 def test_an_unknown_axis_is_refused() -> None:
     with pytest.raises(ModelError, match="axis 3, allowed: 0"):
         Concat(OUT, 3).infer_type((TensorType(2, 3, 4, OUT),))
+
+
+def test_tables_are_one_per_input() -> None:
+    with pytest.raises(ModelError, match="1 tables, 2 inputs"):
+        Concat(OUT, CHANNELS, (None,)).infer_type((TensorType(1, 1, 1, OUT),) * 2)

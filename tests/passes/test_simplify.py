@@ -117,18 +117,22 @@ def test_an_average_of_everything_is_global() -> None:
     assert simplify(graph) == (graph, False)
 
 
-def test_a_concat_rescales_by_itself() -> None:
+def test_a_concat_takes_the_tables_before_it() -> None:
     b = GraphBuilder(IMAGE)
     left, right = b.conv(INPUT, 4, 3), b.conv(INPUT, 2)
-    rescaled = b.add(lookup.requantize(CONV_OUT, Q), left)
-    found = simplified(b.graph(b.add(Concat(Q), rescaled, b.add(lookup.requantize(CONV_OUT, Q), right))))
+    other = b.add(lookup.requantize(CONV_OUT, Quantization(0.04, 1)), right)
+    value = b.add(Concat(Q), b.add(lookup.tanh(CONV_OUT, Q), left), other, INPUT)
+    found = simplified(b.graph(value))
     assert kinds(found) == ["Conv2d", "Conv2d", "Concat"]
-    assert found.nodes[2].inputs == (left, right)
+    assert found.nodes[2].inputs == (left, right, INPUT)
+    assert found.nodes[2].op.tables[2] is None  # type: ignore[attr-defined]
+    single = GraphBuilder(IMAGE)
+    through = Concat(Q, tables=(lookup.tanh(Q, Q).table,))  # of one input, but no identity
+    assert kinds(simplified(single.graph(single.conv(single.add(through, INPUT), 2)))) == ["Concat", "Conv2d"]
 
 
-def test_a_concat_after_another_table_or_scale_keeps_it() -> None:
+def test_a_table_with_other_readers_stays_beside_the_concat() -> None:
     b = GraphBuilder(IMAGE)
-    value = b.conv(INPUT, 4, 3)
-    other = b.add(lookup.requantize(CONV_OUT, Quantization(0.04, 1)), value)
-    graph = b.graph(b.add(Concat(Q), b.add(lookup.tanh(CONV_OUT, Q), value), other))
+    table = b.add(lookup.tanh(Q, Q), INPUT)
+    graph = b.graph(b.add(Concat(Q), table, INPUT), b.conv(table, 2))
     assert simplify(graph) == (graph, False)
