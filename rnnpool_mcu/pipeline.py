@@ -23,7 +23,7 @@ from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.planner import plan_graph, saved_by_streaming
-from rnnpool_mcu.schedule.search import pareto_front
+from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
@@ -104,7 +104,7 @@ def compile_graph(
         warn(note)
     if target.objective == "ram":
         progress("searching for the smallest plan, building the firmware")
-        _, plan = smallest_plan(pareto_front(graph))
+        _, plan = smallest_plan(_front(graph, target))
         built = _build(plan, target, out, board)
     else:
         built = _build_fastest(graph, target, out, board, progress)
@@ -144,6 +144,10 @@ def _build_fastest(graph: Graph, target: Target, out: Path, board: Board, progre
     return _build_within_budget(graph, built, target, out, board)
 
 
+def _front(graph: Graph, target: Target) -> tuple[Candidate, ...]:
+    return pareto_front(graph, constants_in_ram=target.optimize == "speed")
+
+
 @dataclass(frozen=True, eq=False)
 class _Built:
     """A plan's firmware as measured; sizes and stack are None when the board cannot hold it at all."""
@@ -172,7 +176,7 @@ def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
 
 def _build_within_budget(graph: Graph, built: _Built, target: Target, out: Path, board: Board) -> _Built:
     """The fastest plan of the front whose firmware fits; the smallest one's when none does."""
-    front = pareto_front(graph)
+    front = _front(graph, target)
     for candidate in front:
         allowed = target.ram_bytes - (built.needed_bytes - built.plan.arena_bytes)
         if candidate.peak.live_bytes > allowed or (plan := candidate.plan()).arena_bytes > allowed:

@@ -109,7 +109,7 @@ class Planning:
         """All candidates, fastest first."""
         if self._front is None:
             self._progress("searching for plans")
-            self._front = pareto_front(self._graph)
+            self._front = pareto_front(self._graph, constants_in_ram=self._wanted.optimize == "speed")
         return self._front
 
     def chosen(self) -> Plan:
@@ -167,10 +167,9 @@ class Planning:
         }
 
     def _copied(self, plan: Plan) -> list[str]:
-        """Operators that run from copies of their constants, which only the fastest plan has."""
-        if plan.graph is not self._fastest or self._fastest is self._graph:
-            return []
-        return [node.name for node in self._graph.nodes if node.op.faster() is not None]
+        """Operators that run from copies of their constants."""
+        copying = {node.name for node in self._graph.nodes if node.op.faster() is not None}
+        return [node.name for node in plan.graph.nodes if node.name in copying and node.op.faster() is None]
 
     def summaries(self) -> list[dict[str, Any]]:
         """One per candidate; arenas by fast placement."""

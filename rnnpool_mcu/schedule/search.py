@@ -43,7 +43,7 @@ HEAD_TILES = (1 << 16, 16, 8)  # and a fused head; the first is a whole row
 MAX_CHUNK = 32  # expanded channels of one that a block recomputes at once, if not all
 MAX_ROUNDS = 200
 TRIED = 2  # neighbours that lower the peak, of which the cheapest is taken
-MAX_MISSES = 2  # cascades from one start that do not fit before longer ones are given up
+MAX_MISSES = 8  # cascades from one start that do not fit before longer ones are given up
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ class Search:
         self._graph = graph
         self._faster = faster_nodes(graph) if constants_in_ram else {}
         self._blocks = {fusible.name: fusible for fusible in fusibles(graph)}
-        inner = {name for block in self._blocks.values() for name in block.nodes[:-1]}
+        place = {node.name: i for i, node in enumerate(graph.nodes)}
+        ordered = (sorted(block.nodes, key=place.__getitem__) for block in self._blocks.values())
+        inner = {name for names in ordered for name in names[:-1]}
         self._places: dict[tuple[str, Option], Mapping[str, tuple[Node, ...]]] = {}
         self._ends = tuple(node.name for node in graph.nodes if node.name not in inner)
         self._footprints: dict[tuple[object, ...], Footprint] = {}
@@ -104,8 +106,7 @@ class Search:
         """Candidates none of which is beaten in both RAM and cost; fastest first."""
         kept = self._all_keeping_rows()
         seen = self._descent(self._evaluate(kept, ())) if kept else []
-        limit = seen[0].instructions if kept else float("inf")
-        seen += self._descent(self._evaluate({}, ()), limit)
+        seen += self._descent(self._evaluate({}, ()))
         if self._faster:
             seen += [
                 self._evaluate(c.choice.blocks, c.choice.cuts, constants_in_ram=True) for c in pareto(seen)
@@ -117,13 +118,13 @@ class Search:
         blocks = ((name, block) for name, block in self._blocks.items() if isinstance(block, Block))
         return {name: BlockOption(True, TILES[0]) for name, block in blocks if block.expand is not None}
 
-    def _descent(self, candidate: Candidate, limit: float = float("inf")) -> list[Candidate]:
-        """The candidates from one start down, each smaller than the last, below `limit` instructions."""
+    def _descent(self, candidate: Candidate) -> list[Candidate]:
+        """The candidates from one start down, each smaller than the last."""
         seen = [candidate]
         for _ in range(MAX_ROUNDS):
             recut = self._recut(candidate)
             better = recut if recut is not None else self._lower(candidate)
-            if better is None or better.instructions >= limit:
+            if better is None:
                 break
             candidate = better
             seen.append(candidate)
