@@ -43,7 +43,7 @@ RECORD = ROOT / "docs" / "benchmarks" / "ram.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- ram: begin -->", "<!-- ram: end -->"
 
-BOARD, IMAGE = "mps2-an386", "streamed"
+BOARD = "mps2-an386"
 COARSE_BYTES = 1024  # the steps in which the protection unit can open megabytes
 LIMITS = (0, 10, 30)  # percent more instructions than the fastest plan measured
 ROUNDING = 0.5  # percent more still count as the limit: 0 % is what rounds to it
@@ -61,10 +61,17 @@ class Model:
     published: str
     shipped: str | None = None  # a checkpoint in examples/models; random weights without
     resolution: int | None = None
+    image: str = "streamed"  # or "resident": it stands in the arena
 
     @property
     def name(self) -> str:
-        return self.arch if self.resolution is None else f"{self.arch} {self.resolution}"
+        name = self.arch if self.resolution is None else f"{self.arch} {self.resolution}"
+        return name if self.image == "streamed" else f"{name}, image {self.image}"
+
+    @property
+    def key(self) -> str:
+        """What --models calls it."""
+        return self.arch if self.image == "streamed" else f"{self.arch}-{self.image}"
 
     def graph(self, folder: Path) -> Graph:
         """Its integer graph; made-up calibration unless the checkpoint has its own."""
@@ -73,12 +80,14 @@ class Model:
             path = ROOT / "examples" / "models" / self.shipped
         else:
             path = random_checkpoint(self.arch, folder / "model.pt", **config)
-        return load_graph(path, count=1).graph
+        graph = load_graph(path, count=1).graph
+        return dataclasses.replace(graph, image_resident=self.image == "resident")
 
 
 _PAPER = "the RNNPool paper; largest pair of maps, without the image"
 MODELS = (
     Model("face-m4", "184,576: the paper authors' C, image included", shipped="face_m4.pt"),
+    Model("face-m4", "184,576: the same", shipped="face_m4.pt", image="resident"),
     Model("mobilenetv2", "172,000: MCUNetV2", resolution=224),
     Model("mobilenetv2-0.35", "308 KB: TinyEngine, layer by layer", resolution=144),
     Model("mobilenetv2-rnnpool", "–"),
@@ -118,8 +127,8 @@ class Bench:
         """One row per entry of PLANS; `None` figures where the board cannot hold a plan at all."""
         measured = {
             LAYERWISE: self._measure(LAYERWISE, lambda: layer_by_layer(self._graph)),
-            UNCUT: self._measure(UNCUT, lambda: plan_graph(self._graph)),
-            SMALLEST: self._candidate(len(self._front) - 1),
+            UNCUT: self._candidate(0),
+            SMALLEST: self._candidate(len(self._front)),
             UNREPEATED: self._candidate(self._smallest_unrepeated()),
         }
         for limit in LIMITS:
@@ -128,12 +137,12 @@ class Bench:
         return [self._labelled(name, measured[name], fastest) for name in PLANS]
 
     def _smallest_unrepeated(self) -> int:
-        free = [i for i, c in enumerate(self._front) if recomputed_blocks(c.graph) == 0]
+        free = [i for i, c in enumerate(self._front, start=1) if recomputed_blocks(c.graph) == 0]
         return free[-1] if free else 0
 
     def _within(self, limit: int) -> Row | None:
         """The smallest plan of the front with at most `limit` % more instructions, as measured."""
-        fits, fails = 0, len(self._front)  # instructions grow along the front
+        fits, fails = 0, len(self._front) + 1  # instructions grow along the front
         while fails - fits > 1:
             middle = (fits + fails) // 2
             fits, fails = (fits, middle) if self._exceeds(middle, limit) else (middle, fails)
@@ -149,7 +158,10 @@ class Bench:
         return min(row["instructions"] for row in self._measured.values() if row is not None)
 
     def _candidate(self, index: int) -> Row | None:
-        candidate: Candidate = self._front[index]
+        """The uncut plan, whose rows are never copied, before those of the front."""
+        if index == 0:
+            return self._measure(UNCUT, lambda: plan_graph(self._graph, stage=False))
+        candidate: Candidate = self._front[index - 1]
         return self._measure(index, candidate.plan)
 
     def _measure(self, key: object, make_plan: Callable[[], Plan]) -> Row | None:
@@ -166,11 +178,11 @@ class Bench:
         folder, board = self._folder / "project", load_board(BOARD)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        target = Target("net", board.ram_bytes, IMAGE, BOARD, self._model.name, self._model.arch)
+        target = Target("net", board.ram_bytes, self._model.image, BOARD, self._model.name, self._model.arch)
         project = write_sources(plan, target, folder)
         if plan.arena_bytes >= board.ram_bytes:
             return None
-        elf = gcc.build(folder, board, ram_bytes=board.ram_bytes, image_mode=IMAGE)
+        elf = gcc.build(folder, board, ram_bytes=board.ram_bytes, image_mode=self._model.image)
         sizes, bound = size.measure(elf), stack.worst_case(elf)
         needed = ram_needed(sizes, bound)
         budget = -(-needed // COARSE_BYTES) * COARSE_BYTES if needed > 2**20 else needed
@@ -192,7 +204,7 @@ class Bench:
         }
 
     def _labelled(self, name: str, row: Row | None, fastest: int) -> Row:
-        head = {"model": self._model.name, "image": IMAGE, "plan": name}
+        head = {"model": self._model.name, "image": self._model.image, "plan": name}
         tail = {"published": self._model.published, "search_seconds": round(self.search_seconds, 1)}
         if row is None:
             arena = layer_by_layer(self._graph, exact_effort=0).arena_bytes
@@ -278,11 +290,11 @@ def record(model: Model, rows: list[Row]) -> None:
 def chosen(names: str) -> list[Model]:
     """The models named, separated by commas; all when none is."""
     wanted = [name for name in names.split(",") if name]
-    unknown = sorted(set(wanted) - {model.arch for model in MODELS})
+    unknown = sorted(set(wanted) - {model.key for model in MODELS})
     if unknown:
-        known = ", ".join(model.arch for model in MODELS)
+        known = ", ".join(model.key for model in MODELS)
         raise SystemExit(f"--models: '{unknown[0]}' is not known; known: {known}")
-    return [model for model in MODELS if not wanted or model.arch in wanted]
+    return [model for model in MODELS if not wanted or model.key in wanted]
 
 
 def main() -> None:
