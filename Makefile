@@ -9,7 +9,7 @@ GRAPHS ?= 25
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all test-weekly lint golden fit-costs bench-kernels bench-mlperf bench-models bench-ram operators clean
+.PHONY: help setup demo test test-all test-weekly lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ bench-mlperf: setup ## MLPerf Tiny's shapes beside TFLite Micro, write docs/benc
 
 bench-models: setup ## run whole networks, estimate their time, write docs/benchmarks/models.json and its table
 	$(BIN)/python -m scripts.bench_models
+
+bench-planning: setup ## time the planner over the depth of a network
+	$(BIN)/python -m scripts.bench_planning
 
 bench-ram: setup ## run the zoo under several schedules, write docs/benchmarks/ram.json and its table [MODELS=a,b]
 	$(BIN)/python -m scripts.bench_ram --models "$(MODELS)"
