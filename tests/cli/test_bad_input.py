@@ -146,7 +146,7 @@ def test_bad_models(tmp_path: Path, case: str) -> None:
 @needs_compiler
 def test_the_smallest_budget_that_is_named_works_and_less_does_not(small: Path, tmp_path: Path) -> None:
     refused = _compile(small, tmp_path / "out", "--ram", "600")
-    _refused(refused, 4, "--ram 600", "bytes", "'conv'")
+    _refused(refused, 4, "--ram 600", "bytes", "most is live in '")
     _nothing_left(tmp_path / "out")
     found = re.search(r"allow --ram (\d+)", refused.stderr)
     assert found is not None, refused.stderr
