@@ -59,6 +59,18 @@ def _keras(path: Path, calibration: Calibration) -> Imported:
     return load_keras(path, calibration)
 
 
+def _onnx(path: Path, _: Calibration) -> Imported:
+    from rnnpool_mcu.importing.onnx import load_onnx
+
+    return load_onnx(path)
+
+
+def _onnx_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+    from rnnpool_mcu.importing.onnx import runtime_of
+
+    return runtime_of(path)
+
+
 def _tflite_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.tflite import runtime_of
 
@@ -86,6 +98,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth")
 READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint),
     ".tflite": _tflite,
+    ".onnx": _onnx,
     ".keras": _keras,
     ".h5": _keras,
 }
@@ -94,5 +107,6 @@ READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
 RUNTIMES: dict[str, Callable[[Path], tuple[Imported, SourceRuntime]]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint_runtime),
     ".tflite": _tflite_runtime,
+    ".onnx": _onnx_runtime,
 }
 """The source's own runtime for each suffix, with the graph whose values it names."""

@@ -38,6 +38,17 @@ def _tflite() -> list[Supported]:
     return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES}.items())]
 
 
+def _onnx() -> list[Supported]:
+    from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
+    from rnnpool_mcu.frontends.onnx_front import EDGES
+    from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, LIMITS
+    from rnnpool_mcu.frontends.onnx_views import VIEWS
+
+    found = {name: converter.limits for name, converter in CONVERTERS.items()}
+    found |= dict.fromkeys(FUNCTIONS, LIMITS)
+    return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES}.items())]
+
+
 def _torch() -> list[Supported]:
     from rnnpool_mcu.frontends.aten_converters import VIEWS
     from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
@@ -55,6 +66,12 @@ FORMATS: dict[str, Format] = {
         "Full-integer int8, one input of batch 1, fixed shapes, any number of outputs; float32 and uint8 "
         "edges are left out, the C takes and gives int8.",
         _tflite,
+    ),
+    "onnx": Format(
+        ".onnx",
+        "QDQ, opset 13 and later, int8 or uint8 activations, int8 weights, one input of batch 1, fixed "
+        "shapes, any number of outputs; maps are height x width x channels in the C, int8 at both ends.",
+        _onnx,
     ),
     "torch": Format(
         ".pt",

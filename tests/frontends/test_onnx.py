@@ -1,0 +1,171 @@
+"""The ONNX front end against ONNX Runtime without graph optimizations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from rnnpool_mcu.importing import source_runtime
+from rnnpool_mcu.source_validation import SourceComparison, compare_with_source
+from tests import onnx_models
+from tests.onnx_models import Builder, quantized
+
+# Seeds by which no random image has its two largest logits a step or two apart.
+NETWORKS: dict[str, Callable[[], Any]] = {
+    "small": onnx_models.small_network,
+    "mobilenet_v2": onnx_models.mobilenet_v2,
+    "unet": onnx_models.unet,
+    "shuffle_unit": onnx_models.shuffle_unit,
+}
+MAPS = ("unet",)  # whose outputs are no one class
+
+
+def saved(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    return path
+
+
+def random_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """uint8 [N, H, W, C]: blocks of random brightness under noise; plain noise looks all the same pooled."""
+    random, (height, width, channels) = np.random.default_rng(7), shape
+    coarse = random.uniform(0, 255, (count, 4, 4, channels))
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    noisy = coarse[:, rows][:, :, columns] + random.normal(0, 40, (count, *shape))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def compared(path: Path, images: int) -> SourceComparison:
+    imported, runtime = source_runtime(path)
+    pixels = random_images(images, imported.graph.input_type.shape)
+    return compare_with_source(imported.graph, runtime, imported.sources, pixels)
+
+
+@pytest.mark.parametrize("activations", ["int8", "uint8"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_follow_the_runtime(name: str, activations: str, tmp_path: Path) -> None:
+    found = compared(saved(tmp_path, quantized(NETWORKS[name](), activations)), 50)
+    assert sum(found.outputs.values()) > 0
+    assert {layer.layer: layer.worst_alone for layer in found.layers if layer.worst_alone > 1} == {}
+    assert found.rate_alone < 0.01
+    assert found.same_top1 == (None if name in MAPS else 50)
+
+
+def _operator(build: Callable[[Builder, str], str]) -> bytes:
+    """One operator behind a convolution [1, 8, 9, 11], so that its input is no plain image."""
+    b = Builder(3)
+    x = b.conv(b.input(1, 3, 9, 11), 3, 8)
+    return quantized(b.finish(build(b, x)), extra_types=("all",))
+
+
+def _resize(b: Builder, x: str, height: float, width: float, **attributes: Any) -> str:
+    return b.node("Resize", x, "", b.stored(np.array([1, 1, height, width], np.float32)), **attributes)
+
+
+def _transposed_conv(b: Builder, x: str, **attributes: Any) -> str:
+    return b.node("ConvTranspose", x, b.normal((8, 5, 3, 3), 0.2), b.normal((5,)), **attributes)
+
+
+def _hard_swish_as_four(b: Builder, x: str) -> str:
+    three, zero, six = (b.stored(np.float32(value)) for value in (3, 0, 6))
+    gate = b.node("Clip", b.node("Add", x, three), zero, six)
+    return b.node("Div", b.node("Mul", x, gate), six)
+
+
+_SIDES = np.array([0, 0, 1, 2, 0, 0, 3, 0])
+
+
+def _flat(b: Builder, x: str) -> str:
+    return b.node("Flatten", x)
+
+
+OPERATORS: dict[str, Callable[[Builder, str], str]] = {
+    "conv_stride": lambda b, x: b.relu(b.conv(x, 8, 5, (2, 4), strides=[2, 3])),
+    "conv_pads": lambda b, x: b.conv(x, 8, 6, 4, pads=[1, 0, 2, 3], strides=[2, 2]),
+    "conv_same_upper": lambda b, x: b.conv(x, 8, 6, 4, pads=[0] * 4, strides=[2, 2]),
+    "conv_dilated": lambda b, x: b.conv(x, 8, 6, 3, dilations=[2, 3], pads=[2, 3, 2, 3]),
+    "conv_grouped": lambda b, x: b.conv(x, 8, 6, 3, group=2),
+    "depthwise": lambda b, x: b.relu(b.conv(x, 8, 8, 3, group=8, strides=[2, 1])),
+    "depthwise_multiplier": lambda b, x: b.conv(x, 8, 16, 3, group=8),
+    "conv_transpose": lambda b, x: _transposed_conv(
+        b, x, strides=[2, 2], pads=[1] * 4, output_padding=[1, 1]),
+    "gemm_on_a_map": lambda b, x: b.gemm(_flat(b, x), 792, 7),
+    "mat_mul": lambda b, x: b.node("MatMul", _flat(b, x), b.normal((792, 7), 0.1)),
+    "gemm_on_a_reordered_map": lambda b, x: b.gemm(b.node("Relu", _flat(b, x)), 792, 7),
+    "softmax_of_a_flattened_map": lambda b, x: b.node(
+        "Softmax", _flat(b, b.conv(x, 8, 2, 1, strides=[4, 4]))
+    ),
+    "flattened_output": _flat,
+    "rows_of_other_maps": lambda b, x: b.conv(
+        b.node("Reshape", x, b.stored(np.array([1, 12, 6, 11]))), 12, 4
+    ),
+    "add": lambda b, x: b.relu(b.node("Add", x, b.conv(x, 8, 8, 1))),
+    "add_broadcast": lambda b, x: b.node("Add", x, b.node("GlobalAveragePool", x)),
+    "add_constant": lambda b, x: b.node("Add", x, b.normal((8, 1, 1))),
+    "sub": lambda b, x: b.node("Sub", x, b.conv(x, 8, 8, 1)),
+    "mul": lambda b, x: b.node("Mul", x, b.conv(x, 8, 8, 1)),
+    "mul_constant": lambda b, x: b.node("Mul", x, b.normal((1, 8, 1, 1))),
+    "gate": lambda b, x: b.node("Mul", b.node("Sigmoid", b.node("GlobalAveragePool", x)), x),
+    "max_pool": lambda b, x: b.node("MaxPool", x, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1]),
+    "max_pool_ceil": lambda b, x: b.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+    "average_pool": lambda b, x: b.node("AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
+    "average_pool_with_pads": lambda b, x: b.node(
+        "AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1
+    ),
+    "global_average_pool": lambda b, x: b.node("GlobalAveragePool", x),
+    "global_max_pool": lambda b, x: b.node("GlobalMaxPool", x),
+    "mean": lambda b, x: b.node("ReduceMean", x, axes=[2, 3], keepdims=0),
+    "mean_over_rows": lambda b, x: b.node("ReduceMean", x, axes=[2], keepdims=1),
+    "softmax": lambda b, x: b.node("Softmax", x, axis=1),
+    "sigmoid": lambda b, x: b.node("Sigmoid", x),
+    "tanh": lambda b, x: b.node("Tanh", x),
+    "relu": lambda b, x: b.node("Softmax", b.node("Relu", x), axis=1),
+    "leaky_relu": lambda b, x: b.node("LeakyRelu", x, alpha=0.2),
+    "elu": lambda b, x: b.node("Elu", x, alpha=0.7),
+    "hard_swish": lambda b, x: b.node("HardSwish", x),
+    "hard_swish_as_four": _hard_swish_as_four,
+    "swish": lambda b, x: b.node("Mul", x, b.node("Sigmoid", x)),
+    "prelu": lambda b, x: b.node("PRelu", x, b.normal((8, 1, 1), 0.3)),
+    "concat_channels": lambda b, x: b.node("Concat", x, b.conv(x, 8, 3, 1), axis=1),
+    "concat_rows": lambda b, x: b.node("Concat", x, b.conv(x, 8, 8, 1), axis=2),
+    "concat_columns": lambda b, x: b.node("Concat", x, b.conv(x, 8, 8, 1), axis=-1),
+    "nearest": lambda b, x: _resize(b, x, 2, 2, mode="nearest", nearest_mode="floor",
+                                    coordinate_transformation_mode="asymmetric"),
+    "nearest_half_pixel": lambda b, x: _resize(b, x, 1.5, 0.5, mode="nearest"),
+    "linear": lambda b, x: _resize(b, x, 2, 2, mode="linear"),
+    "linear_aligned": lambda b, x: _resize(
+        b, x, 3, 2, mode="linear", coordinate_transformation_mode="align_corners"
+    ),
+    "pad": lambda b, x: b.node("Pad", x, b.stored(np.array([0, 1, 1, 2, 0, 0, 3, 0]))),
+    "pad_reflect": lambda b, x: b.node("Pad", x, b.stored(_SIDES), mode="reflect"),
+    "pad_edge": lambda b, x: b.node("Pad", x, b.stored(_SIDES), mode="edge"),
+    "slice": lambda b, x: b.node(
+        "Slice", x, *(b.stored(np.array(v)) for v in ([1, -7], [8, 2**62], [1, 3], [3, 2]))
+    ),
+    "split": lambda b, x: b.node("Add", *b.node("Split", x, outputs=2, axis=1)),
+    "depth_to_space": lambda b, x: b.node("DepthToSpace", x, blocksize=2, mode="CRD"),
+    "transpose_sides": lambda b, x: b.node("Transpose", x, perm=[0, 1, 3, 2]),
+    "channels_last": lambda b, x: b.node("Transpose", x, perm=[0, 2, 3, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_each_operator_is_within_a_step_of_the_runtime(name: str, tmp_path: Path) -> None:
+    found = compared(saved(tmp_path, _operator(OPERATORS[name])), 4)
+    assert found.agrees, {layer.layer: dict(layer.alone) for layer in found.layers}
+    assert sum(found.layers[-1].alone.values()) > 0
+    assert sum(found.outputs.values()) > 0
+
+
+def test_a_flattened_map_costs_no_copy(tmp_path: Path) -> None:
+    graph = source_runtime(saved(tmp_path, quantized(onnx_models.small_network())))[0].graph
+    kinds = [type(node.op).__name__ for node in graph.nodes]
+    assert kinds == ["Conv2d", "DepthwiseConv2d", "Conv2d", "Add", "MaxPool2d", "FullyConnected"]
