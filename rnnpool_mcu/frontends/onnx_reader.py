@@ -132,19 +132,26 @@ def _check_opset(model: Any) -> None:
 def _parsed(graph: Any, folder: Path | None) -> OnnxModel:
     if graph.sparse_initializer:
         raise ModelError("sparse weights, supported: dense; export without sparse weights")
-    constants = {tensor.name: array_of(tensor, folder) for tensor in graph.initializer}
+    constants = {_text(tensor.name): array_of(tensor, folder) for tensor in graph.initializer}
     nodes = []
     for index, node in enumerate(graph.node):
         attributes = {
-            attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute
+            _text(attribute.name): onnx.helper.get_attribute_value(attribute) for attribute in node.attribute
         }
-        made = OnnxNode(index, node.op_type, node.domain, tuple(node.input), tuple(node.output), attributes)
+        made = OnnxNode(
+            index,
+            _text(node.op_type),
+            _text(node.domain),
+            tuple(map(_text, node.input)),
+            tuple(map(_text, node.output)),
+            attributes,
+        )
         if made.kind == "Constant" and made.domain in STANDARD and len(made.outputs) == 1:
             constants[made.outputs[0]] = _constant(made, folder)
         else:
             nodes.append(made)
-    inputs = tuple(_input(value) for value in graph.input if value.name not in constants)
-    return OnnxModel(tuple(nodes), inputs, tuple(value.name for value in graph.output), constants)
+    inputs = tuple(_input(value) for value in graph.input if _text(value.name) not in constants)
+    return OnnxModel(tuple(nodes), inputs, tuple(_text(value.name) for value in graph.output), constants)
 
 
 def _constant(node: OnnxNode, folder: Path | None) -> NDArray[Any]:
@@ -164,7 +171,7 @@ def _input(value: Any) -> OnnxInput:
     sides = [int(side.dim_value) if side.HasField("dim_value") else -1 for side in kind.shape.dim]
     if not kind.HasField("shape"):
         raise ModelError(f"input '{value.name}' has no shape; export it with a fixed input size")
-    return OnnxInput(value.name, onnx.TensorProto.DataType.Name(kind.elem_type), tuple(sides))
+    return OnnxInput(_text(value.name), onnx.TensorProto.DataType.Name(kind.elem_type), tuple(sides))
 
 
 def array_of(tensor: Any, folder: Path | None) -> NDArray[Any]:
@@ -187,7 +194,7 @@ def array_of(tensor: Any, folder: Path | None) -> NDArray[Any]:
 
 def _with_external_data(tensor: Any, folder: Path | None) -> Any:
     """A copy of the tensor with the bytes of the file beside the model."""
-    told = {entry.key: entry.value for entry in tensor.external_data}
+    told = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
     name = told.get("location", "")
     if folder is None or not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ModelError(
@@ -214,6 +221,11 @@ def _with_external_data(tensor: Any, folder: Path | None) -> Any:
     found.data_location = onnx.TensorProto.DEFAULT
     del found.external_data[:]
     return found
+
+
+def _text(value: str | bytes) -> str:
+    """A name; the protobuf gives bytes where it is no UTF-8."""
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 
 def _quoted(names: Sequence[str]) -> str:

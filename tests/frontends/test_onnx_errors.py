@@ -1,0 +1,301 @@
+"""What the ONNX front end refuses, and that a damaged file never brings anything else than our errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from rnnpool_mcu.errors import ModelError, UserError
+from rnnpool_mcu.frontends.onnx_front import convert_onnx
+from rnnpool_mcu.frontends.onnx_reader import MAX_FILE_BYTES, parse_onnx
+from rnnpool_mcu.importing import load_graph
+from rnnpool_mcu.passes import run_passes
+from tests.onnx_models import Builder, quantized, small_network
+
+
+@cache
+def _small() -> bytes:
+    return quantized(small_network())
+
+
+def _refused(model: Any) -> str:
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    with pytest.raises(ModelError) as caught:
+        convert_onnx(parse_onnx(data, "net.onnx"))
+    return str(caught.value)
+
+
+def _changed(change: Callable[[Any], None]) -> Any:
+    model = onnx.ModelProto.FromString(_small())
+    change(model)
+    return model
+
+
+def _node(model: Any, kind: str) -> Any:
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def _initializer(model: Any, ending: str) -> Any:
+    return next(tensor for tensor in model.graph.initializer if tensor.name.endswith(ending))
+
+
+def _replace(model: Any, ending: str, values: Any) -> None:
+    tensor = _initializer(model, ending)
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(values), tensor.name))
+
+
+def test_a_float_model_says_how_to_quantize() -> None:
+    message = _refused(small_network())
+    assert "the model is float" in message and "quantize_static" in message and "QuantFormat.QDQ" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("DynamicQuantizeLinear", "quantized dynamically, supported: statically"),
+        ("QLinearConv", "QOperator format (QLinearConv ..), supported: QDQ"),
+        ("Loop", "Loop, operator 10 ('image_DequantizeLinear_Output'"),
+        ("Cos", "is not supported; supported: Abs, Add, ArgMax"),
+    ],
+)
+def test_operators_are_named(kind: str, words: str) -> None:
+    def change(model: Any) -> None:
+        node = _node(model, "Conv")
+        node.op_type = kind
+        del node.attribute[:]
+
+    assert words in _refused(_changed(change))
+
+
+def test_a_custom_operator_is_named() -> None:
+    def change(model: Any) -> None:
+        _node(model, "Conv").domain = "com.example"
+
+    message = _refused(_changed(change))
+    assert "com.example.Conv, operator " in message and "is of the domain 'com.example'" in message
+
+
+def test_an_old_opset_is_refused() -> None:
+    message = _refused(_changed(lambda model: setattr(model.opset_import[0], "version", 12)))
+    assert "opset 12, supported: 13 and later" in message
+
+
+def _shape(*sides: int | str) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        value = model.graph.input[0]
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, sides))
+
+    return change
+
+
+def test_an_open_batch_is_one() -> None:
+    data = _changed(_shape("N", 3, 12, 10)).SerializeToString()
+    assert convert_onnx(parse_onnx(data, "net")).graph.input_type.shape == (12, 10, 3)
+
+
+def _two_inputs(model: Any) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 2]))
+
+
+def _int16(model: Any) -> None:
+    _replace(model, "image_zero_point", np.int16(0))
+
+
+def _asymmetric(model: Any) -> None:
+    _replace(model, "weights_0_zero_point", np.full(8, 3, np.int8))
+
+
+def _unquantized_edge(model: Any) -> None:
+    """The first addition reads what the quantizer of the depthwise layer reads."""
+    add, depthwise = _node(model, "Add"), [n for n in model.graph.node if n.op_type == "Conv"][2]
+    add.input[1] = depthwise.output[0]
+
+
+def _float_weights(model: Any) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((8, 3, 3, 3), np.float32), "real"))
+    _node(model, "Conv").input[1] = "real"
+
+
+def _control_flow(model: Any) -> None:
+    _node(model, "MaxPool").op_type = "If"
+
+
+def _twice(model: Any) -> None:
+    model.graph.node.append(_node(model, "MaxPool"))
+
+
+def _input_is_output(model: Any) -> None:
+    model.graph.output[0].name = _node(model, "QuantizeLinear").output[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_shape(4, 3, 12, 10), "batch 4, supported: 1"),
+        (_shape(1, 3, "height", 10), "has sides that are not fixed, [1, 3, -1, 10]"),
+        (_shape(1, 3, 1 << 30, 1 << 30), "1073741824x1073741824x3, allowed: height and width 1..32768"),
+        (_shape(1, 4, 12, 10), "for 4 channels; the file is damaged"),
+        (_two_inputs, "2 inputs ('image', 'other'), supported: 1"),
+        (_int16, "'image': int16 activations, supported: int8, uint8"),
+        (_asymmetric, "zero point other than 0, supported: symmetric weights"),
+        (_unquantized_edge, "has no quantization"),
+        (_float_weights, "weights 'real' are float, supported: stored int8 through DequantizeLinear"),
+        (_control_flow, "control flow is not supported"),
+        (_twice, "is made twice; the file is damaged"),
+        (_input_is_output, "an output is the model's input itself"),
+        (lambda m: _replace(m, "image_scale", np.float32(0)), "scale 0, allowed: finite and at least"),
+        (lambda m: _replace(m, "image_scale", np.float32(1e-42)), "scale 1.00053e-42, allowed"),
+        (lambda m: _replace(m, "image_scale", np.float32("nan")), "scale nan, allowed"),
+        (lambda m: _replace(m, "image_scale", np.ones(3, np.float32)), "3 scales"),
+        (lambda m: _initializer(m, "_quantized").dims.append(2), "damaged"),
+        (lambda m: _initializer(m, "_quantized").dims.append(-1), "the file is damaged"),
+    ],
+)
+def test_what_cannot_be_taken_is_named(change: Callable[[Any], None], words: str) -> None:
+    assert words in _refused(_changed(change))
+
+
+def _saved_outside(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    onnx.save(
+        onnx.ModelProto.FromString(_small()),
+        path,
+        save_as_external_data=True,
+        location="net.data",
+        size_threshold=0,
+    )
+    return path
+
+
+def test_weights_beside_the_model_are_read(tmp_path: Path) -> None:
+    graph = load_graph(_saved_outside(tmp_path)).graph
+    inside = tmp_path / "inside.onnx"
+    inside.write_bytes(_small())
+    for found, wanted in zip(graph.nodes, load_graph(inside).graph.nodes, strict=True):
+        if hasattr(found.op, "weights"):
+            assert np.array_equal(found.op.weights, wanted.op.weights)
+
+
+def test_missing_external_weights_are_named(tmp_path: Path) -> None:
+    path = _saved_outside(tmp_path)
+    (tmp_path / "net.data").unlink()
+    with pytest.raises(ModelError, match=r"its values are in '.*net.data', which is missing"):
+        load_graph(path)
+
+
+def test_short_external_weights_are_named(tmp_path: Path) -> None:
+    path = _saved_outside(tmp_path)
+    (tmp_path / "net.data").write_bytes(b"12")
+    with pytest.raises(ModelError, match="which has 2, allowed"):
+        load_graph(path)
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../net.data", ""])
+def test_external_weights_stay_in_the_models_folder(location: str, tmp_path: Path) -> None:
+    def change(model: Any) -> None:
+        tensor = _initializer(model, "_quantized")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    path = tmp_path / "net.onnx"
+    path.write_bytes(_changed(change).SerializeToString())
+    with pytest.raises(ModelError, match="allowed: a file in the model's own folder"):
+        load_graph(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"\xff" * 40, b"PK\x03\x04" + b"\x00" * 60])
+def test_what_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="is no ONNX file"):
+        load_graph(path)
+
+
+def test_a_file_of_500_mb_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    with path.open("wb") as file:
+        file.truncate(500_000_000)
+    with pytest.raises(ModelError, match=f"500,000,000 bytes, allowed: {MAX_FILE_BYTES:,}"):
+        load_graph(path)
+
+
+@cache
+def _fuzzed() -> bytes:
+    b = Builder(1)
+    x = b.relu(b.conv(b.input(1, 2, 6, 6), 2, 4))
+    x = b.node("Add", x, b.conv(x, 4, 4, group=4))
+    pools = [b.node(kind, x, kernel_shape=[2, 2], strides=[2, 2]) for kind in ("MaxPool", "AveragePool")]
+    x = b.node("Mul", b.node("Concat", *pools, axis=1), b.stored(np.float32(2)))
+    x = b.node("Resize", x, "", b.stored(np.array([1, 1, 2, 2], np.float32)), mode="linear")
+    x = b.node("Slice", x, *(b.stored(np.array([value])) for value in (1, 5, 2)))
+    x = b.node("HardSwish", b.node("Transpose", x, perm=[0, 1, 3, 2]))
+    x = b.node("Softmax", b.gemm(b.node("Reshape", x, b.stored(np.array([1, -1]))), 8 * 6 * 4, 3))
+    return quantized(b.finish(x))
+
+
+def _taken(data: bytes) -> None:
+    with contextlib.suppress(UserError):
+        run_passes(convert_onnx(parse_onnx(data, "net")).graph)
+
+
+def test_the_fuzzed_model_is_sound() -> None:
+    assert run_passes(convert_onnx(parse_onnx(_fuzzed(), "net")).graph).nodes
+
+
+_PLACE = st.floats(0, 1, exclude_max=True)
+_BYTES = st.one_of(st.sampled_from([0, 1, 127, 128, 255]), st.integers(0, 255))
+
+
+@settings(max_examples=300, deadline=4000, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(changes=st.lists(st.tuples(_PLACE, _BYTES), min_size=1, max_size=4), cut=st.one_of(st.none(), _PLACE))
+def test_damaged_files_bring_our_errors_only(changes: list[tuple[float, int]], cut: float | None) -> None:
+    data = bytearray(_fuzzed())
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    _taken(bytes(data) if cut is None else bytes(data[: int(cut * len(data))]))
+
+
+_VALUES = st.one_of(
+    st.integers(-3, 9),
+    st.sampled_from([2**31 - 1, 2**40, 2**63 - 1, -(2**63)]),
+    st.lists(st.integers(-2, 5), max_size=5),
+    st.sampled_from([[2**40, 2], [0, 0], [1, 1, 1, 2**62]]),
+    st.floats(width=32),
+    st.sampled_from(["SAME_UPPER", "linear", "edge", ""]),
+)
+
+
+@settings(max_examples=300, deadline=4000, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_wrong_attributes_and_tensors_bring_our_errors_only(data: st.DataObject) -> None:
+    model = onnx.ModelProto.FromString(_fuzzed())
+    nodes = [node for node in model.graph.node if node.attribute or data.draw(st.booleans())]
+    node = data.draw(st.sampled_from(nodes))
+    names = [a.name for a in node.attribute] + ["axis", "pads", "group", "auto_pad", "block_size"]
+    name, value = data.draw(st.sampled_from(names)), data.draw(_VALUES)
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *([helper.make_attribute(name, value)] if value != [] else [])])
+    tensor = data.draw(st.sampled_from(list(model.graph.initializer)))
+    if data.draw(st.booleans()):
+        given = numpy_helper.to_array(tensor)
+        other = data.draw(st.sampled_from([given[:0] if given.ndim else given, given * 0, -given, given.T]))
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(other), tensor.name))
+    if data.draw(st.booleans()):
+        index = data.draw(st.integers(0, max(0, len(node.input) - 1)))
+        node.input[index] = data.draw(st.sampled_from([n for k in model.graph.node for n in k.input] + [""]))
+    _taken(model.SerializeToString())
