@@ -60,6 +60,15 @@ class QuantizedConstant:
 
 
 @dataclass(frozen=True, eq=False)
+class Target:
+    """Where a node's result ends: behind the activations that were folded into it."""
+
+    tensor: str
+    quantization: Quantization | None
+    bounds: tuple[float, float] = UNBOUNDED
+
+
+@dataclass(frozen=True, eq=False)
 class Call:
     """One node to convert, with the types of its computed inputs."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from rnnpool_mcu.frontends.onnx_reader import OnnxNode
 
 Reals = NDArray[np.float64]
 Function = Callable[[Reals], Reals]
-Constants = Mapping[str, NDArray[np.float64]]
+Numbers = Mapping[str, float]  # stored tensors of a single value
 
 
 def _sigmoid(x: Reals) -> Reals:
@@ -21,45 +22,45 @@ def _sigmoid(x: Reals) -> Reals:
     return found
 
 
-def _fixed(function: Function) -> Callable[[OnnxNode, Constants], Function]:
+def _fixed(function: Function) -> Callable[[OnnxNode, Numbers], Function]:
     return lambda *_: function
 
 
-def _leaky_relu(node: OnnxNode, _: Constants) -> Function:
+def _leaky_relu(node: OnnxNode, _: Numbers) -> Function:
     alpha = node.real("alpha", 0.01)
     return lambda x: np.where(x >= 0, x, alpha * x)
 
 
-def _elu(node: OnnxNode, _: Constants) -> Function:
+def _elu(node: OnnxNode, _: Numbers) -> Function:
     alpha = node.real("alpha", 1.0)
     return lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _hard_sigmoid(node: OnnxNode, _: Constants) -> Function:
+def _hard_sigmoid(node: OnnxNode, _: Numbers) -> Function:
     alpha, beta = node.real("alpha", 0.2), node.real("beta", 0.5)
     return lambda x: np.clip(alpha * x + beta, 0.0, 1.0)
 
 
-def bounds_of(node: OnnxNode, constants: Constants) -> tuple[float, float]:
+def bounds_of(node: OnnxNode, numbers: Numbers) -> tuple[float, float]:
     """What Relu and Clip limit a value to."""
     if node.kind == "Relu":
         return 0.0, float("inf")
     found = [float("-inf"), float("inf")]
     for position in (1, 2):
         if position < len(node.inputs) and node.inputs[position]:
-            stored = constants.get(node.inputs[position])
-            if stored is None or stored.size != 1 or np.isnan(stored).any():
+            bound = numbers.get(node.inputs[position])
+            if bound is None or bound != bound:
                 raise ModelError(f"bound '{node.inputs[position]}', supported: one stored number")
-            found[position - 1] = float(stored.reshape(-1)[0])
+            found[position - 1] = bound
     return found[0], found[1]
 
 
-def _clip(node: OnnxNode, constants: Constants) -> Function:
-    low, high = bounds_of(node, constants)
+def _clip(node: OnnxNode, numbers: Numbers) -> Function:
+    low, high = bounds_of(node, numbers)
     return lambda x: np.minimum(np.maximum(x, low), high)
 
 
-FUNCTIONS: Mapping[str, Callable[[OnnxNode, Constants], Function]] = {
+FUNCTIONS: Mapping[str, Callable[[OnnxNode, Numbers], Function]] = {
     "Abs": _fixed(np.abs),
     "Clip": _clip,
     "Elu": _elu,
@@ -87,3 +88,44 @@ LIMITS = (
     "any shape and quantization, by a table of 256 entries; a chain of such functions, as in a hard swish "
     "written as four operators, becomes one table"
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A computed tensor: a value of the graph in the file's shape, perhaps a function of it."""
+
+    name: str
+    shape: tuple[int, ...]
+    function: Function | None = None  # that waits for the quantization of its result
+    label: str = ""
+
+
+def composed(node: OnnxNode, value: Value, numbers: Numbers) -> Value:
+    """An operator of one value on top of the functions before it."""
+    inner, outer = value.function, FUNCTIONS[node.kind](node, numbers)
+    if inner is None:
+        return replace(value, function=outer, label=node.kind)
+    return replace(value, function=lambda x: outer(inner(x)), label=f"{value.label}, {node.kind}")
+
+
+def paired(node: OnnxNode, values: Sequence[Value | None], numbers: Sequence[float | None]) -> Value | None:
+    """Two functions of the same value, or a value and a number; None for anything else."""
+    given = [value for value in values if value is not None]
+    if not given or any(v is None and n is None for v, n in zip(values, numbers, strict=True)):
+        return None
+    first = given[0]
+    if any(value.name != first.name or value.shape != first.shape for value in given):
+        return None
+    if len(given) == 2 and all(value.function is None for value in given):
+        return None
+    join, (a, b) = PAIRS[node.kind], [_part(v, n) for v, n in zip(values, numbers, strict=True)]
+    label = next((value.label for value in given if value.label), "")
+    label = f"{label}, {node.kind}" if label else node.kind
+    return replace(first, function=lambda x: join(a(x), b(x)), label=label)
+
+
+def _part(value: Value | None, number: float | None) -> Function:
+    """One operand of a pair as a function of the value."""
+    if value is not None:
+        return value.function or (lambda x: x)
+    return lambda x: np.full_like(x, number)

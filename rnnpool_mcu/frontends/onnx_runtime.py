@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.onnx_front import INPUT_NAME, ImportedOnnx
+from rnnpool_mcu.frontends.onnx_checks import INPUT_NAME
+from rnnpool_mcu.frontends.onnx_front import ImportedOnnx
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
 

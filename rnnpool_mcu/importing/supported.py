@@ -39,8 +39,8 @@ def _tflite() -> list[Supported]:
 
 
 def _onnx() -> list[Supported]:
+    from rnnpool_mcu.frontends.onnx_checks import EDGES
     from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
-    from rnnpool_mcu.frontends.onnx_front import EDGES
     from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, LIMITS
     from rnnpool_mcu.frontends.onnx_views import VIEWS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from rnnpool_mcu.importing import source_runtime
+from rnnpool_mcu.importing import load_graph, source_runtime
+from rnnpool_mcu.pipeline import Target, generate
+from rnnpool_mcu.run import host
 from rnnpool_mcu.source_validation import SourceComparison, compare_with_source
+from rnnpool_mcu.validation import run_reference
 from tests import onnx_models
 from tests.onnx_models import Builder, quantized
 
@@ -169,3 +173,35 @@ def test_a_flattened_map_costs_no_copy(tmp_path: Path) -> None:
     graph = source_runtime(saved(tmp_path, quantized(onnx_models.small_network())))[0].graph
     kinds = [type(node.op).__name__ for node in graph.nodes]
     assert kinds == ["Conv2d", "DepthwiseConv2d", "Conv2d", "Add", "MaxPool2d", "FullyConnected"]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.mark.parametrize("name", ["small", "shuffle_unit"])
+def test_generated_c_is_the_imported_graph(name: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, quantized(NETWORKS[name]()))
+    graph, before_passes = load_graph(path).graph, source_runtime(path)[0].graph
+    pixels = random_images(3, graph.input_type.shape)
+    expected = run_reference(before_passes, pixels, lambda _: None).outputs
+    assert len(set(expected)) > 1
+    folder = tmp_path / "out"
+    folder.mkdir()
+    target = Target("net", 64 * 1024, "streamed", "mps2-an386", name, path.name)
+    generate(graph, target, folder, exact_effort=0)
+    assert host.run(folder, pixels, sanitize=True).outputs == expected
+
+
+def test_a_file_with_channels_last_at_its_input_needs_no_copy(tmp_path: Path) -> None:
+    b = Builder(2)
+    x = b.node("Transpose", b.input(1, 10, 8, 3), perm=[0, 3, 1, 2])
+    path = saved(tmp_path, quantized(b.finish(b.node("GlobalAveragePool", b.relu(b.conv(x, 3, 6))))))
+    found = compared(path, 4)
+    assert found.agrees
+    graph = load_graph(path).graph
+    assert graph.input_type.shape == (10, 8, 3)
+    assert [type(node.op).__name__ for node in graph.nodes] == ["Conv2d", "GlobalAveragePool"]
+
+
+@pytest.mark.parametrize("opset", [13, 21])
+def test_other_opsets(opset: int, tmp_path: Path) -> None:
+    found = compared(saved(tmp_path, quantized(onnx_models.small_network(opset=opset))), 4)
+    assert found.agrees and found.same_top1 == 4

@@ -1,0 +1,29 @@
+"""The example of the ONNX format runs as its README says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx" / "example.py"
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
+    reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
+)
+def test_the_example_compiles_and_agrees_with_the_runtime(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, "-o", tmp_path / "out"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "qemu: equals numpy byte for byte on 4 images" in done.stdout
+    assert "same largest output on 4 of 4 images" in done.stdout
+    assert (tmp_path / "out" / "src" / "net.c").is_file()
