@@ -60,6 +60,14 @@ class QuantizedConstant:
 
 
 @dataclass(frozen=True, eq=False)
+class QuantizedTensor:
+    """The integer tensor of the file that a value of the graph is."""
+
+    name: str
+    offset: int  # to add to int8: 128 for uint8
+
+
+@dataclass(frozen=True, eq=False)
 class Target:
     """Where a node's result ends: behind the activations that were folded into it."""
 

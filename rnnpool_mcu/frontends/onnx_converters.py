@@ -185,7 +185,7 @@ def per_channel(call: Call) -> tuple[int, np.typing.NDArray[np.float64]]:
     rank = max(array.ndim, call.rank)
     sides = (1,) * (rank - array.ndim) + array.shape
     other = [side for axis, side in enumerate(sides) if axis != 1 and rank > 1]
-    if array.size != 1 and any(side != 1 for side in other):
+    if array.ndim > call.rank or (array.size != 1 and any(side != 1 for side in other)):
         raise ModelError(
             f"constant '{names[position]}' of shape {list(array.shape)}, "
             "supported: one value, or one per channel"

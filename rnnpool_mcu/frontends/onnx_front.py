@@ -21,6 +21,7 @@ from rnnpool_mcu.frontends.onnx_call import (
     UNBOUNDED,
     Call,
     QuantizedConstant,
+    QuantizedTensor,
     Target,
     image_shape,
     onnx_shape,
@@ -54,14 +55,6 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.lookup import Lookup, requantize
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizedTensor:
-    """The integer tensor of the file that a value of the graph is."""
-
-    name: str
-    offset: int  # to add to int8: 128 for uint8
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,13 +251,18 @@ class _Walk:
         if node.kind not in PAIRS or len(node.inputs) != 2:
             return None
         values = [self._values.get(name) for name in node.inputs]
-        return paired(node, values, [self._numbers().get(name) for name in node.inputs])
+        numbers = self._numbers(max((len(value.shape) for value in values if value is not None), default=0))
+        return paired(node, values, [numbers.get(name) for name in node.inputs])
 
-    def _numbers(self) -> dict[str, float]:
-        """Stored tensors of a single value."""
+    def _numbers(self, rank: int = 8) -> dict[str, float]:
+        """Stored tensors of a single value, in at most `rank` dimensions."""
         real = {name: weight.real() for name, weight in self._weights.items() if weight.integers.size == 1}
         found = {name: array for name, array in self._constants.items() if array.dtype.kind in "fiu"} | real
-        return {name: float(array.reshape(-1)[0]) for name, array in found.items() if array.size == 1}
+        return {
+            name: float(array.reshape(-1)[0])
+            for name, array in found.items()
+            if array.size == 1 and array.ndim <= rank
+        }
 
     # operators that compute
 
@@ -282,6 +280,8 @@ class _Walk:
         if not tensors:
             raise ModelError("all its inputs are stored in the file, a computed one is needed")
         shapes = tuple(self._checked(name).shape for name in tensors)
+        if len({len(shape) for shape in shapes}) > 1:
+            raise ModelError(f"inputs {[list(s) for s in shapes]}, supported: of equally many dimensions")
         names = tuple(self._values[n].name if converter.flat else self._plain(n) for n in tensors)
         if converter.broadcast and len(names) > 1:
             names = self._broadcast(names)

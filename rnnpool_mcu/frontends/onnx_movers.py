@@ -74,8 +74,9 @@ def convert_resize(call: Call) -> Operator:
         raise ModelError(
             f"mode {mode}, {coordinates}, {rounding}, supported: see `rnnpool-mcu supported-ops`"
         )
-    if node.integer("antialias", 0) or "axes" in node.attributes or call.rank != 4:
-        raise ModelError("antialias, axes, or no image, supported: plain resizes of 4 dimensions")
+    stretched = node.text("keep_aspect_ratio_policy", "stretch") == "stretch"
+    if node.integer("antialias", 0) or "axes" in node.attributes or call.rank != 4 or not stretched:
+        raise ModelError("antialias, axes, an aspect ratio kept, or no image, supported: plain resizes")
     scales = None
     if call.has(3):
         sizes = call.stored_integers(3)

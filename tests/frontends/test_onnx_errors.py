@@ -169,6 +169,33 @@ def test_what_cannot_be_taken_is_named(change: Callable[[Any], None], words: str
     assert words in _refused(_changed(change))
 
 
+def _joined(b: Builder, x: str) -> str:
+    return b.node("Add", x, b.node("Flatten", b.node("GlobalAveragePool", x)))
+
+
+def _deeper_constant(b: Builder, x: str) -> str:
+    flat = b.node("Flatten", b.node("GlobalAveragePool", x))
+    return b.node("Mul", flat, b.stored(np.ones((1, 4, 1, 1), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (_joined, "inputs [[1, 4, 4, 4], [1, 4]], supported: of equally many dimensions"),
+        (_deeper_constant, "of shape [1, 4, 1, 1], supported: one value, or one per channel"),
+        (lambda b, x: b.node("Softmax", x), "over axis -1, supported: 1, the channels"),
+        (lambda b, x: b.node("Add", x, b.normal((4,))), "supported: one value, or one per channel"),
+        (lambda b, x: b.node("MatMul", x, b.normal((4, 3))), "supported: 1 x features and a matrix"),
+    ],
+)
+def test_what_means_something_else_channels_first_is_refused(
+    build: Callable[[Builder, str], str], words: str
+) -> None:
+    b = Builder(1)
+    x = b.conv(b.input(1, 2, 4, 4), 2, 4)
+    assert words in _refused(quantized(b.finish(build(b, x))))
+
+
 def _saved_outside(tmp_path: Path) -> Path:
     path = tmp_path / "net.onnx"
     onnx.save(
