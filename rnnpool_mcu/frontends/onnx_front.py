@@ -34,6 +34,7 @@ from rnnpool_mcu.frontends.onnx_checks import (
     QUANTIZE,
     check_domain,
     check_precision,
+    free_name,
     input_shape,
     node_names,
 )
@@ -191,11 +192,11 @@ class _Walk:
         before = self.types[value.name].quantization
         if value.function is None:
             op = requantize(before, quantization)
-            name = self._free(f"{self._names.get(tensor, value.name)}_requantized")
+            name = free_name(f"{self._names.get(tensor, value.name)}_requantized", self.types)
         else:
             with np.errstate(all="ignore"):
                 op = Lookup.of(value.function, before, quantization, value.label)
-            name = self._free(self._names[tensor])
+            name = free_name(self._names[tensor], self.types)
         self._append(Node(name, op, (value.name,)), tensor)
         return Value(name, value.shape)
 
@@ -240,7 +241,7 @@ class _Walk:
             return replace(value, shape=shape)
         shuffles = len(value.shape) > 4
         source = value.name if shuffles else self._plain(node.inputs[0])
-        name = self._free(self._names[node.outputs[0]])
+        name = free_name(self._names[node.outputs[0]], self.types)
         self._append(Node(name, op, (source,)), node.outputs[0])
         return Value(name, shape)
 
@@ -302,7 +303,7 @@ class _Walk:
             )
             if target.quantization is None and not converter.keeps:
                 _ = call.output  # says what is missing
-            name = self._free(self._names[tensor])
+            name = free_name(self._names[tensor], self.types)
             self._append(Node(name, converter.convert(call), names), target.tensor)
             rank = converter.rank(call) if converter.rank else max(map(len, shapes))
             self._values[target.tensor] = Value(name, onnx_shape(self.types[name], rank))
@@ -396,10 +397,3 @@ class _Walk:
         self.types[node.name] = tensor_type(made.shape, made.quantization)
         self.sources[node.name] = tensor
         self.nodes.append(node)
-
-    def _free(self, name: str) -> str:
-        found, count = name, 1
-        while found in self.types:
-            count += 1
-            found = f"{name}_{count}"
-        return found
