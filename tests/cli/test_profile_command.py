@@ -65,7 +65,7 @@ def test_profile_fills_in_the_report_and_draws(folder: Path, tmp_path: Path) -> 
 
 def _of_convolution(shares: list[dict[str, Any]]) -> int:
     """Instructions in the convolution kernel, the functions it is made of included."""
-    parts = ("conv2d_s8", "block_", "widen_")
+    parts = ("conv2d_s8", "packed_", "plain_", "widen_")
     return sum(share["instructions"] for share in shares if share["name"].startswith(parts))
 
 
