@@ -128,6 +128,17 @@ def test_run_refuses_boxes_of_a_classifier(tiny: Path, photos: Path, tmp_path: P
     assert "is a classifier, it has no boxes to draw" in result.stderr
 
 
+@pytest.mark.parametrize("image", ["resident", "streamed"])
+def test_a_model_may_be_called_model(image: str, tmp_path: Path, photos: Path) -> None:
+    """The runner's own macros begin with MODEL_, as this model's do."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    target = Target("model", 64 * 1024, image, "mps2-an386", "two layers", "model.pt")
+    compile_graph(_graph(), target, folder)
+    result = _run("validate", folder, "--images", photos, "--count", "2")
+    assert result.exit_code == 0, result.output
+
+
 def test_report_shows_the_layers(tiny: Path) -> None:
     result = _run("report", tiny)
     assert result.exit_code == 0
