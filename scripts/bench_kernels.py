@@ -31,6 +31,7 @@ from rnnpool_mcu.run.disassembly import Instruction, disassemble
 from rnnpool_mcu.run.layer_ranges import Range
 from rnnpool_mcu.run.plugin import Counts, count_blocks
 from rnnpool_mcu.run.profile import instructions_of, unaligned_multiples
+from scripts.results_page import PAGE, with_block
 from tests.ops import layers
 from tests.ops.kernel_harness import (
     MACHINE,
@@ -44,8 +45,6 @@ from tests.ops.kernel_harness import (
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RECORD = DOCS / "benchmarks" / "kernels.json"
-PAGE = DOCS / "benchmarks.md"
-BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
 
 POINT = Window((1, 1), (1, 1))
 SAME = Window((3, 3), (1, 1), Padding(1, 1, 1, 1))
@@ -239,11 +238,7 @@ def table(kernels: Mapping[str, Mapping[str, Any]]) -> str:
 
 def with_table(page: str, kernels: Mapping[str, Mapping[str, Any]]) -> str:
     """The page with the text between the kernel table's markers replaced; ValueError without markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE}: no lines '{BEGIN}' and '{END}'")
-    return f"{before}{begin}\n{table(kernels)}\n{end}{after}"
+    return with_block(page, "kernels", table(kernels))
 
 
 def main() -> None:

@@ -22,12 +22,11 @@ from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import with_run
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.validation import run_reference
+from scripts.results_page import PAGE, with_block
 from tests import tflite_models
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "mlperf.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- mlperf: begin -->", "<!-- mlperf: end -->"
 RAM_BYTES = 256 * 1024
 
 Row = dict[str, Any]
@@ -150,11 +149,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def with_table(page: str, rows: Sequence[Row]) -> str:
     """The page with the text between the table's markers replaced; ValueError without markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE}: no lines '{BEGIN}' and '{END}'")
-    return f"{before}{begin}\n{table(rows)}\n{end}{after}"
+    return with_block(page, "mlperf", table(rows))
 
 
 def main() -> None:

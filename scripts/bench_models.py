@@ -26,11 +26,10 @@ from rnnpool_mcu.run.profile import profile_elf
 from rnnpool_mcu.toolchain.board import load_board
 from rnnpool_mcu.validation import run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
+from scripts.results_page import PAGE, with_block
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "models.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 
 BOARD = "nucleo-f439zi"
 RAM_BYTES = 192 * 1024
@@ -129,11 +128,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def with_table(page: str, rows: Sequence[Row]) -> str:
     """The page with the text between the model table's markers replaced; ValueError without markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE}: no lines '{BEGIN}' and '{END}'")
-    return f"{before}{begin}\n{table(rows)}\n{end}{after}"
+    return with_block(page, "models", table(rows))
 
 
 def main() -> None:

@@ -37,11 +37,10 @@ from rnnpool_mcu.toolchain.board import load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 from rnnpool_mcu.validation import Images, run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
+from scripts.results_page import PAGE, with_block
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "ram.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- ram: begin -->", "<!-- ram: end -->"
 
 BOARD = "mps2-an386"
 COARSE_BYTES = 1024  # the steps in which the protection unit can open megabytes
@@ -273,11 +272,7 @@ def _number(value: int | None) -> str:
 
 def with_table(page: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """The page with the text between the RAM table's markers replaced; ValueError without markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE}: no lines '{BEGIN}' and '{END}'")
-    return f"{before}{begin}\n{table(dict(row) for row in rows)}\n{end}{after}"
+    return with_block(page, "ram", table(dict(row) for row in rows))
 
 
 def record(model: Model, rows: list[Row]) -> None:

@@ -46,9 +46,10 @@ class Builder:
         return names[0] if outputs == 1 else tuple(names)
 
     def conv(self, x: str, ins: int, outs: int, kernel: int | tuple[int, int] = 3, **attributes: Any) -> str:
-        """A convolution with random weights and bias, padded to keep the size at stride 1."""
+        """A convolution with random weights and bias, its size kept unless strided or given `auto_pad`."""
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
-        attributes = {"pads": [kh // 2, kw // 2, kh // 2, kw // 2], **attributes}
+        if "auto_pad" not in attributes:
+            attributes = {"pads": [kh // 2, kw // 2, kh // 2, kw // 2], **attributes}
         fan = ins // attributes.get("group", 1) * kh * kw
         w = self.normal((outs, ins // attributes.get("group", 1), kh, kw), (2 / fan) ** 0.5)
         return self.node("Conv", x, w, self.normal((outs,), 0.1), kernel_shape=[kh, kw], **attributes)

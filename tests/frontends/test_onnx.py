@@ -94,7 +94,9 @@ def _flat(b: Builder, x: str) -> str:
 OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "conv_stride": lambda b, x: b.relu(b.conv(x, 8, 5, (2, 4), strides=[2, 3])),
     "conv_pads": lambda b, x: b.conv(x, 8, 6, 4, pads=[1, 0, 2, 3], strides=[2, 2]),
-    "conv_same_upper": lambda b, x: b.conv(x, 8, 6, 4, pads=[0] * 4, strides=[2, 2]),
+    "conv_without_pads": lambda b, x: b.conv(x, 8, 6, 4, pads=[0] * 4, strides=[2, 2]),
+    "conv_same_upper": lambda b, x: b.conv(x, 8, 6, 4, auto_pad="SAME_UPPER", strides=[2, 2]),
+    "conv_same_lower": lambda b, x: b.conv(x, 8, 6, 4, auto_pad="SAME_LOWER", strides=[2, 2]),
     "conv_dilated": lambda b, x: b.conv(x, 8, 6, 3, dilations=[2, 3], pads=[2, 3, 2, 3]),
     "conv_grouped": lambda b, x: b.conv(x, 8, 6, 3, group=2),
     "depthwise": lambda b, x: b.relu(b.conv(x, 8, 8, 3, group=8, strides=[2, 1])),

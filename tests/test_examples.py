@@ -1,4 +1,4 @@
-"""The example of the ONNX format runs as its README says."""
+"""The example of each format runs as its README says."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx" / "example.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PACKAGES = {"onnx": ("onnx", "onnxruntime"), "tflite": ("tflite", "ai_edge_litert")}
 
 
 @pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
     reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
 )
-def test_the_example_compiles_and_agrees_with_the_runtime(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_the_example_compiles_and_agrees_with_the_runtime(kind: str, tmp_path: Path) -> None:
+    for package in PACKAGES[kind]:
+        pytest.importorskip(package)
     done = subprocess.run(
-        [sys.executable, EXAMPLE, "-o", tmp_path / "out"], capture_output=True, text=True, check=False
+        [sys.executable, EXAMPLES / kind / "example.py", "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "qemu: equals numpy byte for byte on 4 images" in done.stdout
