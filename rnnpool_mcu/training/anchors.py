@@ -63,8 +63,9 @@ def match(boxes: NDArray[np.float32], prior_boxes: NDArray[np.float32]) -> NDArr
     counts = np.bincount(owner[taken], minlength=len(boxes))
     wanted = max(2, round(float(counts.mean())))
     for box in np.flatnonzero(counts < wanted):
-        order = np.argsort(-iou[box])[: 4 * wanted]
-        free = order[(iou[box, order] > COMPENSATION_IOU) & (owner[order] < 0)]
+        near = np.flatnonzero(iou[box] > COMPENSATION_IOU)
+        order = near[np.argsort(-iou[box, near])][: 4 * wanted]
+        free = order[owner[order] < 0]
         owner[free[: wanted - counts[box]]] = box
     favourite = iou.argmax(axis=1)
     valid = iou.max(axis=1) > 0

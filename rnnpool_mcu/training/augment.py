@@ -1,4 +1,4 @@
-"""Random views of a grey image: zoom crops (data anchor sampling), flip, tone and noise."""
+"""Random views of a grey or RGB image: zoom crops (data anchor sampling), flip; `tone` does the rest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.images import fit
+from rnnpool_mcu.training.tone import random_tone
 
 MIN_BOX_SIDE = 2.5
 """Pixels; smaller boxes are dropped from the labels."""
@@ -22,6 +23,7 @@ class ViewSettings:
     width: int
     full_height: int = 240
     full_width: int = 320
+    channels: int = 1
     zoom_low: float = 0.7
     zoom_high: float = 1.8
     anchor_sampling: float = 0.4
@@ -77,7 +79,7 @@ def draw_crop(
     height: int,
     width: int,
 ) -> NDArray[np.uint8]:
-    """The crop of `image` [H, W] whose upper left corner is at `corner`, scaled by `scales` (x, y).
+    """The crop of `image` [H, W] or [H, W, 3] with upper left corner `corner`, scaled by `scales` (x, y).
 
     0 outside the image.
     """
@@ -85,7 +87,7 @@ def draw_crop(
     left, top = max(0, int(np.ceil(-x * across))), max(0, int(np.ceil(-y * down)))
     right = min(width, int((image.shape[1] - x) * across))
     bottom = min(height, int((image.shape[0] - y) * down))
-    view = np.zeros((height, width), dtype=np.uint8)
+    view = np.zeros((height, width, *image.shape[2:]), dtype=np.uint8)
     if right <= left or bottom <= top:
         return view
     box = (x + left / across, y + top / down, x + right / across, y + bottom / down)
@@ -95,31 +97,14 @@ def draw_crop(
     return view
 
 
-def _tone(view: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gamma, contrast, brightness and noise; float32 in [0, 1]."""
-    values = view.astype(np.float32) * np.float32(1 / 255)
-    inside = values > 0
-    if rng.random() < 0.5:
-        values = values ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
-    if rng.random() < 0.5:
-        values = (
-            (values - 0.45) * np.float32(rng.uniform(0.6, 1.4)) + 0.45 + np.float32(rng.uniform(-0.15, 0.15))
-        )
-    if rng.random() < 0.25:
-        values = values + rng.standard_normal(values.shape, dtype=np.float32) * np.float32(
-            rng.uniform(0, 0.04)
-        )
-    return np.where(inside, np.clip(values, 0, 1), 0).astype(np.float32)
-
-
 def random_view(
     image: NDArray[np.uint8], boxes: NDArray[np.float32], settings: ViewSettings, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One training view: float32 [height, width] in [0, 1] and its boxes [n, 4].
+    """One training view: float32 [height, width] or [height, width, 3] in [0, 1] and its boxes [n, 4].
 
     A box stays if its centre is inside the view; it is clipped to it.
     """
-    height, width = image.shape
+    height, width = image.shape[:2]
     scale = _zoom(boxes, fit(width, height, settings.full_width, settings.full_height).across, settings, rng)
     stretch = np.sqrt(settings.tallest ** rng.uniform(-0.25, 1.0))
     scales = (float(scale / stretch), float(scale * stretch))
@@ -137,4 +122,4 @@ def random_view(
         side >= MIN_BOX_SIDE
     )
     limits = np.array([settings.width, settings.height] * 2, np.float32)
-    return _tone(view, rng), np.clip(moved[inside], 0, limits).astype(np.float32)
+    return random_tone(view, rng), np.clip(moved[inside], 0, limits).astype(np.float32)

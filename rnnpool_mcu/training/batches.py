@@ -11,14 +11,14 @@ from torch import Tensor
 
 from rnnpool_mcu.training.anchors import Anchors, encode, match, priors
 from rnnpool_mcu.training.augment import ViewSettings, random_view
-from rnnpool_mcu.training.cache import GrayCache
+from rnnpool_mcu.training.cache import ImageCache
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set of the mix: its images, its zoom relative to the settings', its share early and late."""
 
-    images: GrayCache
+    images: ImageCache
     zoom: float
     early_share: float
     late_share: float
@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Batch:
-    """x [N, 1, H, W] in [0, 1]; positive [N, priors] bool; target [N, priors, 4]."""
+    """x [N, 1 or 3, H, W] in [0, 1]; positive [N, priors] bool; target [N, priors, 4]."""
 
     x: Tensor
     positive: Tensor
@@ -46,7 +46,7 @@ def draw_batch(
     shares = np.array([s.early_share + (s.late_share - s.early_share) * progress for s in sources])
     chosen = rng.choice(len(sources), size=size, p=shares / shares.sum())
     prior = priors(anchors, settings.height, settings.width)
-    x = np.empty((size, 1, settings.height, settings.width), np.float32)
+    x = np.empty((size, settings.height, settings.width, settings.channels), np.float32)
     positive = np.zeros((size, len(prior)), bool)
     target = np.zeros((size, len(prior), 4), np.float32)
     for row, index in enumerate(chosen):
@@ -55,10 +55,12 @@ def draw_batch(
         zoomed = replace(
             settings, zoom_low=settings.zoom_low * source.zoom, zoom_high=settings.zoom_high * source.zoom
         )
-        x[row, 0], boxes = random_view(source.images.image(item), source.images.boxes[item], zoomed, rng)
+        view, boxes = random_view(source.images.image(item), source.images.boxes[item], zoomed, rng)
+        x[row] = view.reshape(x.shape[1:])
         owner = match(boxes, prior)
         hit = owner >= 0
         positive[row] = hit
         if hit.any():
             target[row, hit] = encode(boxes[owner[hit]], prior[hit], variances)
-    return Batch(torch.from_numpy(x), torch.from_numpy(positive), torch.from_numpy(target))
+    channels_last = torch.from_numpy(x).permute(0, 3, 1, 2)
+    return Batch(channels_last, torch.from_numpy(positive), torch.from_numpy(target))

@@ -1,4 +1,4 @@
-"""Packed grey images: every training image decoded once, shared by all processes through one mapped file."""
+"""Packed images: every training image decoded once, shared by all processes through one mapped file."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from PIL import Image
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.datasets import Sample, read_sample
 
+LEAST_LONG_SIDE = 512
+"""Pixels; small models too draw their views from images of this size, so that they can zoom in."""
 LARGEST_BROKEN_SHARE = 0.05
 """More unreadable images than this share (and than three) are no accident."""
 
 
-class GrayCache:
-    """Images of `samples` as uint8 [H, W], long side at most `long_side`; boxes scaled to match.
+class ImageCache:
+    """Images of `samples`, shrunk to a long side, grey [H, W] or RGB [H, W, 3] uint8; boxes scaled to match.
 
     Samples whose image cannot be read (height 0 in `sizes`) are left out; `broken` names them.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], pixels: NDArray[np.uint8], sizes: NDArray[np.int64]
+        self,
+        samples: Sequence[Sample],
+        pixels: NDArray[np.uint8],
+        sizes: NDArray[np.int64],
+        channels: int = 1,
     ) -> None:
         self.broken = [s.path for s, size in zip(samples, sizes, strict=True) if not size[0]]
         samples = [s for s, size in zip(samples, sizes, strict=True) if size[0]]
         sizes = sizes[sizes[:, 0] > 0]
-        self._pixels, self._sizes = pixels, sizes
-        areas = sizes[:, 0] * sizes[:, 1]
+        self._pixels, self._sizes, self._channels = pixels, sizes, channels
+        areas = sizes[:, 0] * sizes[:, 1] * channels
         self._offsets = np.concatenate(([0], np.cumsum(areas)))
         self.boxes = [
             (sample.boxes * np.float32(size[2] / 1e6)).astype(np.float32)
@@ -43,21 +49,27 @@ class GrayCache:
         return len(self.boxes)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Image [H, W] as a view of the mapped file."""
-        height, width = self._sizes[index, :2]
-        return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(height, width)
+        """Image [H, W] (grey) or [H, W, 3] (RGB) as a view of the mapped file."""
+        shape = tuple(self._sizes[index, :2]) + ((self._channels,) if self._channels > 1 else ())
+        return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(shape)
 
 
-def open_gray_cache(samples: Sequence[Sample], folder: Path, long_side: int = 512) -> GrayCache:
-    """Open the cache of `samples` in `folder`, building it (atomically) if it is not there."""
+def open_cache(
+    samples: Sequence[Sample], folder: Path, long_side: int = LEAST_LONG_SIDE, channels: int = 1
+) -> ImageCache:
+    """Open the cache of `samples` in `folder`, building it (atomically) if it is not there.
+
+    Images keep their size, or are shrunk to `long_side`; grey for one channel, RGB for three.
+    """
     names = "\n".join(str(sample.path) for sample in samples)
-    key = hashlib.sha256(f"{long_side}\n{names}".encode()).hexdigest()[:16]
+    colour = "" if channels == 1 else " rgb"
+    key = hashlib.sha256(f"{long_side}{colour}\n{names}".encode()).hexdigest()[:16]
     data, index = folder / f"{key}.bin", folder / f"{key}.npy"
     if not (data.is_file() and index.is_file()):
-        _build(samples, data, index, long_side)
+        _build(samples, data, index, long_side, "L" if channels == 1 else "RGB")
     sizes = np.load(index)
     _check_readable(samples, sizes)
-    return GrayCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), sizes)
+    return ImageCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), sizes, channels)
 
 
 def _check_readable(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> None:
@@ -73,7 +85,7 @@ def _check_readable(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> None
     warnings.warn(f"{told}; skipped", stacklevel=3)
 
 
-def _build(samples: Sequence[Sample], data: Path, index: Path, long_side: int) -> None:
+def _build(samples: Sequence[Sample], data: Path, index: Path, long_side: int, mode: str) -> None:
     data.parent.mkdir(parents=True, exist_ok=True)
     partial = data.with_suffix(f".{os.getpid()}.tmp")
     sizes = np.zeros((len(samples), 3), dtype=np.int64)  # height, width, scale in millionths
@@ -85,8 +97,8 @@ def _build(samples: Sequence[Sample], data: Path, index: Path, long_side: int) -
                 continue  # its row keeps height 0
             scale = min(1.0, long_side / max(image.size))
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            gray = image.convert("L").resize(size, Image.Resampling.BILINEAR)
-            file.write(np.asarray(gray).tobytes())
+            small = image.convert(mode).resize(size, Image.Resampling.BILINEAR)
+            file.write(np.asarray(small).tobytes())
             row[:] = (size[1], size[0], round(scale * 1e6))
     np.save(index, sizes)
     partial.replace(data)

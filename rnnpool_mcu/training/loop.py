@@ -17,15 +17,15 @@ from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.augment import ViewSettings
 from rnnpool_mcu.training.aware import AwareDetector
 from rnnpool_mcu.training.batches import Batch, Source, draw_batch
-from rnnpool_mcu.training.cache import open_gray_cache
+from rnnpool_mcu.training.cache import LEAST_LONG_SIDE, open_cache
 from rnnpool_mcu.training.datasets import DetectionDataset, load_split
 from rnnpool_mcu.training.decode import torch_predictor
 from rnnpool_mcu.training.display import Display
 from rnnpool_mcu.training.loss import detection_loss
 from rnnpool_mcu.training.metrics import evaluate_detector
-from rnnpool_mcu.training.recipe import Phase, Recipe, describe
+from rnnpool_mcu.training.recipe import Phase, Recipe, anchor_sizes, describe
 from rnnpool_mcu.zoo import create
-from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, atomic_save, load_checkpoint, save_checkpoint
+from rnnpool_mcu.zoo.checkpoint import atomic_save, detector_preprocessing, load_checkpoint, save_checkpoint
 
 MIX = (
     # split, zoom, early share, late share
@@ -87,22 +87,27 @@ class Trainer:
             self._train_and_evaluate()
 
     def _train_and_evaluate(self) -> None:
-        """Rank 0 evaluates while the others wait for its next step."""
-        evaluations = self.recipe.evaluations
+        """Part by part, to the next save or validation; rank 0 does these while the others wait for it."""
+        recipe = self.recipe
         while self.progress < 1.0:
-            following = (math.floor(self.progress * evaluations + 1e-9) + 1) / evaluations
-            losses, speed = self.train_until(min(1.0, following))
-            if self.rank == 0:
+            judged = passed(self.progress, recipe.evaluations)
+            until = min(following(self.progress, recipe.evaluations), following(self.progress, recipe.saves))
+            losses, speed = self.train_until(until)
+            if self.rank != 0:
+                continue
+            if passed(self.progress, recipe.evaluations) > judged:
                 self._log(losses, speed, self.evaluate())
-                self._save()
+            self._save()
 
     def _open_sources(self) -> list[Source]:
         folder = self.out.parent / "cache"
         if self.rank != 0:
             torch.distributed.barrier()
+        height, width, channels = self.detector.input_size
         sources = []
         for split, zoom, early, late in MIX:
-            cache = open_gray_cache(load_split(self.root, split), folder)
+            samples = load_split(self.root, split)
+            cache = open_cache(samples, folder, max(LEAST_LONG_SIDE, height, width), channels)
             sources.append(Source(cache, zoom, early, late))
         if self.rank == 0 and self.recipe.processes > 1:
             torch.distributed.barrier()
@@ -122,10 +127,9 @@ class Trainer:
 
     def _draw(self) -> Batch:
         phase, recipe = self._phase(), self.recipe
-        height, width, _ = self.detector.input_size
         settings = ViewSettings(
-            phase.height, phase.width, height, width, phase.zoom_low, phase.zoom_high, phase.anchor_sampling,
-            tuple(size for size, _ in self.detector.anchors),
+            phase.height, phase.width, *self.detector.input_size, phase.zoom_low, phase.zoom_high,
+            phase.anchor_sampling, anchor_sizes(self.detector.anchors, phase),
         )  # fmt: skip
         rng = np.random.default_rng([recipe.seed, self.rank, self.step])
         size = max(1, phase.batch // recipe.processes)
@@ -137,7 +141,7 @@ class Trainer:
         """Train up to a share of the whole; returns mean (offset, score) losses and images per second."""
         self.model.train()
         total, count, images, begin = torch.zeros(2), 0, 0, time.time()
-        while self.progress < progress:
+        while self.progress < progress - 1e-9:
             batch = self._draw()
             losses = self.train_step(batch)
             total, count, images = total + losses, count + 1, images + len(batch.x) * self.recipe.processes
@@ -216,7 +220,7 @@ class Trainer:
                 self.ema,
                 recipe.arch,
                 recipe.config,
-                GRAY_PREPROCESSING,
+                detector_preprocessing(self.detector.input_size[2]),
                 ["face"],
                 metrics,
                 self.calibration,
@@ -274,6 +278,16 @@ class Trainer:
             else state["seconds"] / 60 / self.recipe.minutes
         )
         self.progress = min(1.0, share)  # of what is asked for now, which may be more than before
+
+
+def passed(progress: float, parts: int) -> int:
+    """How many of `parts` equal parts of the training are done at `progress` (0 to 1)."""
+    return math.floor(progress * parts + 1e-9)
+
+
+def following(progress: float, parts: int) -> float:
+    """The progress at which the next of `parts` equal parts ends."""
+    return min(1.0, (passed(progress, parts) + 1) / parts)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,36 @@ class Phase:
     anchor_sampling: float
 
 
-CROPS_THEN_FULL = (
-    Phase(0.72, 160, 160, 32, 0.75, 1.5, 0.3),
-    Phase(1.00, 240, 320, 16, 0.85, 1.25, 0.15),
-)
+CROP_SIDES = (160, 256)
+"""Pixels; crops are half as wide as the model's input, within these."""
+CROP_PIXELS, FULL_PIXELS = 32 * 160 * 160, 16 * 240 * 320
+"""Pixels of a batch: so a step on large views takes no more memory than one on small views."""
+SMALL_MODEL = 320 * 240
+LARGE_MODEL_SETTINGS = {"evaluations": 4, "validation_images": 60}
+"""Of models whose input has more pixels than SMALL_MODEL: a validation of theirs takes long."""
+
+
+def crops_then_full(input_size: tuple[int, int, int]) -> tuple[Phase, ...]:
+    """Crops for most of the time, then views of the model's own size (height, width, channels)."""
+    height, width, _ = input_size
+    side = min(height, width, CROP_SIDES[1], max(CROP_SIDES[0], width // 2 // 32 * 32))
+    return (
+        Phase(0.72, side, side, max(4, CROP_PIXELS // side**2), 0.75, 1.5, 0.3),
+        Phase(1.00, height, width, max(4, FULL_PIXELS // (height * width)), 0.85, 1.25, 0.15),
+    )
+
+
+def full_views(input_size: tuple[int, int, int]) -> tuple[Phase, ...]:
+    """Views of the model's own size only."""
+    height, width, _ = input_size
+    return (Phase(1.0, height, width, max(4, FULL_PIXELS // (height * width)), 0.85, 1.4, 0.2),)
+
+
+def anchor_sizes(anchors: Sequence[tuple[int, int]], phase: Phase) -> tuple[int, ...]:
+    """Priors that a box is zoomed to in this phase: those that fit twice into the view, or the smallest."""
+    room = max(phase.height, phase.width) // 2
+    sizes = [size for size, _ in anchors]
+    return tuple(size for size in sizes if size <= room) or (min(sizes),)
 
 
 @dataclass(frozen=True)
@@ -53,14 +80,17 @@ class Recipe:
     clip_norm: float = 5.0
     seed: int = 1
     processes: int = 1
-    phases: tuple[Phase, ...] = CROPS_THEN_FULL
+    phases: tuple[Phase, ...] = ()
+    """Those of `crops_then_full` unless given."""
     validation_images: int = 200
     initial: str | None = None
     """Checkpoint whose weights the training begins with."""
     qat: bool = False
     """Quantization-aware, with the activation ranges stored in `initial`; all views have the model's size."""
     evaluations: int = 14
-    """Validations over the whole training, evenly spread; each also writes last.pt."""
+    """Validations over the whole training, evenly spread."""
+    saves: int = 50
+    """Times last.pt is written, evenly spread; a killed run loses at most the part since the last."""
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -88,10 +118,7 @@ def train(
     into `out_dir`: best.pt (a checkpoint, chosen by AP on part_b_val), last.pt (to resume from), log.csv.
     UsageError for bad settings.
     """
-    recipe = Recipe(arch=arch, **settings)
-    size = _input_size(recipe)
-    if recipe.qat and "phases" not in settings:
-        recipe = replace(recipe, phases=(Phase(1.0, size[0], size[1], 16, 0.85, 1.4, 0.2),))
+    recipe = _for_size(Recipe(arch=arch, **settings), settings)
     root = _data_folder(data_root)
     out = _output_folder(Path(out_dir), resume)
     arguments = (recipe, root, out, resume, quiet, _free_port(), time.time())
@@ -101,6 +128,15 @@ def train(
         spawn(run_worker, arguments, nprocs=recipe.processes)
     last = torch.load(out / "last.pt", weights_only=True)
     return {"best": str(out / "best.pt"), "ap50": last["best_ap50"], "steps": last["step"]}
+
+
+def _for_size(recipe: Recipe, given: dict[str, Any]) -> Recipe:
+    """The recipe with what follows from the size of the model, unless given."""
+    size = _input_size(recipe)
+    large = size[0] * size[1] > SMALL_MODEL
+    fitting: dict[str, Any] = {"phases": full_views(size) if recipe.qat else crops_then_full(size)}
+    fitting |= LARGE_MODEL_SETTINGS if large else {}
+    return replace(recipe, **{name: value for name, value in fitting.items() if name not in given})
 
 
 def _input_size(recipe: Recipe) -> tuple[int, int, int]:

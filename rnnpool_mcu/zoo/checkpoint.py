@@ -37,6 +37,12 @@ RGB_PREPROCESSING: dict[str, Any] = {
 }  # fmt: skip
 
 
+def detector_preprocessing(channels: int) -> dict[str, Any]:
+    """What a detector of one (grey) or three channels (RGB) is shown: letterboxed pixels / 255."""
+    colour = {"color": "rgb", "mean": [0.0] * 3, "std": [1.0] * 3} if channels == 3 else {}
+    return GRAY_PREPROCESSING | colour
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model in evaluation mode and what its checkpoint says about it."""

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.cache import open_gray_cache
+from rnnpool_mcu.training.cache import open_cache
 from rnnpool_mcu.training.data_check import Checked, check_data
 from rnnpool_mcu.training.datasets import DetectionDataset, Sample, load_coco, load_scut_head_voc
 from rnnpool_mcu.training.metrics import evaluate_detector
@@ -194,13 +194,13 @@ def test_evaluation_and_cache_skip_unreadable_pictures(tmp_path: Path) -> None:
     assert list(dataset.broken) == [1] and "1.png" in dataset.broken[1]
     for _ in range(2):  # built, then read again
         with pytest.warns(UserWarning, match=r"1 of 4 images cannot be read: .*1\.png; skipped"):
-            cache = open_gray_cache(samples, tmp_path / "cache")
+            cache = open_cache(samples, tmp_path / "cache")
         assert len(cache) == 3 and [boxes[0, 0] for boxes in cache.boxes] == [0, 2, 3]
         assert cache.broken == [tmp_path / "1.png"] and cache.image(2).shape == (40, 60)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not open_gray_cache(samples[2:], tmp_path / "cache").broken
+        assert not open_cache(samples[2:], tmp_path / "cache").broken
     for index in range(4):
         (tmp_path / f"{index}.png").write_bytes(b"broken")
     with pytest.raises(UsageError, match="4 of 4 images cannot be read"):
-        open_gray_cache(samples, tmp_path / "cache2")
+        open_cache(samples, tmp_path / "cache2")

@@ -18,7 +18,7 @@ from rnnpool_mcu.images import fit, letterbox  # noqa: E402
 from rnnpool_mcu.training import evaluate_detector, open_dataset, train  # noqa: E402
 from rnnpool_mcu.training.anchors import corners, encode, iou_matrix, match, priors  # noqa: E402
 from rnnpool_mcu.training.augment import ViewSettings, draw_crop, random_view  # noqa: E402
-from rnnpool_mcu.training.cache import open_gray_cache  # noqa: E402
+from rnnpool_mcu.training.cache import open_cache  # noqa: E402
 from rnnpool_mcu.training.datasets import (  # noqa: E402
     DetectionDataset,
     load_coco,
@@ -323,13 +323,13 @@ def test_float_predictor_returns_boxes_best_first(tiny_data: Path) -> None:
 
 def test_gray_cache_shrinks_images_with_their_boxes(tiny_data: Path, tmp_path: Path) -> None:
     samples = load_coco(tiny_data / "scut_head" / "part_a.json", tiny_data / "scut_head" / "images")
-    small = open_gray_cache(samples, tmp_path, long_side=60)
-    again = open_gray_cache(samples, tmp_path, long_side=60)
+    small = open_cache(samples, tmp_path, long_side=60)
+    again = open_cache(samples, tmp_path, long_side=60)
     assert small.image(1).shape == (45, 60)
     np.testing.assert_allclose(small.boxes[1], samples[1].boxes / 2)
     assert np.array_equal(small.image(3), again.image(3))
     other = [replace(samples[0], boxes=samples[0].boxes[:1])]
-    assert len(open_gray_cache(other, tmp_path, long_side=60)) == 1
+    assert len(open_cache(other, tmp_path, long_side=60)) == 1
 
 
 def test_official_scut_head_layout(tmp_path: Path) -> None:
