@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
 from rnnpool_mcu.frontends.onnx_call import ALL, CHANNELS, HEIGHT, WIDTH, Call, Converter, filter_of
 from rnnpool_mcu.frontends.onnx_movers import MOVERS
 from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, same_padding, scaled_by_constant
 from rnnpool_mcu.ir.operator import Operator
-from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
@@ -24,10 +24,8 @@ from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.max_pool import MaxPool2d
-from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.prelu import PRelu
 from rnnpool_mcu.ops.softmax import Softmax
-from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 
 
@@ -142,31 +140,21 @@ def convert_add(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a constant per channel; Relu, Clip behind it
     fused.
     """
-    if len(call.inputs) == 2:
-        return Add(call.output, call.clamp)
-    _, constant = per_channel(call)
-    return scaled_by_constant(np.ones(1), constant, call.inputs[0], call.output, call.clamp)
+    return added(call, per_channel)
 
 
 def convert_sub(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; Relu,
     Clip behind it fused.
     """
-    if len(call.inputs) == 2:
-        return Sub(call.output, call.clamp)
-    position, constant = per_channel(call)
-    sign = 1.0 if position == 1 else -1.0  # x - constant, constant - x
-    return scaled_by_constant(np.full(1, sign), -sign * constant, call.inputs[0], call.output, call.clamp)
+    return subtracted(call, per_channel)
 
 
 def convert_mul(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a constant per channel; Relu, Clip behind it
     fused.
     """
-    if len(call.inputs) == 2:
-        return Mul(call.output, call.clamp)
-    _, constant = per_channel(call)
-    return scaled_by_constant(constant, np.zeros(1), call.inputs[0], call.output, call.clamp)
+    return multiplied(call, per_channel)
 
 
 def convert_div(call: Call) -> Operator:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, quantization_of, same_padding, scaled_by_constant
+from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
+from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, quantization_of, same_padding
 from rnnpool_mcu.frontends.tflite_call import (
     ALL,
     Call,
@@ -24,7 +25,6 @@ from rnnpool_mcu.frontends.tflite_dilation import EXPLICIT
 from rnnpool_mcu.frontends.tflite_movers import MOVERS
 from rnnpool_mcu.frontends.tflite_tables import TABLES
 from rnnpool_mcu.ir.operator import Int8Array, Operator
-from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
@@ -35,10 +35,8 @@ from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.ops.max_pool import MaxPool2d
-from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.prelu import PRelu
 from rnnpool_mcu.ops.softmax import Softmax
-from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 
 _SAME, _VALID = 0, 1
@@ -169,31 +167,21 @@ def convert_add(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a constant per channel; relu, relu6, relu -1..1
     fused.
     """
-    if len(call.inputs) == 2:
-        return Add(call.output, call.clamp)
-    _, constant = real_constant(call)
-    return scaled_by_constant(np.ones(1), constant, call.inputs[0], call.output, call.clamp)
+    return added(call, real_constant)
 
 
 def convert_sub(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; relu,
     relu6, relu -1..1 fused.
     """
-    if len(call.inputs) == 2:
-        return Sub(call.output, call.clamp)
-    position, constant = real_constant(call)
-    sign = 1.0 if position == 1 else -1.0  # x - constant, constant - x
-    return scaled_by_constant(np.full(1, sign), -sign * constant, call.inputs[0], call.output, call.clamp)
+    return subtracted(call, real_constant)
 
 
 def convert_mul(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a constant per channel; relu, relu6, relu -1..1
     fused.
     """
-    if len(call.inputs) == 2:
-        return Mul(call.output, call.clamp)
-    _, constant = real_constant(call)
-    return scaled_by_constant(constant, np.zeros(1), call.inputs[0], call.output, call.clamp)
+    return multiplied(call, real_constant)
 
 
 def convert_average_pool_2d(call: Call) -> Operator:
