@@ -171,6 +171,7 @@ class Converter:
     keeps: bool = False  # whether its output may lack a quantization, its input's is kept
     flat: bool = False  # whether it takes a map for the vector that was made of it
     broadcast: bool = False  # whether inputs of other sizes are repeated first
+    indices: bool = False  # whether its output in the file are plain integers
     rank: Callable[[Call], int] | None = None  # of the output; None: the input's
 
     @property

@@ -311,8 +311,8 @@ def _arg_rank(call: Call) -> int:
 
 CONVERTERS: Mapping[str, Converter] = {
     "Add": Converter((0, 1), convert_add, clamps=True, broadcast=True),
-    "ArgMax": Converter((0,), convert_arg_max, keeps=True, rank=_arg_rank),
-    "ArgMin": Converter((0,), convert_arg_max, keeps=True, rank=_arg_rank),
+    "ArgMax": Converter((0,), convert_arg_max, keeps=True, indices=True, rank=_arg_rank),
+    "ArgMin": Converter((0,), convert_arg_max, keeps=True, indices=True, rank=_arg_rank),
     "AveragePool": Converter((0,), convert_average_pool, clamps=True),
     "BatchNormalization": Converter((0,), convert_batch_normalization, clamps=True),
     "Concat": Converter(ALL, convert_concat, keeps=True),

@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx_call import (
     HOW_TO_QUANTIZE,
-    UNBOUNDED,
     Call,
     QuantizedConstant,
     QuantizedTensor,
-    Target,
     image_shape,
     onnx_shape,
     quantization_from,
@@ -46,8 +44,9 @@ from rnnpool_mcu.frontends.onnx_edges import (
     quantized_constant,
 )
 from rnnpool_mcu.frontends.onnx_folding import folded, is_foldable
-from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, bounds_of, composed, paired
+from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, composed, paired
 from rnnpool_mcu.frontends.onnx_reader import OnnxModel, OnnxNode, read_onnx
+from rnnpool_mcu.frontends.onnx_readers import Readers
 from rnnpool_mcu.frontends.onnx_views import VIEWS, reordered, transposed, view_shape
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.ir.graph import Graph, Node
@@ -103,11 +102,7 @@ class _Walk:
         self._constants: dict[str, NDArray[Any]] = dict(model.constants)
         self._weights: dict[str, QuantizedConstant] = {}
         self._values: dict[str, Value] = {}
-        self._folded: set[int] = set()
-        self._readers: dict[str, list[OnnxNode]] = {}
-        for node in model.nodes:
-            for name in dict.fromkeys(node.inputs):
-                self._readers.setdefault(name, []).append(node)
+        self._readers = Readers(model, self._constants)
         self._names = node_names(model)
         self._input_shape = input_shape(model)
 
@@ -124,7 +119,7 @@ class _Walk:
 
     def visit(self, node: OnnxNode) -> None:
         """Take one node; ModelError names it when that is not possible."""
-        if node.index in self._folded:
+        if node.index in self._readers.folded:
             return
         try:
             self._take(node)
@@ -155,7 +150,7 @@ class _Walk:
     def _take_input(self, quantization: Quantization, dtype: str) -> Value:
         """The graph's input, in the order of a transpose to channels first that reads nothing else."""
         name, last = self._model.inputs[0].name, self._model.inputs[0].name
-        while len(readers := self._readers.get(last, [])) == 1 and readers[0].kind in (QUANTIZE, DEQUANTIZE):
+        while len(readers := self._readers.of(last)) == 1 and readers[0].kind in (QUANTIZE, DEQUANTIZE):
             last = readers[0].outputs[0] if readers[0].outputs else ""
         order = readers[0].attributes.get("perm") if len(readers) == 1 else None
         self.channels_last = bool(readers) and readers[0].kind == "Transpose" and order == [0, 3, 1, 2]
@@ -290,7 +285,7 @@ class _Walk:
         for result, tensor in enumerate(node.outputs):
             if not tensor:
                 continue
-            target = self._target(tensor, clamps=converter.clamps)
+            target = self._readers.target(tensor, self._numbers(), clamps=converter.clamps)
             call = Call(
                 node,
                 types,
@@ -305,6 +300,8 @@ class _Walk:
                 _ = call.output  # says what is missing
             name = free_name(self._names[tensor], self.types)
             self._append(Node(name, converter.convert(call), names), target.tensor)
+            if converter.indices:
+                self.tensors[name] = QuantizedTensor(target.tensor, -self.types[name].zero_point)
             rank = converter.rank(call) if converter.rank else max(map(len, shapes))
             self._values[target.tensor] = Value(name, onnx_shape(self.types[name], rank))
 
@@ -314,7 +311,7 @@ class _Walk:
 
     def _computed(self, node: OnnxNode, position: int) -> Value:
         name = node.inputs[position]
-        edge = self._behind_views(name) if name == self._model.inputs[0].name else None
+        edge = self._readers.behind_views(name) if name == self._model.inputs[0].name else None
         if edge is not None and name not in self._values:
             self._values[name] = self._take_input(*edge_quantization(edge, self._constants))
         if name not in self._values:
@@ -361,35 +358,6 @@ class _Walk:
             name if shape == op.shape else self._copied(name, op)
             for name, shape in zip(names, shapes, strict=True)
         )
-
-    def _target(self, tensor: str, *, clamps: bool) -> Target:
-        """Where the result goes: through relu and clip, as far as they fold, to its quantization."""
-        low, high = UNBOUNDED
-        while True:
-            readers = self._readers.get(tensor, [])
-            edges = [node for node in readers if node.kind == QUANTIZE]
-            if edges:
-                if len(edges) != len(readers) or tensor in self._model.outputs:
-                    other = next((node for node in readers if node.kind != QUANTIZE), "the model's output")
-                    raise ModelError(f"'{tensor}' has no quantization where it is read by {other}")
-                return Target(tensor, edge_quantization(edges[0], self._constants)[0], (low, high))
-            folds = len(readers) == 1 and readers[0].kind in ("Relu", "Clip") and len(readers[0].outputs) == 1
-            if not (clamps and folds) or tensor in self._model.outputs:
-                edge = self._behind_views(tensor)
-                found = None if edge is None else edge_quantization(edge, self._constants)[0]
-                return Target(tensor, found, (low, high))
-            floor, ceiling = bounds_of(readers[0], self._numbers())
-            low, high = (min(max(bound, floor), ceiling) for bound in (low, high))
-            self._folded.add(readers[0].index)
-            tensor = readers[0].outputs[0]
-
-    def _behind_views(self, tensor: str) -> OnnxNode | None:
-        """The QuantizeLinear that views, the only readers, lead to."""
-        readers = self._readers.get(tensor, [])
-        while len(readers) == 1 and readers[0].kind in VIEWS and len(readers[0].outputs) == 1:
-            made = readers[0].outputs[0]
-            readers = [] if made in self._model.outputs else self._readers.get(made, [])
-        return readers[0] if readers and all(node.kind == QUANTIZE for node in readers) else None
 
     def _append(self, node: Node, tensor: str) -> None:
         made = node.op.infer_type(tuple(self.types[name] for name in node.inputs))

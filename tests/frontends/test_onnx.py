@@ -84,6 +84,12 @@ def _hard_swish_as_four(b: Builder, x: str) -> str:
     return b.node("Div", b.node("Mul", x, gate), six)
 
 
+def _normalized(b: Builder, x: str) -> str:
+    """A normalisation behind a table, so that no convolution is there to take it."""
+    variance = b.stored(np.linspace(0.01, 4, 8).astype(np.float32))
+    return b.node("BatchNormalization", x, *(b.normal((8,)) for _ in range(3)), variance, epsilon=1e-3)
+
+
 _SIDES = np.array([0, 0, 1, 2, 0, 0, 3, 0])
 
 
@@ -157,7 +163,9 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
         "Slice", x, *(b.stored(np.array(v)) for v in ([1, -7], [8, 2**62], [1, 3], [3, 2]))
     ),
     "split": lambda b, x: b.node("Add", *b.node("Split", x, outputs=2, axis=1)),
+    "batch_normalization": lambda b, x: b.relu(_normalized(b, b.node("Sigmoid", x))),
     "depth_to_space": lambda b, x: b.node("DepthToSpace", x, blocksize=2, mode="CRD"),
+    "space_to_depth": lambda b, x: b.node("SpaceToDepth", _resize(b, x, 2, 2, mode="nearest"), blocksize=2),
     "transpose_sides": lambda b, x: b.node("Transpose", x, perm=[0, 1, 3, 2]),
     "channels_last": lambda b, x: b.node("Transpose", x, perm=[0, 2, 3, 1]),
 }  # fmt: skip
@@ -169,6 +177,49 @@ def test_each_operator_is_within_a_step_of_the_runtime(name: str, tmp_path: Path
     assert found.agrees, {layer.layer: dict(layer.alone) for layer in found.layers}
     assert sum(found.layers[-1].alone.values()) > 0
     assert sum(found.outputs.values()) > 0
+
+
+SIGNALS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "strided": {"strides": [3], "pads": [2, 0]},
+    "dilated": {"dilations": [4], "pads": [4, 4]},
+    "grouped": {"group": 2, "pads": [1, 1]},
+    "same_upper": {"strides": [2], "auto_pad": "SAME_UPPER"},
+    "depthwise": {"group": 4, "pads": [1, 1]},
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_convolution_of_a_signal_is_that_of_one_row(name: str, tmp_path: Path) -> None:
+    b, attributes = Builder(3), SIGNALS[name]
+    first = b.node("Conv", b.input(1, 2, 23), b.normal((4, 2, 5), 0.3), b.normal((4,)), kernel_shape=[5])
+    weights = b.normal((8, 4 // attributes.get("group", 1), 3), 0.3)
+    x = b.node("Conv", b.relu(first), weights, b.normal((8,)), kernel_shape=[3], **attributes)
+    found = compared(saved(tmp_path, quantized(b.finish(x))), 4)
+    assert [layer.operator for layer in found.layers] == [
+        "Conv2d",
+        "DepthwiseConv2d" if name == "depthwise" else "Conv2d",
+    ]
+    assert found.agrees, {layer.layer: dict(layer.alone) for layer in found.layers}
+    assert sum(found.layers[-1].alone.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "keepdims", "channels"),
+    [("ArgMax", 1, 8), ("ArgMin", 1, 8), ("ArgMax", 0, 8), ("ArgMax", 1, 200)],
+)
+def test_the_index_of_an_extreme_is_the_runtimes(
+    kind: str, keepdims: int, channels: int, tmp_path: Path
+) -> None:
+    b = Builder(3)
+    x = b.conv(b.input(1, 3, 9, 11), 3, channels)
+    x = x if keepdims else b.node("Flatten", b.node("GlobalMaxPool", x))
+    model = b.finish(b.node(kind, x, axis=1, keepdims=keepdims))
+    model.graph.output[0].type.tensor_type.elem_type = onnx_models.TensorProto.INT64
+    found = compared(saved(tmp_path, quantized(model)), 4)
+    assert found.layers[-1].operator == "ArgMax"
+    assert found.layers[-1].alone == {0: 4 * (99 if keepdims else 1)}
+    assert found.outputs
 
 
 def test_a_flattened_map_costs_no_copy(tmp_path: Path) -> None:
