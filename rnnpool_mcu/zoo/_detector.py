@@ -80,20 +80,25 @@ class RNNPoolDetector(nn.Module):
         self.pool = pool
         self.pad = ReplicatePad()
         self.blocks = nn.ModuleList(stage.module for stage in stages)
-        self.norms = nn.ModuleList()
-        self.loc = nn.ModuleList()
-        self.conf = nn.ModuleList()
         channels = [stage.channels for stage in stages]
         if self.stem_is_level:
             channels.insert(0, pool.rnn1.W.shape[0])
+        self._add_heads(channels, head_kernels, stem_head_channels)
+        self.max_out = MaxOut(BACKGROUND_SCORES)
+        self._initialise()
+
+    def _add_heads(
+        self, channels: Sequence[int], head_kernels: Sequence[int], stem_head_channels: int
+    ) -> None:
+        self.norms = nn.ModuleList()
+        self.loc = nn.ModuleList()
+        self.conf = nn.ModuleList()
         for level, (width, kernel) in enumerate(zip(channels, head_kernels, strict=True)):
             halved = stem_head_channels if level == 0 else 0
             normed = level < len(L2_SCALES)
             self.norms.append(L2Norm(width, L2_SCALES[level]) if normed else nn.Identity())
             self.loc.append(_head(width, 4, kernel, halved))
             self.conf.append(_head(width, BACKGROUND_SCORES + 1 if level == 0 else 2, kernel, halved))
-        self.max_out = MaxOut(BACKGROUND_SCORES)
-        self._initialise()
 
     def _initialise(self) -> None:
         """Small heads; the face's bias starts near a probability of 0.02, since faces are rare."""
