@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rnnpool_mcu.codegen.emit import emit
 from rnnpool_mcu.errors import BudgetError
+from rnnpool_mcu.importing.imported import PLAIN, Normalisation
 from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, protection_unit
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
@@ -63,6 +64,7 @@ def compile_model(
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
+    normalisation: Normalisation = PLAIN,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
 ) -> Report:
@@ -75,7 +77,7 @@ def compile_model(
 
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
-    imported = load_graph(model, calibration=calibration, count=count, seed=seed)
+    imported = load_graph(model, calibration=calibration, count=count, seed=seed, normalisation=normalisation)
     symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
     title = f"{imported.kind} {model.stem}"
     target = Target(

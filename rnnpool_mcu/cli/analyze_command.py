@@ -48,9 +48,7 @@ def analyze_command(
 
     boards = [load_board(name) for name in ([board_name] if board_name else available_boards())]
     with say.progress(f"reading {model.path}") as progress:
-        graph = load_graph(
-            model.path, calibration=model.calibration, count=model.count, seed=model.seed
-        ).graph
+        graph = load_graph(model.path, **model.calibration_arguments).graph
         plans = {}
         for title, objective in (("fastest", "cycles"), ("smallest", "ram")):
             wanted = PlanOptions(None, image, "speed", objective)

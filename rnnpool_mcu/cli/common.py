@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from rich.console import Console
 
 from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.cli.sizes import SIZE
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.importing.imported import Normalisation
 
 Command = Callable[..., Any]
 OBJECTIVES = ("cycles", "ram")
@@ -95,6 +98,17 @@ class ModelFile:
     calibration: Path | None  # a folder of images
     count: int  # of them at most
     seed: int
+    normalisation: Normalisation
+
+    @property
+    def calibration_arguments(self) -> dict[str, Any]:
+        """What `load_graph` and `compile_model` take of it beside the path."""
+        return {
+            "calibration": self.calibration,
+            "count": self.count,
+            "seed": self.seed,
+            "normalisation": self.normalisation,
+        }
 
 
 @dataclass(frozen=True)
@@ -130,13 +144,58 @@ def board_option(default: str, help: str) -> Callable[[Command], Command]:
     return click.option("--board", "board_name", default=default, show_default=True, help=help)
 
 
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """Finite numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(map(math.isfinite, found)):
+            self.fail(f"'{value}', allowed: a number, or one per channel, as 0.485,0.456,0.406", param, ctx)
+        return found
+
+
+def normalisation_options(command: Command) -> Command:
+    """Adds --mean and --std, as a `Normalisation` called `normalisation`."""
+
+    @functools.wraps(command)
+    def wrapper(mean: tuple[float, ...], std: tuple[float, ...], **arguments: Any) -> Any:
+        if min(std) <= 0:
+            raise UsageError(f"--std: {min(std):g}, allowed: above 0")
+        return command(normalisation=Normalisation(mean, std), **arguments)
+
+    return _with_options(
+        wrapper,
+        click.option(
+            "--mean",
+            type=_Numbers(),
+            default=(0.0,),
+            help="A float .onnx file takes (pixel / 255 - mean) / std: one number, or one per channel [0].",
+        ),
+        click.option("--std", type=_Numbers(), default=(1.0,), help="See --mean [1]."),
+    )
+
+
 def model_options(*, count: int) -> Callable[[Command], Command]:
     """Adds MODEL, --calibration, --count (`count` by default) and --seed, as a `ModelFile` called `model`."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def wrapper(path: Path, calibration: Path | None, count: int, seed: int, **arguments: Any) -> Any:
-            return command(model=ModelFile(path, calibration, count, seed), **arguments)
+        def wrapper(
+            path: Path,
+            calibration: Path | None,
+            count: int,
+            seed: int,
+            normalisation: Normalisation,
+            **arguments: Any,
+        ) -> Any:
+            return command(model=ModelFile(path, calibration, count, seed, normalisation), **arguments)
 
         return _with_options(
             wrapper,
@@ -155,6 +214,7 @@ def model_options(*, count: int) -> Callable[[Command], Command]:
                 show_default=True,
                 help="Calibration images to use.",
             ),
+            normalisation_options,
             seed_option,
         )
 

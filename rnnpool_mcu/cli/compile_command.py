@@ -48,9 +48,7 @@ def compile_command(
             board=board_name,
             optimize=wanted.optimize,
             objective=wanted.objective,
-            calibration=model.calibration,
-            count=model.count,
-            seed=model.seed,
+            **model.calibration_arguments,
             progress=progress,
             warn=say.note,
         )

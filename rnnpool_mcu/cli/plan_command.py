@@ -64,7 +64,7 @@ def plan_command(
 
     file = model.path
     with say.progress(f"reading {file}") as progress:
-        graph = load_graph(file, calibration=model.calibration, count=model.count, seed=model.seed).graph
+        graph = load_graph(file, **model.calibration_arguments).graph
         planning = Planning(graph, wanted, progress)
         plan = planning.chosen()
         validate_plan(plan)

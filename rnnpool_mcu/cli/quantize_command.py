@@ -1,4 +1,4 @@
-"""`rnnpool-mcu quantize`: find a checkpoint's activation ranges and store them in it."""
+"""`rnnpool-mcu quantize`: store activation ranges in a checkpoint; make a float .onnx file int8."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
-from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.common import Speaker, common_options, normalisation_options, seed_option
+from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.importing.imported import Calibration, Normalisation
 
 
 @click.command("quantize")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Checkpoint to write."
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write."
 )
 @click.option(
     "--calibration",
@@ -36,6 +38,7 @@ from rnnpool_mcu.errors import UsageError
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
 )
+@normalisation_options
 @seed_option
 @common_options
 def quantize_command(
@@ -48,13 +51,25 @@ def quantize_command(
     compare: str | None,
     compare_count: int | None,
     data: Path | None,
+    normalisation: Normalisation,
     seed: int,
 ) -> None:
-    """Store int8 activation ranges in MODEL, so that it compiles the same everywhere without pictures."""
-    from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint
+    """Store int8 activation ranges in MODEL, so that it compiles the same everywhere without pictures.
 
+    A float .onnx file becomes one in int8 (QDQ, by ONNX Runtime's static quantizer), of which --calibration
+    sets the ranges.
+    """
+    if model.suffix.lower() == ".onnx":
+        if calibration is None or split is not None or compare is not None:
+            raise UsageError("quantize: an .onnx file takes --calibration, and no --split or --compare")
+        _quantize_onnx(say, model, out, Calibration(calibration, count, seed, normalisation))
+        return
+    if not normalisation.is_plain:
+        raise UsageError("quantize: --mean and --std are for float .onnx files; leave them out")
     if (calibration is None) == (split is None):
         raise UsageError("quantize: give either --calibration with a folder or --split with a labelled split")
+    from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint
+
     with say.progress("calibrating") as progress:
         images = _images(model, calibration, split, count, data, seed)
         quantized = calibrate_checkpoint(model, out, images)
@@ -73,6 +88,14 @@ def quantize_command(
                 f"{value[key + '_float']:.4f} float, {value[key + '_int8']:.4f} int8"
             )
     say.result(value, text)
+
+
+def _quantize_onnx(say: Speaker, model: Path, out: Path, calibration: Calibration) -> None:
+    from rnnpool_mcu.importing.onnx import quantize_file
+
+    with say.progress("quantizing"), whole_file(out) as file:
+        count = quantize_file(model, file, calibration)
+    say.result({"model": str(out), "images": count}, f"{out}: int8 by the ranges of {count} images")
 
 
 def _images(

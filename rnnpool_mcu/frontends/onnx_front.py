@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ from rnnpool_mcu.frontends.onnx_edges import (
 )
 from rnnpool_mcu.frontends.onnx_folding import folded, is_foldable
 from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, composed, paired
-from rnnpool_mcu.frontends.onnx_reader import OnnxModel, OnnxNode, read_onnx
+from rnnpool_mcu.frontends.onnx_reader import OnnxModel, OnnxNode
 from rnnpool_mcu.frontends.onnx_readers import Readers
 from rnnpool_mcu.frontends.onnx_views import VIEWS, reordered, transposed, view_shape
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
@@ -67,14 +66,6 @@ class ImportedOnnx:
     channels_last: bool  # the file's input is [1, height, width, channels]
 
 
-def import_onnx(path: Path) -> ImportedOnnx:
-    """Integer graph of a quantized .onnx file; ModelError names the operator that cannot be taken."""
-    try:
-        return convert_onnx(read_onnx(path))
-    except ModelError as error:
-        raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
-
-
 def convert_onnx(model: OnnxModel) -> ImportedOnnx:
     """Integer graph of a model that was read."""
     check_precision(model)
@@ -87,6 +78,14 @@ def convert_onnx(model: OnnxModel) -> ImportedOnnx:
     graph = Graph(INPUT_NAME, walk.types[INPUT_NAME], tuple(walk.nodes), outputs)
     verify_graph(graph)
     return ImportedOnnx(graph, walk.tensors, walk.sources, walk.channels_last)
+
+
+def unsupported() -> ModelError:
+    """The error of an operator that no integer operator stands for."""
+    known = ", ".join(sorted((*CONVERTERS, *FUNCTIONS, *VIEWS, *EDGES)))
+    return ModelError(
+        f"is not supported; supported: {known}; build the layer of these, or cut the model before it"
+    )
 
 
 class _Walk:
@@ -264,10 +263,7 @@ class _Walk:
 
     def _convert(self, node: OnnxNode) -> None:
         if node.kind not in CONVERTERS:
-            known = ", ".join(sorted((*CONVERTERS, *FUNCTIONS, *VIEWS, *EDGES)))
-            raise ModelError(
-                f"is not supported; supported: {known}; build the layer of these, or cut the model before it"
-            )
+            raise unsupported()
         converter = CONVERTERS[node.kind]
         positions = range(len(node.inputs)) if converter.inputs is None else converter.inputs
         tensors = [

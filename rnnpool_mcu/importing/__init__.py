@@ -9,34 +9,46 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.importing.imported import Calibration, Imported, Kind
+from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.importing.imported import PLAIN, Calibration, Imported, Kind, Normalisation
 from rnnpool_mcu.ir.source_runtime import SourceRuntime
 
 __all__ = [
     "CHECKPOINT_SUFFIXES",
+    "PLAIN",
     "READERS",
     "RUNTIMES",
     "Calibration",
     "Imported",
     "Kind",
+    "Normalisation",
     "load_graph",
     "source_runtime",
 ]
 
 
-def load_graph(path: Path, *, calibration: Path | None = None, count: int = 64, seed: int = 0) -> Imported:
+def load_graph(
+    path: Path,
+    *,
+    calibration: Path | None = None,
+    count: int = 64,
+    seed: int = 0,
+    normalisation: Normalisation = PLAIN,
+) -> Imported:
     """Integer graph of a model file, passes run; the format is told by the suffix, see READERS.
 
     Activation ranges come from the file if it has them; else from `calibration`, a folder of pictures of
-    which at most `count` are drawn by `seed`. Raises UserError.
+    which at most `count` are drawn by `seed`, and which a float model takes by `normalisation`. Raises
+    UserError.
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
         raise ModelError(
             f"{path}: suffix '{path.suffix}', allowed: {', '.join(READERS)}; rename it or export it anew"
         )
-    return READERS[suffix](path, Calibration(calibration, count, seed))
+    if not normalisation.is_plain and suffix != ".onnx":
+        raise UsageError(f"{path}: --mean and --std are for float .onnx files; leave them out")
+    return READERS[suffix](path, Calibration(calibration, count, seed, normalisation))
 
 
 def _checkpoint(path: Path, calibration: Calibration) -> Imported:
@@ -59,10 +71,10 @@ def _keras(path: Path, calibration: Calibration) -> Imported:
     return load_keras(path, calibration)
 
 
-def _onnx(path: Path, _: Calibration) -> Imported:
+def _onnx(path: Path, calibration: Calibration) -> Imported:
     from rnnpool_mcu.importing.onnx import load_onnx
 
-    return load_onnx(path)
+    return load_onnx(path, calibration)
 
 
 def _onnx_runtime(path: Path) -> tuple[Imported, SourceRuntime]:

@@ -13,12 +13,29 @@ Kind = Literal["detector", "classifier"]
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """A float model takes (pixel / 255 - mean) / std, one value in all or one per channel."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model takes pixel / 255."""
+        return not any(self.mean) and all(value == 1.0 for value in self.std)
+
+
+PLAIN = Normalisation()
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Pictures that set activation ranges, for formats that need them; at most `count`, drawn by `seed`."""
 
     folder: Path | None
-    count: int
-    seed: int
+    count: int = 64
+    seed: int = 0
+    normalisation: Normalisation = PLAIN
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.images import image_files, model_image, read_image
+
+if TYPE_CHECKING:  # pictures of other formats' models are read without torch
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,8 @@ def synthetic_images(input_size: tuple[int, int, int], count: int = 8, seed: int
 
 def as_batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
     """Images [N, H, W, C] one by one as the float models take them: [1, C, H, W] in 0..1."""
+    import torch
+
     for image in images:
         yield torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().float() / 255.0
 

@@ -1,0 +1,255 @@
+"""A float .onnx model to int8 in the QDQ format, by ONNX Runtime's static quantizer with the user's pictures.
+
+What stands before the quantizer: batch 1, normalisation of the pictures and batch normalisations that no
+convolution could take as depthwise convolutions of one pixel, whose weights keep a scale per channel.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE
+from rnnpool_mcu.frontends.onnx_checks import QUANTIZE, check_domain, input_shape
+from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
+from rnnpool_mcu.frontends.onnx_folding import SHAPE_ARITHMETIC
+from rnnpool_mcu.frontends.onnx_front import unsupported
+from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS
+from rnnpool_mcu.frontends.onnx_reader import OnnxModel
+from rnnpool_mcu.frontends.onnx_views import VIEWS
+from rnnpool_mcu.importing.imported import Calibration, Normalisation
+from rnnpool_mcu.quantize.calibration import calibration_images
+
+QUANTIZABLE = frozenset((*CONVERTERS, *FUNCTIONS, *VIEWS)) - {"Identity", "Dropout"}
+CHANNELS_FIRST = [0, 3, 1, 2]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The model's input, as an image."""
+
+    name: str
+    size: tuple[int, int, int]  # height, width, channels
+    transposed: str = ""  # tensor with its channels first, where the input has them last
+
+    def batch(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """One image [H, W, C] as the model takes it."""
+        ordered = images if self.transposed else images.transpose(2, 0, 1)
+        return np.ascontiguousarray(ordered[None], np.float32)
+
+
+def is_float(model: OnnxModel) -> bool:
+    """Whether nothing in a model is quantized; one with QLinear or dynamic operators is not float."""
+    quantized = ("QLinear", "DynamicQuantize", "ConvInteger", "MatMulInteger")
+    return not any(node.kind == QUANTIZE or node.kind.startswith(quantized) for node in model.nodes)
+
+
+def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[bytes, int]:
+    """The QDQ file's bytes and how many pictures set its ranges.
+
+    The pictures enter as (pixel / 255 - mean) / std; the quantized model takes pixels as they are. Raises
+    UsageError without pictures, ModelError for a model that cannot be taken.
+    """
+    if calibration.folder is None:
+        raise UsageError(
+            f"{path}: has float weights; give --calibration with a folder of typical pictures (and --mean, "
+            "--std, where it was trained on anything but pixel / 255)"
+        )
+    try:
+        picture = _picture(model)
+        _check_operators(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    images = calibration_images(
+        calibration.folder, picture.size, calibration.count, calibration.seed, "stretch"
+    )
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        try:
+            return _quantized(path, Path(folder), picture, images, calibration.normalisation), len(images)
+        except (UsageError, ModuleNotFoundError):
+            raise
+        except Exception as error:  # the quantizer's and the runtime's have no common class
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ModelError(
+                f"{path}: ONNX Runtime cannot quantize it ({reason}); {HOW_TO_QUANTIZE}"
+            ) from error
+
+
+def _picture(model: OnnxModel) -> Picture:
+    """The input as an image of 1 or 3 channels, [1, C, H, W], or [1, H, W, C] before a transpose."""
+    shape, (given,) = input_shape(model), model.inputs
+    if given.dtype != "FLOAT":
+        raise ModelError(f"input '{given.name}' is {given.dtype}, supported: FLOAT in a float model")
+    readers = [node for node in model.nodes if given.name in node.inputs]
+    turned = [node for node in readers if node.attributes.get("perm") == CHANNELS_FIRST]
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return Picture(given.name, (shape[2], shape[3], shape[1]))
+    if len(shape) == 4 and shape[3] in (1, 3) and len(readers) == 1 and turned:
+        return Picture(given.name, (shape[1], shape[2], shape[3]), turned[0].outputs[0])
+    raise ModelError(
+        f"input '{given.name}' is {list(shape)}, supported with pictures: [1, 1 or 3, height, width]; "
+        f"for others {HOW_TO_QUANTIZE}"
+    )
+
+
+def _check_operators(model: OnnxModel) -> None:
+    """Refuse what the integer graph has no operator for, before anything is calibrated."""
+    for node in model.nodes:
+        try:
+            check_domain(node)
+            if node.kind not in QUANTIZABLE and node.kind not in (*SHAPE_ARITHMETIC, *VIEWS):
+                raise unsupported()
+        except ModelError as error:
+            raise ModelError(f"{node}: {error}") from error
+
+
+def _quantized(
+    path: Path, folder: Path, picture: Picture, images: NDArray[np.uint8], normalisation: Normalisation
+) -> bytes:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    model = onnx.load_model(path)
+    (value,) = [value for value in model.graph.input if value.name == picture.name]
+    value.type.tensor_type.shape.dim[0].dim_value = 1
+    mean, std = (_per_channel(v, picture.size[2]) for v in (normalisation.mean, normalisation.std))
+    folded = _input_edge(mean, std)
+    if folded is None:
+        _normalise(model, picture, mean, std)
+    done = folder / "int8.onnx"
+    prepared = _simplified(model, folder / "float.onnx")
+    _replace_normalisations(prepared)
+    shift, factor = (mean, std) if folded is not None else (np.zeros(1), np.ones(1))
+    scale, zero_point = folded or (1 / 255, -128)
+    quantize_static(
+        prepared,
+        done,
+        _Batches(picture.name, [picture.batch((image / 255.0 - shift) / factor) for image in images]),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=sorted(QUANTIZABLE & {node.op_type for node in prepared.graph.node}),
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={
+            "TensorQuantOverrides": {
+                picture.name: [
+                    {"scale": np.array(scale, np.float32), "zero_point": np.array(zero_point, np.int8)}
+                ]
+            }
+        },
+    )
+    return done.read_bytes()
+
+
+def _simplified(model: Any, path: Path) -> Any:
+    """The model with constants folded and normalisations in the convolutions before them, shapes inferred."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return onnx.shape_inference.infer_shapes(onnx.load_model(path))
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> NDArray[np.float64]:
+    if len(values) not in (1, channels):
+        raise UsageError(
+            f"--mean, --std: {len(values)} values for {channels} channels; give one, or one per channel"
+        )
+    return np.broadcast_to(np.array(values, np.float64), (channels,))
+
+
+def _input_edge(mean: NDArray[np.float64], std: NDArray[np.float64]) -> tuple[float, int] | None:
+    """Scale and zero point by which a pixel's byte less 128 is the normalised value; None where none is."""
+    zero_point = round(255 * float(mean[0])) - 128
+    if (mean != mean[0]).any() or (std != std[0]).any() or not -128 <= zero_point <= 127:
+        return None
+    return 1 / (255 * float(std[0])), zero_point
+
+
+def _normalise(model: Any, picture: Picture, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
+    """Put (x - mean) / std behind the input."""
+    before = picture.transposed or picture.name
+    after = f"{before}_normalised"
+    for node in model.graph.node:
+        for at, name in enumerate(node.input):
+            node.input[at] = after if name == before else name
+    place = 1 + max((i for i, node in enumerate(model.graph.node) if before in node.output), default=-1)
+    model.graph.node.insert(place, _pixel_convolution(model, before, after, 1 / std, -mean / std, 2))
+
+
+def _replace_normalisations(model: Any) -> None:
+    """Batch normalisations of stored numbers over images and signals as depthwise convolutions."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*model.graph.value_info, *model.graph.input)
+    }
+    for at, node in enumerate(list(model.graph.node)):
+        sides = ranks.get(node.input[0], 0) - 2 if node.input else 0
+        names = list(node.input[1:5])
+        if node.op_type != "BatchNormalization" or sides not in (1, 2) or not set(names) <= set(stored):
+            continue
+        scale, bias, mean, variance = (
+            onnx.numpy_helper.to_array(stored[name]).astype(np.float64) for name in names
+        )
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        made = _pixel_convolution(model, node.input[0], node.output[0], factor, bias - mean * factor, sides)
+        model.graph.node.remove(node)
+        model.graph.node.insert(at, made)
+
+
+def _pixel_convolution(
+    model: Any,
+    given: str,
+    made: str,
+    factors: NDArray[np.float64],
+    terms: NDArray[np.float64],
+    sides: int,  # 2 for an image, 1 for a signal
+) -> Any:
+    """A convolution node that computes given * factors + terms per channel; its weights go into the model."""
+    names = (f"{made}_factors", f"{made}_terms")
+    weights = factors.reshape(-1, 1, *[1] * sides)
+    for name, values in zip(names, (weights, terms), strict=True):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+    return onnx.helper.make_node(
+        "Conv", [given, *names], [made], name=f"{made}_affine", group=len(factors), kernel_shape=[1] * sides
+    )
+
+
+class _Batches:
+    """What the quantizer asks for the next image, until there is none."""
+
+    def __init__(self, name: str, batches: list[NDArray[np.float32]]) -> None:
+        self._left = iter([{name: batch} for batch in batches])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next image, by the input's name."""
+        return next(self._left, None)
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        return self._left
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the quantizer's advice to its own users."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
