@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rnnpool_mcu.training.anchors import Anchors, encode, match, priors
 from rnnpool_mcu.training.augment import ViewSettings, random_view
@@ -26,11 +27,67 @@ class Source:
 
 @dataclass(frozen=True)
 class Batch:
-    """x [N, 1 or 3, H, W] in [0, 1]; positive [N, priors] bool; target [N, priors, 4]."""
+    """x [N, 1 or 3, H, W] in [0, 1]; positive [N, priors] bool; target [N, priors, 4]; the images' paths."""
 
     x: Tensor
     positive: Tensor
     target: Tensor
+    images: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        x, positive, target = (
+            tensor.to(device, non_blocking=True) for tensor in (self.x, self.positive, self.target)
+        )
+        return Batch(x, positive, target, self.images)
+
+    def pin_memory(self) -> Batch:
+        """For DataLoader: in memory that a GPU copies from."""
+        return Batch(self.x.pin_memory(), self.positive.pin_memory(), self.target.pin_memory(), self.images)
+
+
+Moment = tuple[int, float]
+"""A step and the progress (0 to 1) at it: with the seed they decide a batch."""
+
+
+class _Moments(Sampler[Moment]):
+    """The moments of a training's next steps, for ever."""
+
+    def __init__(self, first: int, progress: Callable[[int], float]) -> None:
+        self._first, self._progress = first, progress
+
+    def __iter__(self) -> Iterator[Moment]:
+        step = self._first
+        while True:
+            yield step, self._progress(step)
+            step += 1
+
+
+class _Batches(Dataset[Batch]):
+    def __init__(self, draw: Callable[[int, float], Batch]) -> None:
+        self._draw = draw
+
+    def __getitem__(self, moment: Moment) -> Batch:
+        return self._draw(*moment)
+
+
+def batch_stream(
+    draw: Callable[[int, float], Batch],
+    first: int,
+    progress: Callable[[int], float],
+    workers: int,
+    pinned: bool,
+) -> Iterator[Batch]:
+    """The batches of the steps from `first` on, drawn here or, in advance, by `workers` processes."""
+    loader = DataLoader(
+        _Batches(draw),
+        batch_size=None,
+        sampler=_Moments(first, progress),
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
+        pin_memory=pinned,
+    )
+    return iter(loader)
 
 
 def draw_batch(
@@ -49,9 +106,11 @@ def draw_batch(
     x = np.empty((size, settings.height, settings.width, settings.channels), np.float32)
     positive = np.zeros((size, len(prior)), bool)
     target = np.zeros((size, len(prior), 4), np.float32)
+    names = []
     for row, index in enumerate(chosen):
         source = sources[index]
         item = int(rng.integers(len(source.images)))
+        names.append(source.images.names[item])
         zoomed = replace(
             settings, zoom_low=settings.zoom_low * source.zoom, zoom_high=settings.zoom_high * source.zoom
         )
@@ -63,4 +122,4 @@ def draw_batch(
         if hit.any():
             target[row, hit] = encode(boxes[owner[hit]], prior[hit], variances)
     channels_last = torch.from_numpy(x).permute(0, 3, 1, 2)
-    return Batch(channels_last, torch.from_numpy(positive), torch.from_numpy(target))
+    return Batch(channels_last, torch.from_numpy(positive), torch.from_numpy(target), tuple(names))

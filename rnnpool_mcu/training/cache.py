@@ -40,8 +40,9 @@ class ImageCache:
         self._pixels, self._sizes, self._channels = pixels, sizes, channels
         areas = sizes[:, 0] * sizes[:, 1] * channels
         self._offsets = np.concatenate(([0], np.cumsum(areas)))
+        self.names = [str(sample.path) for sample in samples]
         self.boxes = [
-            (sample.boxes * np.float32(size[2] / 1e6)).astype(np.float32)
+            boxes_inside(sample.boxes * np.float32(size[2] / 1e6), int(size[0]), int(size[1]))
             for sample, size in zip(samples, sizes, strict=True)
         ]
 
@@ -52,6 +53,12 @@ class ImageCache:
         """Image [H, W] (grey) or [H, W, 3] (RGB) as a view of the mapped file."""
         shape = tuple(self._sizes[index, :2]) + ((self._channels,) if self._channels > 1 else ())
         return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(shape)
+
+
+def boxes_inside(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Boxes [n, 4] cut to the image; those that lie outside of it are left out: there is nothing to see."""
+    cut = np.clip(boxes, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
+    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
 
 
 def open_cache(
@@ -68,6 +75,8 @@ def open_cache(
     if not (data.is_file() and index.is_file()):
         _build(samples, data, index, long_side, "L" if channels == 1 else "RGB")
     sizes = np.load(index)
+    if data.stat().st_size != int((sizes[:, 0] * sizes[:, 1]).sum()) * channels:
+        raise UsageError(f"{data}: is damaged; remove it, and it is made again")
     _check_readable(samples, sizes)
     return ImageCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), sizes, channels)
 

@@ -49,9 +49,9 @@ def default_data_root() -> Path:
 
 
 def as_sample(found: Annotated) -> Sample:
-    """What can be learnt from: boxes without extent are left out, those marked as ignored kept apart."""
+    """What can be learnt from: finite boxes of some extent; those marked as ignored are kept apart."""
     boxes = found.boxes
-    good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(boxes).all(axis=1)
     return Sample(found.path, boxes[good & ~found.ignored], boxes[good & found.ignored], found.size, boxes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -58,15 +58,18 @@ class Detector(Protocol):
 
     def eval(self) -> object: ...
 
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+
 
 def torch_predictor(model: Detector, score_floor: float = 0.02, iou_threshold: float = 0.45) -> Predict:
     """Predictor of a float detector of the zoo, for `evaluate_detector`."""
+    device = next(iter(model.parameters())).device
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        x = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
         model.eval()
         with torch.no_grad():
-            outputs = [level[0].numpy() for level in model(x)]
+            outputs = [level[0].float().cpu().numpy() for level in model(x)]
         return decode(outputs, model.anchors, model.variances, image.shape[:2], score_floor, iou_threshold)
 
     return predict

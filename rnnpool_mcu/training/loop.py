@@ -1,11 +1,13 @@
-"""The training loop: steps, averaging between processes, validation, log, resume."""
+"""The detectors' training loop: steps, averaging between processes, validation, log, resume."""
 
 from __future__ import annotations
 
 import copy
 import csv
-import math
+import os
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,29 @@ import torch
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.nn import RNNPool
 from rnnpool_mcu.training.augment import ViewSettings
 from rnnpool_mcu.training.aware import AwareDetector
-from rnnpool_mcu.training.batches import Batch, Source, draw_batch
+from rnnpool_mcu.training.batches import Batch, Source, batch_stream, draw_batch
 from rnnpool_mcu.training.cache import LEAST_LONG_SIDE, open_cache
-from rnnpool_mcu.training.datasets import DetectionDataset, load_split
+from rnnpool_mcu.training.datasets import VALIDATION_IMAGES, DetectionDataset, load_split
 from rnnpool_mcu.training.decode import torch_predictor
 from rnnpool_mcu.training.display import Display
+from rnnpool_mcu.training.distill import distillation_loss, load_teacher
+from rnnpool_mcu.training.launch import Place, average_gradients
 from rnnpool_mcu.training.loss import detection_loss
 from rnnpool_mcu.training.metrics import evaluate_detector
+from rnnpool_mcu.training.optimization import (
+    cosine_rate,
+    following,
+    not_finite,
+    passed,
+    read_state,
+    update_average,
+    weight_groups,
+)
 from rnnpool_mcu.training.recipe import Phase, Recipe, anchor_sizes, describe
+from rnnpool_mcu.training.sparsity import Sparsity
 from rnnpool_mcu.zoo import create
 from rnnpool_mcu.zoo.checkpoint import atomic_save, detector_preprocessing, load_checkpoint, save_checkpoint
 
@@ -36,35 +51,51 @@ MIX = (
 """Part A's heads are a third of Part B's size, and WIDER labels faces, not heads."""
 LOG_EVERY = 100
 LOG_FIELDS = (
-    "step",
-    "minutes",
-    "progress",
-    "learning_rate",
-    "loc_loss",
-    "conf_loss",
-    "images_per_second",
-    "val_ap50",
-)
+    "step", "minutes", "progress", "learning_rate", "loc_loss", "conf_loss", "images_per_second", "val_ap50",
+)  # fmt: skip
+RESUMED_ALIKE = ("arch", "config", "seed", "processes", "rnn_density")
+"""Settings of the recipe that a resumed training cannot change."""
+MOST_WORKERS = 8
 
 
 class Trainer:
     """State of one training process."""
 
-    def __init__(self, recipe: Recipe, root: Path, out: Path, rank: int, quiet: bool, started: float) -> None:
-        self.recipe, self.root, self.out, self.rank, self.started = recipe, root, out, rank, started
-        self.display = Display(f"training {recipe.arch}", quiet or rank != 0)
+    def __init__(
+        self, recipe: Recipe, root: Path, out: Path, place: Place, quiet: bool, started: float
+    ) -> None:
+        self.recipe, self.root, self.out, self.place, self.started = recipe, root, out, place, started
+        self.display = Display(f"training {recipe.arch}", quiet or not place.first)
         torch.manual_seed(recipe.seed)
         detector: Any = create(recipe.arch, **recipe.config)
-        self.detector = detector.to(memory_format=torch.channels_last)
+        self.detector = detector.to(place.device, memory_format=torch.channels_last)
         self.calibration: dict[str, tuple[float, int]] | None = None
         if recipe.initial:
-            initial = load_checkpoint(Path(recipe.initial))
-            self.detector.load_state_dict(initial.model.state_dict())
-            self.calibration = initial.calibration if recipe.qat else None
+            self._begin_with(Path(recipe.initial))
         self.ema: Any = copy.deepcopy(self.detector).eval()
         self.model: nn.Module = self._aware(self.detector) if recipe.qat else self.detector
-        self.optimizer = torch.optim.AdamW(_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate)
+        self.teacher = load_teacher(Path(recipe.teacher), detector, place.device) if recipe.teacher else None
+        self.sparsity = Sparsity(self.detector, recipe.rnn_density) if recipe.rnn_density else None
+        self.optimizer = torch.optim.AdamW(
+            weight_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate
+        )
         self.step, self.progress, self.best_ap50, self.earlier_seconds = 0, 0.0, -1.0, 0.0
+        if recipe.compile:
+            compile_around_rnnpool(self.model)
+
+    def _begin_with(self, path: Path) -> None:
+        """Weights, and for quantization-aware training ranges, of a checkpoint of the same architecture."""
+        initial = load_checkpoint(path)
+        wanted = {name: tuple(value.shape) for name, value in self.detector.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in initial.model.state_dict().items()}
+        if wanted != found:
+            raise UsageError(
+                f"train --init {path}: holds {initial.arch} with {initial.config or 'its default settings'}, "
+                f"not {self.recipe.arch} with {self.recipe.config or 'its default settings'}; give a "
+                "checkpoint of the same model, or the same --set"
+            )
+        self.detector.load_state_dict(initial.model.state_dict())
+        self.calibration = initial.calibration if self.recipe.qat else None
 
     def _aware(self, detector: Any) -> AwareDetector:
         """A copy of the detector that computes on int8 grids."""
@@ -75,8 +106,8 @@ class Trainer:
             )
         return AwareDetector(detector, self.calibration)
 
-    def run(self, resume: bool) -> None:
-        """Train to the end of the recipe."""
+    def run(self, resume: bool) -> dict[str, Any]:
+        """Train to the end of the recipe; returns {"best", "ap50", "steps", "skipped"}."""
         if resume:
             self._resume()
         self.sources = self._open_sources()
@@ -85,66 +116,103 @@ class Trainer:
         )
         with self.display:
             self._train_and_evaluate()
+        return {
+            "best": str(self.out / "best.pt"),
+            "ap50": self.best_ap50,
+            "steps": self.step,
+            "skipped": self.skipped(),
+        }
+
+    def skipped(self) -> list[str]:
+        """Images that could not be read, of the training's and the validation's."""
+        broken = [str(path) for source in self.sources for path in source.images.broken]
+        return broken + [str(self.validation.samples[index].path) for index in self.validation.broken]
 
     def _train_and_evaluate(self) -> None:
         """Part by part, to the next save or validation; rank 0 does these while the others wait for it."""
         recipe = self.recipe
+        batches = self._batches()
         while self.progress < 1.0:
             judged = passed(self.progress, recipe.evaluations)
             until = min(following(self.progress, recipe.evaluations), following(self.progress, recipe.saves))
-            losses, speed = self.train_until(until)
-            if self.rank != 0:
+            losses, speed = self.train_until(until, batches)
+            if not self.place.first:
                 continue
             if passed(self.progress, recipe.evaluations) > judged:
                 self._log(losses, speed, self.evaluate())
             self._save()
 
     def _open_sources(self) -> list[Source]:
+        """The caches; the first process of each machine makes what is missing."""
         folder = self.out.parent / "cache"
-        if self.rank != 0:
-            torch.distributed.barrier()
+        if self.place.local_rank != 0:
+            self.place.wait()
         height, width, channels = self.detector.input_size
         sources = []
         for split, zoom, early, late in MIX:
             samples = load_split(self.root, split)
+            if not samples:
+                raise UsageError(
+                    f"train: {split} has no images; {VALIDATION_IMAGES} of part_b_trainval are held out for "
+                    "validation, more than those are needed to train"
+                )
             cache = open_cache(samples, folder, max(LEAST_LONG_SIDE, height, width), channels)
             sources.append(Source(cache, zoom, early, late))
-        if self.rank == 0 and self.recipe.processes > 1:
-            torch.distributed.barrier()
+        if self.place.local_rank == 0:
+            self.place.wait()
+        if not any(len(boxes) for source in sources for boxes in source.images.boxes):
+            raise UsageError(f"train: no image in {self.root} has a box inside it; see `data check`")
         return sources
 
     def seconds(self) -> float:
         """Wall-clock seconds of training, resumed parts included."""
         return self.earlier_seconds + time.time() - self.started
 
-    def _own_progress(self) -> float:
+    def _progress_after(self, steps: int) -> float:
+        """Share of the training that is done, now or, if it is counted in steps, after so many of them."""
         if self.recipe.steps is not None:
-            return (self.step + 1) / self.recipe.steps
+            return steps / self.recipe.steps
         return self.seconds() / 60 / float(self.recipe.minutes or 1)
 
-    def _phase(self) -> Phase:
-        return next((p for p in self.recipe.phases if self.progress < p.until), self.recipe.phases[-1])
+    def _phase(self, progress: float) -> Phase:
+        return next((p for p in self.recipe.phases if progress < p.until), self.recipe.phases[-1])
 
-    def _draw(self) -> Batch:
-        phase, recipe = self._phase(), self.recipe
-        settings = ViewSettings(
-            phase.height, phase.width, *self.detector.input_size, phase.zoom_low, phase.zoom_high,
-            phase.anchor_sampling, anchor_sizes(self.detector.anchors, phase),
-        )  # fmt: skip
-        rng = np.random.default_rng([recipe.seed, self.rank, self.step])
-        size = max(1, phase.batch // recipe.processes)
-        return draw_batch(
-            self.sources, self.progress, size, settings, self.detector.anchors, self.detector.variances, rng
+    def _batches(self) -> Iterator[Batch]:
+        """This process's batches from the present step on."""
+        cuda = self.place.device.type == "cuda"
+        workers = self.recipe.workers
+        if workers is None:
+            workers = min(MOST_WORKERS, max(1, (os.cpu_count() or 2) // self.place.processes)) if cuda else 0
+        by_steps = self.recipe.steps is not None
+        return batch_stream(
+            self._draw,
+            self.step,
+            lambda step: min(1.0, self._progress_after(step)) if by_steps else self.progress,
+            workers,
+            pinned=cuda,
         )
 
-    def train_until(self, progress: float) -> tuple[Tensor, float]:
+    def _draw(self, step: int, progress: float) -> Batch:
+        phase, recipe = self._phase(progress), self.recipe
+        height, width, channels = self.detector.input_size
+        settings = ViewSettings(
+            phase.height, phase.width, height, width, channels, phase.zoom_low, phase.zoom_high,
+            phase.anchor_sampling, anchor_sizes(self.detector.anchors, phase),
+        )  # fmt: skip
+        rng = np.random.default_rng([recipe.seed, self.place.rank, step])
+        size = max(1, phase.batch // self.place.processes)
+        return draw_batch(
+            self.sources, progress, size, settings, self.detector.anchors, self.detector.variances, rng
+        )
+
+    def train_until(self, progress: float, batches: Iterator[Batch]) -> tuple[Tensor, float]:
         """Train up to a share of the whole; returns mean (offset, score) losses and images per second."""
         self.model.train()
-        total, count, images, begin = torch.zeros(2), 0, 0, time.time()
+        total, count, images, begin = torch.zeros(2, device=self.place.device), 0, 0, time.time()
         while self.progress < progress - 1e-9:
-            batch = self._draw()
+            batch = next(batches).to(self.place.device)
             losses = self.train_step(batch)
-            total, count, images = total + losses, count + 1, images + len(batch.x) * self.recipe.processes
+            total, count, images = total + losses, count + 1, images + len(batch.x) * self.place.processes
             if self.step % LOG_EVERY == 0:
                 mean, speed = total / count, images / (time.time() - begin)
                 self.display.update(
@@ -155,143 +223,127 @@ class Trainer:
         return total / max(1, count), images / max(1e-6, time.time() - begin)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """One optimizer step; returns the two losses, detached."""
+        """One optimizer step; returns the two losses, detached. NotFiniteError names the images."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
-        outputs = self.model(batch.x.contiguous(memory_format=torch.channels_last))
-        loc_loss, conf_loss = detection_loss(outputs, batch.positive, batch.target, self.detector.variances)
-        (loc_loss + conf_loss).backward()
-        self._average_gradients()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        losses, taught = self._losses(batch)
+        (losses.sum() + taught).backward()
+        progress = average_gradients(self.model, self._progress_after(self.step + 1), self.place)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        if not torch.isfinite(norm + losses.detach().sum()):
+            images = self._not_finite_images(batch, losses.detach())
+            raise not_finite(self.step, images, self.out / "last.pt")
         self.optimizer.step()
-        self.step += 1
-        self._update_ema()
-        return torch.stack((loc_loss, conf_loss)).detach()
+        self.step, self.progress = self.step + 1, min(1.0, progress)
+        own = self.model.float_state() if isinstance(self.model, AwareDetector) else self.model.state_dict()
+        update_average(self.ema, own, self.recipe.ema_decay, self.step)
+        if self.sparsity is not None:
+            self.sparsity.apply(self.model, self.ema, self.progress)
+        return losses.detach()
 
-    def _average_gradients(self) -> None:
-        """Mean of gradients and progress over the processes: all take the same step and end together."""
-        own = self._own_progress()
-        if self.recipe.processes == 1:
-            self.progress = min(1.0, own)
-            return
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor([own])])
-        torch.distributed.all_reduce(flat)
-        flat /= self.recipe.processes
-        offset = 0
-        for gradient in gradients:
-            gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
-            offset += gradient.numel()
-        self.progress = min(1.0, float(flat[-1]))
-
-    def _learning_rate(self) -> float:
-        recipe = self.recipe
-        if self.progress < recipe.warmup:
-            return recipe.learning_rate * max(0.02, self.progress / recipe.warmup)
-        share = (self.progress - recipe.warmup) / (1 - recipe.warmup)
-        return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(offset, score) losses [2] of the labels, and the loss against the teacher (0 without one)."""
+        x = batch.x.contiguous(memory_format=torch.channels_last)
+        variances = self.detector.variances
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.amp):
+            outputs = self.model(x)
+        outputs = [level.float() for level in outputs]
+        losses = torch.stack(detection_loss(outputs, batch.positive, batch.target, variances))
+        if self.teacher is None:
+            return losses, losses.new_zeros(())
+        with torch.no_grad():
+            wanted = self.teacher(x)
+        weight = self.recipe.teacher_weight
+        return losses, weight * distillation_loss(outputs, wanted, batch.positive, variances)
 
     @torch.no_grad()
-    def _update_ema(self) -> None:
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        model = self.model
-        own = model.float_state() if isinstance(model, AwareDetector) else model.state_dict()
-        kept = self.ema.state_dict()
-        for name, value in own.items():
-            into = kept[name]
-            into.lerp_(value, 1 - decay) if into.is_floating_point() else into.copy_(value)
+    def _not_finite_images(self, batch: Batch, losses: Tensor) -> list[str]:
+        """Of all processes: the images whose own loss is not finite with the averaged weights.
+
+        If there is none: all images of the batches whose loss is not finite, or those of this process.
+        """
+        alone = self.place.gather(self._not_finite_alone(batch))
+        together = self.place.gather([] if torch.isfinite(losses).all() else list(batch.images))
+        return list(chain(*alone)) or list(chain(*together)) or list(batch.images)
+
+    def _not_finite_alone(self, batch: Batch) -> list[str]:
+        found = []
+        for row, name in enumerate(batch.images):
+            one = slice(row, row + 1)
+            outputs = self.ema(batch.x[one])
+            loc, conf = detection_loss(
+                outputs, batch.positive[one], batch.target[one], self.detector.variances
+            )
+            if not torch.isfinite(loc + conf):
+                found.append(name)
+        return found
+
+    def _learning_rate(self) -> float:
+        return cosine_rate(self.progress, self.recipe.learning_rate, self.recipe.warmup, 0.01)
 
     def evaluate(self) -> float:
         """AP at IoU 0.5 of the averaged weights on the validation split; keeps the best as best.pt.
 
-        Under quantization-aware training it is the AP on int8 grids.
+        Under quantization-aware training it is the AP on int8 grids. While sparsity still grows, none is
+        kept: it would have too many weights.
         """
         judged = self._aware(self.ema) if self.recipe.qat else self.ema
         result = evaluate_detector(torch_predictor(judged), self.validation)
         ap50 = float(result["ap50"])
-        if ap50 > self.best_ap50:
+        if ap50 > self.best_ap50 and (self.sparsity is None or self.sparsity.settled):
             self.best_ap50 = ap50
-            metrics = {"val_ap50": ap50, "val_images": result["images"], "step": self.step,
-                       "minutes": self.seconds() / 60, "recipe": describe(self.recipe)}  # fmt: skip
             recipe = self.recipe
+            metrics = {"val_ap50": ap50, "val_images": result["images"], "step": self.step,
+                       "minutes": self.seconds() / 60, "recipe": describe(recipe)}  # fmt: skip
+            preprocessing = detector_preprocessing(self.detector.input_size[2])
             save_checkpoint(
-                self.out / "best.pt",
-                self.ema,
-                recipe.arch,
-                recipe.config,
-                detector_preprocessing(self.detector.input_size[2]),
-                ["face"],
-                metrics,
+                self.out / "best.pt", self.ema, recipe.arch, recipe.config, preprocessing, ["face"], metrics,
                 self.calibration,
-            )
+            )  # fmt: skip
         return ap50
 
     def _log(self, losses: Tensor, speed: float, ap50: float) -> None:
         path = self.out / "log.csv"
         fresh = not path.is_file()
-        values = (
-            self.step,
-            self.seconds() / 60,
-            self.progress,
-            self._learning_rate(),
-            *losses.tolist(),
-            speed,
-            ap50,
-        )
+        rate, minutes = self._learning_rate(), self.seconds() / 60
+        values = (self.step, minutes, self.progress, rate, *losses.tolist(), speed, ap50)
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if fresh:
                 writer.writerow(LOG_FIELDS)
             writer.writerow([f"{v:.6g}" for v in values])
-        self.display.line(f"validation AP {ap50:.4f} (best {self.best_ap50:.4f}) after {self.step} steps")
+        broken = len(self.skipped())
+        skipped = f"; {broken} unreadable images skipped" if broken else ""
+        self.display.line(
+            f"validation AP {ap50:.4f} (best {self.best_ap50:.4f}) after {self.step} steps{skipped}"
+        )
 
     def _save(self) -> None:
         state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "progress": self.progress,
-            "best_ap50": self.best_ap50,
-            "seconds": self.seconds(),
-            "recipe": describe(self.recipe),
-        }
+            "model": self.model.state_dict(), "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "step": self.step, "progress": self.progress,
+            "best_ap50": self.best_ap50, "seconds": self.seconds(), "recipe": describe(self.recipe),
+        }  # fmt: skip
         atomic_save(state, self.out / "last.pt")
 
     def _resume(self) -> None:
-        state = torch.load(self.out / "last.pt", weights_only=True)
-        was, now = state["recipe"], describe(self.recipe)
-        for setting in ("arch", "config", "seed", "processes"):
-            if was[setting] != now[setting]:
-                raise UsageError(
-                    f"train: {self.out / 'last.pt'} was trained with {setting} {was[setting]!r}, not "
-                    f"{now[setting]!r}; give the same to resume, or another output folder"
-                )
+        """The first process reads last.pt for all: the others may be on other machines."""
+        path, now = self.out / "last.pt", describe(self.recipe)
+        state = self.place.share(read_state(path, now, RESUMED_ALIKE) if self.place.first else None)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_ap50, self.earlier_seconds = state["step"], state["best_ap50"], state["seconds"]
-        share = (
-            self.step / self.recipe.steps
-            if self.recipe.steps
-            else state["seconds"] / 60 / self.recipe.minutes
-        )
-        self.progress = min(1.0, share)  # of what is asked for now, which may be more than before
+        # of what is asked for now, which may be more than before
+        self.progress = min(1.0, self._progress_after(self.step))
+        if self.sparsity is not None:
+            self.sparsity.apply(self.model, self.ema, self.progress)
 
 
-def passed(progress: float, parts: int) -> int:
-    """How many of `parts` equal parts of the training are done at `progress` (0 to 1)."""
-    return math.floor(progress * parts + 1e-9)
-
-
-def following(progress: float, parts: int) -> float:
-    """The progress at which the next of `parts` equal parts ends."""
-    return min(1.0, (passed(progress, parts) + 1) / parts)
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1 and p.shape[0] > 1]
-    others = [p for p in model.parameters() if not (p.ndim > 1 and p.shape[0] > 1)]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def compile_around_rnnpool(model: nn.Module) -> None:
+    """torch.compile in place; RNNPool keeps its own forward and backward passes, which it would run twice."""
+    for module in model.modules():
+        if isinstance(module, RNNPool):
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+    model.compile()

@@ -74,6 +74,6 @@ def detection_loss(
     wanted = (NEGATIVES_PER_POSITIVE * positive.sum(dim=1)).clamp(min=MIN_NEGATIVES)
     keep = min(int(wanted.max()), hardness.shape[1])
     values, index = hardness.topk(keep, dim=1)
-    chosen = (torch.arange(keep) < wanted[:, None]) & (values >= 0)
+    chosen = (torch.arange(keep, device=hardness.device) < wanted[:, None]) & (values >= 0)
     negative = torch.zeros_like(positive).scatter(1, index, chosen)
     return loc_loss, every[positive | negative].sum() / total

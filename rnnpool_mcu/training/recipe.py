@@ -5,18 +5,15 @@ The shipped checkpoint's command is in examples/models/face_m4.md.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.multiprocessing.spawn import spawn
-
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.datasets import default_data_root, load_split
+from rnnpool_mcu.training.launch import Place, choose_device, is_first_process, launch, process_count
 from rnnpool_mcu.zoo import create
 
 
@@ -87,6 +84,19 @@ class Recipe:
     """Checkpoint whose weights the training begins with."""
     qat: bool = False
     """Quantization-aware, with the activation ranges stored in `initial`; all views have the model's size."""
+    teacher: str | None = None
+    """Checkpoint of a larger detector with the same priors, whose answers are learnt besides the labels."""
+    teacher_weight: float = 1.0
+    rnn_density: tuple[float, float] | None = None
+    """Final shares of RNNPool's W and U that are not 0; see `sparsity`."""
+    device: str = "auto"
+    """One of `launch.DEVICES`."""
+    amp: bool = False
+    """Convolutions in bfloat16."""
+    compile: bool = False
+    """By torch.compile, all but RNNPool."""
+    workers: int | None = None
+    """Processes that draw batches in advance; None: none on a CPU, up to 8 for each GPU."""
     evaluations: int = 14
     """Validations over the whole training, evenly spread."""
     saves: int = 50
@@ -101,6 +111,9 @@ class Recipe:
             raise UsageError(f"train: processes {self.processes}, at least 1")
         if self.qat and self.initial is None:
             raise UsageError("train --qat: goes on from a trained checkpoint; name it with --init")
+        clashing = [name for name in ("amp", "compile", "rnn_density") if getattr(self, name)]
+        if self.qat and clashing:
+            raise UsageError(f"train --qat: cannot be combined with {', '.join(clashing)}; leave it out")
 
 
 def train(
@@ -112,22 +125,19 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train a detector of the zoo; returns {"best": path, "ap50": best validation AP, "steps": n}.
+    """Train a detector of the zoo.
 
+    Returns {"best": path, "ap50": best validation AP, "steps": n, "skipped": paths of unreadable images}.
     `settings` are Recipe's; give either `minutes` (wall clock, over all resumed parts) or `steps`. Writes
     into `out_dir`: best.pt (a checkpoint, chosen by AP on part_b_val), last.pt (to resume from), log.csv.
     UsageError for bad settings.
     """
     recipe = _for_size(Recipe(arch=arch, **settings), settings)
+    recipe = replace(recipe, processes=process_count(recipe.processes))
+    device = "cpu" if recipe.qat else choose_device(recipe.device)  # RNNPool's integers are numpy's
     root = _data_folder(data_root)
     out = _output_folder(Path(out_dir), resume)
-    arguments = (recipe, root, out, resume, quiet, _free_port(), time.time())
-    if recipe.processes == 1:
-        run_worker(0, *arguments)
-    else:
-        spawn(run_worker, arguments, nprocs=recipe.processes)
-    last = torch.load(out / "last.pt", weights_only=True)
-    return {"best": str(out / "best.pt"), "ap50": last["best_ap50"], "steps": last["step"]}
+    return launch(run_worker, recipe.processes, device, recipe, root, out, resume, quiet, time.time())
 
 
 def _for_size(recipe: Recipe, given: dict[str, Any]) -> Recipe:
@@ -160,34 +170,18 @@ def _output_folder(out: Path, resume: bool) -> Path:
     if out.exists() and not out.is_dir():
         raise UsageError(f"train: the output folder {out} is a file; give another")
     out.mkdir(parents=True, exist_ok=True)
-    if resume and not (out / "last.pt").is_file():
+    if resume and is_first_process() and not (out / "last.pt").is_file():
         raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
     return out
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def run_worker(
-    rank: int, recipe: Recipe, root: Path, out: Path, resume: bool, quiet: bool, port: int, started: float
-) -> None:
-    """One training process; rank 0 validates, logs and saves."""
+    place: Place, recipe: Recipe, root: Path, out: Path, resume: bool, quiet: bool, started: float
+) -> dict[str, Any]:
+    """One training process; the first one validates, logs and saves."""
     from rnnpool_mcu.training.loop import Trainer
 
-    if recipe.processes > 1:  # one process alone takes the threads that OMP_NUM_THREADS says
-        torch.set_num_threads(1)
-    if recipe.processes > 1:
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=recipe.processes
-        )
-    try:
-        Trainer(recipe, root, out, rank, quiet, started).run(resume)
-    finally:
-        if recipe.processes > 1:
-            torch.distributed.destroy_process_group()
+    return Trainer(recipe, root, out, place, quiet, started).run(resume)
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,9 +28,9 @@ from rnnpool_mcu.training.datasets import (  # noqa: E402
 from rnnpool_mcu.training.decode import decode, nms, torch_predictor  # noqa: E402
 from rnnpool_mcu.training.loss import detection_loss, fit_quality, overlap  # noqa: E402
 from rnnpool_mcu.training.metrics import average_precision, detection_ap  # noqa: E402
-from rnnpool_mcu.training.recipe import Phase  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
+from tests.detection_training import tiny_train  # noqa: E402
 
 ANCHORS = ((8, 8), (16, 8), (32, 16), (48, 16))
 VARIANCES = (0.1, 0.2)
@@ -189,43 +188,6 @@ def test_crop_outside_the_image_is_black() -> None:
     view = draw_crop(image, (-10.0, 5.0), (1.0, 1.0), 20, 20)
     assert (view[:, :10] == 0).all() and (view[15:] == 0).all() and (view[:15, 10:] == 200).all()
     assert (draw_crop(image, (100.0, 0.0), (1.0, 1.0), 8, 8) == 0).all()
-
-
-def write_coco(root: Path, folder: str, name: str, count: int, seed: int) -> None:
-    """Pictures of grey noise with white squares."""
-    rng = np.random.default_rng(seed)
-    (root / folder / "images").mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
-    for index in range(count):
-        pixels = rng.integers(0, 90, (90, 120, 3), dtype=np.uint8)
-        for _ in range(3):
-            x, y, side = (int(v) for v in rng.integers((4, 4, 8), (90, 60, 26)))
-            pixels[y : y + side, x : x + side] = 255
-            annotations.append({"id": len(annotations), "image_id": index, "bbox": [x, y, side, side]})
-        file_name = f"{name}_{index}.png"
-        Image.fromarray(pixels).save(root / folder / "images" / file_name)
-        images.append({"id": index, "file_name": file_name, "width": 120, "height": 90})
-    content = {"images": images, "annotations": annotations}
-    (root / folder / f"{name}.json").write_text(json.dumps(content))
-
-
-@pytest.fixture(scope="module")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_coco(root, "scut_head", "part_a", 4, 1)
-    write_coco(root, "scut_head", "part_b_trainval", 206, 2)
-    write_coco(root, "scut_head", "part_b_test", 3, 3)
-    write_coco(root, "wider_face_train", "annotations", 4, 4)
-    return root
-
-
-TINY_PHASE = (Phase(1.0, 48, 64, 4, 0.8, 1.2, 0.3),)
-
-
-def tiny_train(data: Path, out: Path, **changes: object) -> dict[str, object]:
-    settings = {"steps": 6, "phases": TINY_PHASE, "validation_images": 2, "evaluations": 2, "quiet": True,
-                "config": {"hidden": 4}, **changes}  # fmt: skip
-    return train("face-m4", out, data, **settings)
 
 
 def test_training_writes_checkpoint_log_and_resumes_alike(tiny_data: Path, tmp_path: Path) -> None:
