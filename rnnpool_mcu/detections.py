@@ -16,34 +16,40 @@ _BOX = struct.Struct("<4hH")
 
 @dataclass(frozen=True)
 class Detection:
-    """A box in pixels (x2 and y2 exclusive) and the probability that it holds a face."""
+    """A box in pixels (x2 and y2 exclusive), the probability of what it holds, and its class if known."""
 
     x1: float
     y1: float
     x2: float
     y2: float
     score: float
+    label: int | None = None
 
     def scaled(self, across: float, down: float) -> Detection:
         """The box in an image that is `across` times as wide and `down` times as high."""
-        return Detection(self.x1 * across, self.y1 * down, self.x2 * across, self.y2 * down, self.score)
+        return Detection(
+            self.x1 * across, self.y1 * down, self.x2 * across, self.y2 * down, self.score, self.label
+        )
 
 
-def parse_detections(output: bytes) -> tuple[Detection, ...]:
+def parse_detections(output: bytes, *, labelled: bool = False) -> tuple[Detection, ...]:
     """The boxes of one `<name>_output`, best first, in pixels of the model's input.
 
-    Raises `ValueError` when the count does not fit the bytes.
+    `labelled`: a byte per box follows all boxes, its class. Raises `ValueError` when the count does not fit
+    the bytes.
     """
     (count,) = _COUNT.unpack_from(output)
-    room = (len(output) - _COUNT.size) // _BOX.size
+    room = (len(output) - _COUNT.size) // (_BOX.size + int(labelled))
     if not 0 <= count <= room:
         raise ValueError(f"{count} boxes, allowed: 0..{room}")
-    return tuple(_detection(*_BOX.unpack_from(output, _COUNT.size + i * _BOX.size)) for i in range(count))
+    labels = output[_COUNT.size + room * _BOX.size :] if labelled else [None] * count
+    boxes = (_BOX.unpack_from(output, _COUNT.size + i * _BOX.size) for i in range(count))
+    return tuple(_detection(*box, label) for box, label in zip(boxes, labels, strict=False))
 
 
-def _detection(x1: int, y1: int, x2: int, y2: int, score: int) -> Detection:
+def _detection(x1: int, y1: int, x2: int, y2: int, score: int, label: int | None) -> Detection:
     steps = COORDINATE_STEPS
-    return Detection(x1 / steps, y1 / steps, x2 / steps, y2 / steps, score / SCORE_STEPS)
+    return Detection(x1 / steps, y1 / steps, x2 / steps, y2 / steps, score / SCORE_STEPS, label)
 
 
 def as_array(detections: tuple[Detection, ...]) -> NDArray[np.float32]:

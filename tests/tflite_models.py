@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Writer
 
 
@@ -135,13 +140,37 @@ def unet(size: int = 16, seed: int = 0) -> bytes:
 def ssdlite(size: int = 32, seed: int = 0) -> bytes:
     """Boxes and scores from two maps, each joined over all anchors: two outputs."""
     w = Writer(seed)
+    boxes, scores, _ = _ssd_heads(w, size)
+    return w.finish(boxes, scores)
+
+
+def ssd_detector(size: int = 32, seed: int = 0, classes: int = 3, **options: Any) -> bytes:
+    """The same with anchors and TFLite's post-processing behind: boxes, classes, scores, count."""
+    w = Writer(seed)
+    boxes, scores, sides = _ssd_heads(w, size)
+    return w.finish(*w.post_process(boxes, scores, _grid_anchors(sides), classes, **options))
+
+
+def _ssd_heads(w: Writer, size: int) -> tuple[int, int, list[int]]:
+    """Locations [1, n, 4], scores [1, n, 3], and the sides of the maps, with two anchors per pixel."""
     x = w.conv(w.input(size, size, 3), 8, 3, 2, activation=RELU6)
-    boxes, scores = [], []
+    boxes, scores, sides = [], [], []
     for _ in range(2):
         x = w.conv(w.depthwise(x, 3, 2, activation=RELU6), 16, 1, activation=RELU6)
         side = w.tensors[x].shape[1]
         head = w.depthwise(x, activation=RELU6)
         boxes.append(w.view(w.conv(head, 8, 1, activation=NONE), 1, side * side * 2, 4))
         scores.append(w.view(w.conv(head, 6, 1, activation=NONE), 1, side * side * 2, 3))
+        sides.append(side)
     joined = w.concat(scores, axis=1)
-    return w.finish(w.concat(boxes, axis=1), w.fixed("LOGISTIC", joined, 1 / 256, -128))
+    return w.concat(boxes, axis=1), w.fixed("LOGISTIC", joined, 1 / 256, -128), sides
+
+
+def _grid_anchors(sides: list[int]) -> NDArray[np.float32]:
+    """[n, 4] of centre y, x, height, width in parts of the image: a square and a wide one per pixel."""
+    found = []
+    for side in sides:
+        for y, x in np.ndindex(side, side):
+            for high, wide in ((1.5, 1.5), (1.0, 2.0)):
+                found.append([(y + 0.5) / side, (x + 0.5) / side, high / side, wide / side])
+    return np.array(found, np.float32)

@@ -15,6 +15,8 @@ from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
+from rnnpool_mcu.ir.tensor_type import DetectionsType
+from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
 from rnnpool_mcu.validation import run_engine
 
@@ -51,7 +53,8 @@ def run_command(
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
     if project.kind == "detector":
         placed = fit(picture.width, picture.height, size[1], size[0])
-        likely = [d for d in parse_detections(result.outputs[0]) if d.score >= min_score]
+        labelled = _has_labels(folder)
+        likely = [d for d in parse_detections(result.outputs[0], labelled=labelled) if d.score >= min_score]
         found = [d.scaled(1 / placed.across, 1 / placed.down) for d in likely]
         if out is not None:
             save_boxes(picture, found, out)
@@ -61,6 +64,12 @@ def run_command(
         say.result(
             value | {"logits": logits, "top1": int(np.argmax(logits))}, f"class {int(np.argmax(logits))}"
         )
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether a detector's boxes are of several classes."""
+    kinds = load_graph(folder / FILE_NAME).types.values()
+    return any(isinstance(kind, DetectionsType) and kind.labelled for kind in kinds)
 
 
 def _measured(result: RunResult) -> dict[str, Any]:
@@ -74,7 +83,9 @@ def _measured(result: RunResult) -> dict[str, Any]:
 def _detections_text(found: list[Detection], value: dict[str, Any], out: Path | None) -> str:
     lines = [f"{len(found)} found"]
     lines += [
-        f"  x {d.x1:.0f}..{d.x2:.0f}  y {d.y1:.0f}..{d.y2:.0f}  probability {d.score:.3f}" for d in found
+        f"  x {d.x1:.0f}..{d.x2:.0f}  y {d.y1:.0f}..{d.y2:.0f}  probability {d.score:.3f}"
+        + (f"  class {d.label}" if d.label is not None else "")
+        for d in found
     ]
     if value["instructions"] is not None:
         lines.append(

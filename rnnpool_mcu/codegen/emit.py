@@ -130,7 +130,7 @@ def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
     for value in graph.outputs:
         out = graph.types[value]
         if isinstance(out, DetectionsType):
-            outputs.append({"max_detections": out.max_detections})
+            outputs.append({"max_detections": out.max_detections, "labelled": out.labelled})
             headers.append(f"{graph.node(value).op.kernel}.h")
             continue
         note = f"{value}, {out}: real = {out.scale:.9g} * (q - {out.zero_point})"

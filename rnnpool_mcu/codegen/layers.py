@@ -274,8 +274,9 @@ def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Namin
         body.append(f"{op.kernel}_finish(&{symbol}, {state}, out_row);")
         body += _row_done(plan, node.name, index, naming)
     else:
+        labels = ", out->label" if out.labelled else ""
         body = [
-            f"{op.kernel}_finish(&{symbol}, {state}, &out->count, out->box);",
+            f"{op.kernel}_finish(&{symbol}, {state}, &out->count, out->box{labels});",
             f"TRACE_ROW({index}, 0, (const int8_t *)out, (int32_t)sizeof *out);",
             f"made->{node.name} = 1;",
         ]

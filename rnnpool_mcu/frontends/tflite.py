@@ -14,7 +14,9 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite_call import HOW_TO_QUANTIZE, Call, int8_quantization
+from rnnpool_mcu.frontends.tflite_checks import EDGES, VIEWS, check_known, check_precision
 from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
+from rnnpool_mcu.frontends.tflite_detections import CUSTOM, post_process
 from rnnpool_mcu.frontends.tflite_dilation import merge_dilated
 from rnnpool_mcu.frontends.tflite_folding import folded, is_shape_arithmetic, with_tensor
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor, read_tflite
@@ -38,20 +40,6 @@ from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.transpose import Transpose
 
 INPUT_NAME = "input"
-VIEWS: Mapping[str, str] = {
-    "EXPAND_DIMS": "free",
-    "RESHAPE": "free where the order of the bytes stays, and before a fully connected layer",
-    "SQUEEZE": "free",
-    "TRANSPOSE": "free where only sides of 1 move; a channel shuffle between two reshapes; height, width and "
-    "channels in any order",
-}
-"""Operators that change no byte, with what is supported of them."""
-EDGES: Mapping[str, str] = {
-    "DEQUANTIZE": "int8 to float32 at the model's outputs: left out, the C gives int8",
-    "QUANTIZE": "float32 or uint8 to int8 at the input, int8 to uint8 at an output: left out, the C takes "
-    "and gives int8; between layers int8 to int8, by a table",
-}
-_CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +61,7 @@ def import_tflite(path: Path) -> ImportedTflite:
 
 def convert_tflite(model: StoredModel) -> ImportedTflite:
     """Integer graph of a model that was read."""
-    _check_precision(model)
+    check_precision(model)
     model = merge_dilated(model)
     walk = _Walk(model)
     for op in model.operators:
@@ -82,22 +70,6 @@ def convert_tflite(model: StoredModel) -> ImportedTflite:
     verify_graph(graph)
     names = {name: model.tensors[index].name for name, index in walk.indices.items()}
     return ImportedTflite(graph, walk.indices, names)
-
-
-def _check_precision(model: StoredModel) -> None:
-    """Refuse models that are not full-integer int8 as a whole, with one message instead of a layer's."""
-    made = [model.tensors[i] for op in model.operators for i in op.outputs if op.kind in CONVERTERS]
-    found = {tensor.dtype for tensor in made}
-    stored = {tensor.dtype for tensor in model.tensors if tensor.data is not None and tensor.data.ndim >= 2}
-    if not made or "INT8" in found:
-        return
-    if found & {"FLOAT32", "FLOAT16"}:
-        kind = "dynamic-range quantized (int8 weights, float tensors)" if "INT8" in stored else "float"
-        raise ModelError(f"the model is {kind}, supported: full-integer int8; {HOW_TO_QUANTIZE}")
-    if "INT16" in found:
-        raise ModelError(f"its tensors are int16, supported: int8; {HOW_TO_QUANTIZE}")
-    if "UINT8" in found:
-        raise ModelError(f"its tensors are uint8 (an old converter's), supported: int8; {HOW_TO_QUANTIZE}")
 
 
 @dataclass(frozen=True)
@@ -142,8 +114,10 @@ class _Walk:
             if is_shape_arithmetic(self._model, op):
                 self._model = folded(self._model, op)
                 return
-            self._check_known(op)
-            if op.kind in VIEWS:
+            check_known(op)
+            if op.custom:
+                self._detections(op)
+            elif op.kind in VIEWS:
                 self._view(op)
             elif op.kind in EDGES:
                 self._edge(op)
@@ -151,20 +125,6 @@ class _Walk:
                 self._convert(op)
         except (ModelError, ValueError, OverflowError) as error:
             raise ModelError(f"{where(op, self._model)}: {error}") from error
-
-    def _check_known(self, op: StoredOperator) -> None:
-        if op.kind in _CONTROL_FLOW:
-            raise ModelError("control flow is not supported; unroll it before export")
-        if op.custom:
-            raise ModelError(
-                "is a custom operator, supported: built-in ones, see `rnnpool-mcu supported-ops`; cut the "
-                "model before it, and do its work in your own C"
-            )
-        if op.kind not in VIEWS and op.kind not in EDGES and op.kind not in CONVERTERS:
-            known = ", ".join(sorted((*CONVERTERS, *VIEWS, *EDGES)))
-            raise ModelError(
-                f"is not supported; supported: {known}; build the layer of these, or cut the model before it"
-            )
 
     def _take_input(self) -> None:
         """The model's one input: int8, or what a quantize operator makes of it."""
@@ -223,6 +183,19 @@ class _Walk:
             call = Call(self._model, op, types, result)
             node = Node(self._names[index], converter.convert(call), names)
             self._add(index, node, reshapes=converter.reshapes)
+
+    def _detections(self, op: StoredOperator) -> None:
+        """The post-processing at a detector's end: one value for all of its outputs."""
+        if not op.outputs or any(self._readers(index) for index in op.outputs):
+            raise ModelError("its boxes are read by another operator, supported: outputs of the model")
+        names = self._read(op, 0), self._read(op, 1)
+        boxes, scores = (self._types[name] for name in names)
+        made = post_process(self._model, op, boxes, scores, self.input_type)
+        made.infer_type((boxes, scores))
+        node = Node(self._names[op.outputs[0]], made, names)
+        self.nodes.append(node)
+        self.indices[node.name] = op.outputs[0]
+        self._values |= {index: _Value(node.name, ()) for index in op.outputs}
 
     def _broadcast(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names of values repeated where one has a side of 1 and the other has not."""
@@ -374,8 +347,12 @@ class _Walk:
         return _Value(made, after.shape)
 
     def _leave(self, op: StoredOperator, before: StoredTensor, after: StoredTensor) -> None:
-        """Check that an operator at an output changes no int8 value, and that nothing reads it."""
-        if before.dtype != "INT8" or self._readers(after.index) or after.index not in self._model.outputs:
+        """Check that an operator at an output changes no int8 value, and that no int8 operator reads it."""
+        readers = self._readers(after.index)
+        decoded = bool(readers) and all(reader.custom and reader.kind in CUSTOM for reader in readers)
+        if op.kind == "DEQUANTIZE" and before.dtype == "INT8" and decoded:
+            return
+        if before.dtype != "INT8" or readers or after.index not in self._model.outputs:
             raise ModelError(f"allowed: from int8 at an output of the model only; {HOW_TO_QUANTIZE}")
         if op.kind == "QUANTIZE" and shifted(after) != int8_quantization(before):
             raise ModelError(

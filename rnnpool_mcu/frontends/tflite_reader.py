@@ -63,6 +63,7 @@ class StoredOperator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, int | float]  # by the schema's names; empty where the file has none
+    custom_options: bytes = b""  # of a custom operator, as stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +221,12 @@ class _Parser:
             self._indices(operator.InputsLength(), operator.InputsAsNumpy, tensors, optional=True),
             self._indices(operator.OutputsLength(), operator.OutputsAsNumpy, tensors, optional=False),
             {} if custom else _options(operator),
+            self._custom_options(operator) if custom else b"",
         )
+
+    def _custom_options(self, operator: Any) -> bytes:
+        stored = self._vector(operator.CustomOptionsLength(), operator.CustomOptionsAsNumpy, 1)
+        return stored.astype(np.uint8).tobytes()
 
 
 def _options(operator: Any) -> dict[str, int | float]:

@@ -31,11 +31,12 @@ class Format:
 
 
 def _tflite() -> list[Supported]:
-    from rnnpool_mcu.frontends.tflite import EDGES, VIEWS
+    from rnnpool_mcu.frontends.tflite_checks import EDGES, VIEWS
     from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
+    from rnnpool_mcu.frontends.tflite_detections import CUSTOM
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
-    return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES}.items())]
+    return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES, **CUSTOM}.items())]
 
 
 def _onnx() -> list[Supported]:

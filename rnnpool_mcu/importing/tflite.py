@@ -8,6 +8,7 @@ from pathlib import Path
 from rnnpool_mcu.frontends.tflite import ImportedTflite, import_tflite
 from rnnpool_mcu.frontends.tflite_runtime import TfliteRuntime
 from rnnpool_mcu.importing.imported import Imported
+from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.passes import run_passes
 
 
@@ -34,9 +35,10 @@ def runtime_of(path: Path) -> tuple[ImportedTfliteFile, TfliteRuntime]:
 
 
 def _imported(imported: ImportedTflite) -> ImportedTfliteFile:
+    found = any(isinstance(kind, DetectionsType) for kind in imported.graph.types.values())
     return ImportedTfliteFile(
         graph=imported.graph,
-        kind="classifier",
+        kind="detector" if found else "classifier",
         calibration="stored in the .tflite file",
         sources=imported.sources,
         indices=dict(imported.indices),

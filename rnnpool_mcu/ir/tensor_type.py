@@ -53,19 +53,25 @@ class TensorType:
         return f"{self.height}x{self.width}x{self.channels}"
 
 
+BOX_BYTES = 10  # of a detected box in the C output structure
+
+
 @dataclass(frozen=True)
 class DetectionsType:
     """A list of at most `max_detections` boxes, serialised as the C output structure.
 
     Bytes, little-endian: int32 count, then per box int16 x1, y1, x2, y2 in 1/16 pixel and uint16 score
-    (probability, Q16), unused boxes zero, padded to a multiple of 4.
+    (probability, Q16), unused boxes zero; with labels one byte per box behind all boxes; padded to a
+    multiple of 4.
     """
 
     max_detections: int
+    labelled: bool = False
 
     @property
     def bytes(self) -> int:
-        return (4 + 10 * self.max_detections + 3) // 4 * 4
+        each = BOX_BYTES + int(self.labelled)
+        return (4 + each * self.max_detections + 3) // 4 * 4
 
     def __str__(self) -> str:
         return f"<= {self.max_detections} boxes"

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import Absorber, CArray, CParams, Int8Array
-from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
+from rnnpool_mcu.ir.tensor_type import BOX_BYTES, DetectionsType, TensorType
 
 MAX_IMAGE_SIDE = 2047  # corners in 1/16 pixel are int16
 MAX_LEVELS = 16
 MAX_PRIOR = 4096  # image pixels; a candidate's level and row share 16 bits
 CANDIDATE_BYTES = 14
+CANDIDATES: tuple[str, tuple[str, ...]] = ("detection_candidates", ())  # the kernel that keeps the best
 SCORE_DIFFERENCES = 511  # face - background, -255..255
 MAX_HALF_SIZE = 2**28  # of a box in Q16 pixels: 4096 pixels, more than any image
 MAX_CENTRE_STEP = 2**22  # Q16 pixels per unit of a location: 255 of them stay below 2**30
@@ -95,6 +96,9 @@ class DetectorDecode(Absorber):
     def state_bytes(self, inputs: Sequence[TensorType]) -> int:
         """A count and the candidates kept."""
         return (4 + CANDIDATE_BYTES * self.max_candidates + 3) // 4 * 4
+
+    def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return (CANDIDATES, (self.kernel, ()))
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         locs, confs, levels = inputs[0::2], inputs[1::2], range(len(self.anchors))
@@ -188,12 +192,17 @@ class DetectorDecode(Absorber):
         return np.array(chosen, np.int64).reshape(-1, 5)
 
 
-def detections_to_bytes(boxes: Int64Array, max_detections: int) -> NDArray[np.uint8]:
-    """Boxes [n, x1 y1 x2 y2 score] as the C output structure's bytes (`DetectionsType`)."""
-    data = np.zeros(DetectionsType(max_detections).bytes, np.uint8)
+def detections_to_bytes(
+    boxes: Int64Array, max_detections: int, labels: Int64Array | None = None
+) -> NDArray[np.uint8]:
+    """Boxes [n, x1 y1 x2 y2 score] and labels [n] as the C output structure's bytes (`DetectionsType`)."""
+    data = np.zeros(DetectionsType(max_detections, labels is not None).bytes, np.uint8)
     data[:4] = np.frombuffer(np.array([len(boxes)], "<i4").tobytes(), np.uint8)
     packed = np.frombuffer(boxes.astype("<u2").tobytes(), np.uint8)
     data[4 : 4 + packed.size] = packed
+    if labels is not None:
+        start = 4 + BOX_BYTES * max_detections
+        data[start : start + len(labels)] = labels.astype(np.uint8)
     return data
 
 

@@ -8,6 +8,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.passes.fold_pads import fold_pads
 from rnnpool_mcu.passes.fold_replicate_pad import fold_replicate_pad
+from rnnpool_mcu.passes.read_detector_maps import read_detector_maps
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
 from rnnpool_mcu.passes.remove_dead_nodes import remove_dead_nodes
 from rnnpool_mcu.passes.simplify import simplify
@@ -19,6 +20,7 @@ PASSES: tuple[Pass, ...] = (
     simplify,
     fold_pads,
     fold_replicate_pad,
+    read_detector_maps,
     remove_dead_channels,
     remove_dead_nodes,
     take_maps_by_rows,

@@ -30,9 +30,10 @@ NETWORKS = {
     "shufflenet_v2": tflite_models.shufflenet_v2,
     "unet": tflite_models.unet,
     "ssdlite": tflite_models.ssdlite,
+    "ssd_detector": lambda: tflite_models.ssd_detector(seed=1),
 }
 ON_THE_BOARD = {"ad": tflite_models.anomaly_detection, "shufflenet_v2": tflite_models.shufflenet_v2}
-ON_THE_BOARD |= {"ssdlite": tflite_models.ssdlite, "unet": tflite_models.unet}
+ON_THE_BOARD |= {"ssd_detector": NETWORKS["ssd_detector"], "unet": tflite_models.unet}
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 needs_board = pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,

@@ -21,7 +21,7 @@ import pytest
 
 from rnnpool_mcu.codegen.c_literals import c_array, c_params
 from rnnpool_mcu.ir.operator import Absorber, Int8Array, Margin, Operator
-from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
+from rnnpool_mcu.ir.tensor_type import BOX_BYTES, DetectionsType, TensorType
 from rnnpool_mcu.resources import template_dir
 
 SUPPORT = Path(__file__).parent / "kernel_support"
@@ -290,8 +290,11 @@ def _absorber_body(i: int, case: KernelCase) -> list[str]:
     """begin, then the groups' rows in turns (so that groups interleave), then finish."""
     op = case.op
     assert isinstance(op, Absorber)
-    boxes = isinstance(op.infer_type(case.types), DetectionsType)
-    result = "(void *)out, (void *)(out + 4)" if boxes else "(void *)out"  # a count, then the boxes
+    made = op.infer_type(case.types)
+    boxes, result = isinstance(made, DetectionsType), "(void *)out"
+    if isinstance(made, DetectionsType):
+        result += ", (void *)(out + 4)"  # a count, then the boxes
+        result += f", out + {4 + BOX_BYTES * made.max_detections}" if made.labelled else ""
     cleared = ["    memset(out, 0, out_bytes);"] if boxes else []  # as the model does before it starts
     lines = [
         *cleared,
