@@ -1,177 +1,257 @@
-"""Table from aten (and our own) operators to integer operators; one short function each."""
+"""Table from aten (and our own) operators that compute to integer operators; one short function each.
+
+The first lines of a function's docstring say what is supported: docs/operators.md is made of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import fx
 
-import rnnpool_mcu.nn  # noqa: F401  registers torch.ops.rnnpool_mcu
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends import fx_reader
-from rnnpool_mcu.ir.operator import Int8Array, Operator
-from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.add import Add
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
+from rnnpool_mcu.frontends.aten_call import Call, Converter, per_channel, quantized_filter
+from rnnpool_mcu.frontends.aten_movers import MOVERS
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
+from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, scaled_by_constant
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.nn.aten import aten
+from rnnpool_mcu.ops.arg_max import ArgMax
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
+from rnnpool_mcu.ops.average_pool2d import AveragePool2d
+from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.ops.max_out import MaxOut
-from rnnpool_mcu.ops.replicate_pad import ReplicatePad
-
-aten = torch.ops.aten
-
-VIEWS = {
-    aten.flatten.using_ints,
-    aten.reshape.default,
-    aten.view.default,
-    aten.squeeze.dims,
-    aten.dropout.default,
-}
-"""Calls that change no value at inference."""
-
-BIAS_LIMIT = 2.0**28
-"""Of an int32 bias: leaves three quarters of the accumulator's range to the products."""
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One call to convert, with everything about it that is known where its result is quantized."""
-
-    module: fx.GraphModule
-    node: fx.Node
-    arguments: Mapping[str, Any]  # by schema name, defaults filled in
-    inputs: tuple[TensorType, ...]
-    output: Quantization
-    bounds: tuple[float, float]  # of the fused activation, real values
-
-    @property
-    def clamp(self) -> tuple[int, int]:
-        """The fused activation's bounds as int8 values."""
-        steps = (np.floor(bound / self.output.scale + 0.5) for bound in self.bounds)
-        low, high = (step + self.output.zero_point for step in steps)
-        return int(max(-128.0, low)), int(min(127.0, high))
-
-    def constant(self, name: str) -> NDArray[Any] | None:
-        """Value of a parameter argument; None where the call has none."""
-        node = self.arguments[name]
-        return None if node is None else fx_reader.constant(self.module, node)
-
-
-@dataclass(frozen=True)
-class Converter:
-    """How one aten operator becomes an integer operator; `inputs` are its activation arguments."""
-
-    inputs: tuple[str, ...]
-    convert: Callable[[Call], Operator]
-
-
-@dataclass(frozen=True, eq=False)
-class Filter:
-    """int8 weights as torch lays them out, the bias at input scale x weight scale, and the weight scales."""
-
-    weights: Int8Array
-    bias: NDArray[np.int32]
-    scales: NDArray[np.float64]
-
-
-def activation_bounds(node: fx.Node) -> tuple[float, float] | None:
-    """Real bounds of an activation that is a clamp; None for any other node."""
-    if node.target in (aten.relu.default, aten.relu_.default):
-        return (0.0, float("inf"))
-    if node.target is aten.relu6.default:
-        return (0.0, 6.0)
-    if node.target in (aten.hardtanh.default, aten.hardtanh_.default):
-        arguments = fx_reader.arguments(node)
-        return (float(arguments["min_val"]), float(arguments["max_val"]))
-    return None
-
-
-def quantized_filter(call: Call) -> Filter:
-    """Weights and bias of a convolution or linear layer.
-
-    Channels whose weights are so small that the bias would not fit get a larger weight scale.
-    """
-    read = fx_reader.weights(call.module, call.node, call.arguments["weight"])
-    channels = read.values.shape[0]
-    given = call.constant("bias")
-    bias = np.zeros(channels) if given is None else given.astype(np.float64)
-    flat = read.values.reshape(channels, -1).astype(np.float64)
-    largest = read.scales[flat.any(axis=1)].max(initial=0.0) or 1.0
-    empty = ~flat.any(axis=1)
-    in_scale = call.inputs[0].scale
-    scales = np.maximum(np.where(empty, largest, read.scales), np.abs(bias) / (in_scale * BIAS_LIMIT))
-    changed = scales != read.scales
-    flat[changed] = np.floor(flat[changed] * (read.scales / scales)[changed, None] + 0.5)
-    steps = np.floor(bias / (in_scale * scales) + 0.5)
-    return Filter(flat.astype(np.int8).reshape(read.values.shape), steps.astype(np.int32), scales)
+from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 
 
 def convert_conv2d(call: Call) -> Operator:
-    """aten.conv2d: depthwise when groups = channels, else over all channels."""
-    arguments, filter_ = call.arguments, quantized_filter(call)
-    if _pair(arguments["dilation"]) != (1, 1):
-        raise ModelError(f"dilation {arguments['dilation']}, supported 1; use a larger kernel")
-    window = _window(call, filter_.weights.shape[2:])
-    groups, channels = int(arguments["groups"]), call.inputs[0].channels
-    if groups == 1:
-        weights = np.ascontiguousarray(filter_.weights.transpose(0, 2, 3, 1))
-        return Conv2d(weights, filter_.bias, filter_.scales, window, call.output, call.clamp)
-    if (groups, filter_.weights.shape[0]) == (channels, channels):
-        weights = np.ascontiguousarray(filter_.weights[:, 0].transpose(1, 2, 0))
-        return DepthwiseConv2d(weights, filter_.bias, filter_.scales, window, call.output, call.clamp)
-    raise ModelError(
-        f"groups {groups} from {channels} to {filter_.weights.shape[0]} channels, supported 1 group, or "
-        "as many as input and output channels (depthwise); split the layer"
+    """Any kernel, stride, padding, dilation and groups; an activation behind it fused."""
+    filter_, groups, channels = quantized_filter(call), int(call.arguments["groups"]), call.inputs[0].channels
+    if filter_.weights.ndim != 4 or filter_.weights.shape[1] * groups != channels:
+        raise ModelError(
+            f"weights {list(filter_.weights.shape)}, groups {groups}, for {channels} channels of "
+            f"{call.rank} dimensions, supported: images [1, channels, height, width]"
+        )
+    dilation = call.pair("dilation")
+    window = _window(call, filter_.weights.shape[2:], dilation)
+    rest = (filter_.bias, filter_.scales, window, call.output, call.clamp, dilation)
+    if groups > 1 and groups == channels:
+        taps = np.ascontiguousarray(filter_.weights[:, 0].transpose(1, 2, 0))
+        return DepthwiseConv2d(taps, *rest, filter_.weights.shape[0] // channels)
+    return Conv2d(np.ascontiguousarray(filter_.weights.transpose(0, 2, 3, 1)), *rest, groups)
+
+
+def convert_transposed(call: Call) -> Operator:
+    """Stride 1..4, one group, no dilation; an activation behind it fused."""
+    filter_, image = quantized_filter(call, channel_axis=1), call.inputs[0]
+    stride, padding, extra = call.pair("stride"), call.pair("padding"), call.pair("output_padding")
+    if filter_.weights.ndim != 4 or call.arguments["groups"] != 1 or call.pair("dilation") != (1, 1):
+        raise ModelError(
+            f"groups {call.arguments['groups']}, dilation {call.arguments['dilation']}, supported: 1; resize "
+            "and convolve instead"
+        )
+    kernel = filter_.weights.shape[2:]
+    height, width = (
+        (image.shape[at] - 1) * stride[at] - 2 * padding[at] + kernel[at] + extra[at] for at in (0, 1)
     )
+    taps = np.ascontiguousarray(filter_.weights.transpose(1, 2, 3, 0))
+    rest = (filter_.bias, filter_.scales, stride, padding, (height, width), call.output, call.clamp)
+    return TransposedConv2d(taps, *rest)
 
 
 def convert_linear(call: Call) -> Operator:
-    """aten.linear on a 1 x 1 image."""
-    filter_ = quantized_filter(call)
-    return FullyConnected(filter_.weights, filter_.bias, filter_.scales, call.output, call.clamp)
+    """A vector; a flattened map is taken as it is; an activation behind it fused."""
+    filter_, image = quantized_filter(call), call.inputs[0]
+    if call.rank != 2:
+        raise ModelError(
+            f"input {list(call.shapes[0])}, supported: [1, features]; flatten it, or write a 1x1 convolution"
+        )
+    if filter_.weights.shape[1] != image.bytes:
+        raise ModelError(f"weights for {filter_.weights.shape[1]} inputs, {image.bytes} are given")
+    maps = filter_.weights.reshape(-1, image.channels, image.height, image.width).transpose(0, 2, 3, 1)
+    flat = np.ascontiguousarray(maps.reshape(len(maps), -1))
+    return FullyConnected(flat, filter_.bias, filter_.scales, call.output, call.clamp)
 
 
 def convert_add(call: Call) -> Operator:
-    """aten.add of two tensors, alpha 1."""
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; alpha 1; an activation
+    behind it fused.
+    """
+    _check_alpha(call)
+    return added(call, per_channel)
+
+
+def convert_sub(call: Call) -> Operator:
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; alpha 1;
+    an activation behind it fused.
+    """
+    _check_alpha(call)
+    return subtracted(call, per_channel)
+
+
+def convert_mul(call: Call) -> Operator:
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; an activation behind it
+    fused.
+    """
+    return multiplied(call, per_channel)
+
+
+def convert_div(call: Call) -> Operator:
+    """A computed tensor by a constant, one per channel or one in all; an activation behind it fused."""
+    position, constant = per_channel(call)
+    if position != 1 or not np.all(np.abs(constant) > 1e-30):
+        raise ModelError("by a computed tensor or zero, supported: by a stored constant; multiply instead")
+    return scaled_by_constant(1.0 / constant, np.zeros(1), call.inputs[0], call.output, call.clamp)
+
+
+def _check_alpha(call: Call) -> None:
     if call.arguments["alpha"] != 1:
         raise ModelError(f"alpha {call.arguments['alpha']}, supported 1; scale in the layer before")
-    return Add(call.output, call.clamp)
 
 
 def convert_mean(call: Call) -> Operator:
-    """aten.mean over height and width."""
-    dims = {dim % 4 for dim in call.arguments["dim"] or ()}
-    if dims != {2, 3}:
-        raise ModelError(f"mean over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
-    return GlobalAveragePool(call.output)
+    """Over height, width or both of an image."""
+    axes, image = _axes(call), call.inputs[0]
+    if axes == [HEIGHT, WIDTH]:
+        return GlobalAveragePool(call.output)
+    if axes not in ([HEIGHT], [WIDTH]):
+        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
+    kernel = (image.height, 1) if axes == [HEIGHT] else (1, image.width)
+    return AveragePool2d(Window(kernel, (1, 1)), call.output)
+
+
+def convert_sum(call: Call) -> Operator:
+    """Over height and width of an image, both at once."""
+    if _axes(call) != [HEIGHT, WIDTH]:
+        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
+    return SpatialSum(call.output)
+
+
+def convert_amax(call: Call) -> Operator:
+    """Over height and width of an image, both at once."""
+    if _axes(call) != [HEIGHT, WIDTH]:
+        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
+    return _whole(call)
+
+
+def _axes(call: Call) -> list[int]:
+    if call.rank != 4:
+        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
+    return sorted({call.axis(int(dim)) for dim in call.arguments["dim"] or (0,)})
 
 
 def convert_adaptive_average(call: Call) -> Operator:
-    """aten.adaptive_avg_pool2d to 1 x 1."""
-    if _pair(call.arguments["output_size"]) != (1, 1):
-        raise ModelError(f"output size {call.arguments['output_size']}, supported 1x1 (global average)")
-    return GlobalAveragePool(call.output)
-
-
-def convert_pad(call: Call) -> Operator:
-    """aten.pad in replicate mode, on the right and at the bottom."""
-    mode = call.arguments.get("mode", "replicate")
-    sides = call.arguments["pad"] if "pad" in call.arguments else call.arguments["padding"]
-    left, right, top, bottom = [int(side) for side in sides] if len(sides) == 4 else (-1, -1, -1, -1)
-    if mode != "replicate" or (left, top) != (0, 0):
+    """To 1 x 1, or to sides that the input's are multiples of."""
+    image, size = call.inputs[0], call.pair("output_size")
+    if size == (1, 1):
+        return GlobalAveragePool(call.output)
+    if min(size) < 1 or image.height % size[0] or image.width % size[1]:
         raise ModelError(
-            f"mode {mode!r}, sides {list(sides)}, supported 'replicate' with [0, right, 0, bottom]; zero "
-            "padding belongs into the convolution's padding"
+            f"{image} to {size[0]}x{size[1]}, supported: sides that divide the input's; choose another size"
         )
-    return ReplicatePad(bottom, right)
+    cell = (image.height // size[0], image.width // size[1])
+    return AveragePool2d(Window(cell, cell), call.output)
+
+
+def convert_adaptive_max(call: Call) -> Operator:
+    """To 1 x 1, or to sides that the input's are multiples of; values only."""
+    image, size = call.inputs[0], call.pair("output_size")
+    if call.result or min(size) < 1 or image.height % size[0] or image.width % size[1]:
+        raise ModelError(f"{image} to {size}, supported: values, sides that divide the input's")
+    cell = (image.height // size[0], image.width // size[1])
+    return MaxPool2d(Window(cell, cell))
+
+
+def convert_max_pool(call: Call) -> Operator:
+    """Any window, stride, padding, ceil_mode; no dilation."""
+    if call.pair("dilation") != (1, 1):
+        raise ModelError(f"dilation {call.arguments['dilation']}, supported: 1")
+    return MaxPool2d(_pool_window(call))
+
+
+def convert_average_pool(call: Call) -> Operator:
+    """Any window, stride and padding, ceil_mode without counted padding."""
+    if call.arguments["divisor_override"] is not None:
+        raise ModelError("divisor_override, supported: the window's size; scale behind it")
+    padded = call.pair("padding") != (0, 0) and bool(call.arguments["count_include_pad"])
+    if padded and call.arguments["ceil_mode"]:
+        raise ModelError("ceil_mode and count_include_pad, supported: one of them")
+    return AveragePool2d(_pool_window(call), call.output, padded, call.clamp)
+
+
+def _pool_window(call: Call) -> Window:
+    if call.rank != 4:
+        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
+    kernel = call.pair("kernel_size")
+    stride = call.pair("stride", absent=0)
+    stride = kernel if stride == (0, 0) else stride
+    top, left = call.pair("padding")
+    bottom, right = top, left
+    if call.arguments["ceil_mode"]:
+        image = call.inputs[0]
+        bottom = _ceiled(image.height, top, kernel[0], stride[0])
+        right = _ceiled(image.width, left, kernel[1], stride[1])
+    return Window(kernel, stride, Padding(top, left, bottom, right))
+
+
+def _ceiled(size: int, pad: int, kernel: int, stride: int) -> int:
+    """Padding behind, so that the last, partial window fits; one that starts behind the image is left out."""
+    count = -(-(size + 2 * pad - kernel) // stride) + 1
+    if (count - 1) * stride >= size + pad:
+        count -= 1
+    return max(0, (count - 1) * stride + kernel - size - pad)
+
+
+def _whole(call: Call) -> Operator:
+    image = call.inputs[0]
+    if max(image.height, image.width) > MAX_SPAN:
+        raise ModelError(f"over {image}, allowed: at most {MAX_SPAN} rows and columns")
+    return MaxPool2d(Window((image.height, image.width), (1, 1)))
+
+
+def convert_softmax(call: Call) -> Operator:
+    """Over the channels."""
+    if call.axis(int(call.arguments["dim"])) != CHANNELS:
+        raise ModelError(f"over dimension {call.arguments['dim']}, supported: 1, the channels")
+    return Softmax(call.output)
+
+
+def convert_cat(call: Call) -> Operator:
+    """Computed tensors along height, width or channels, each with its own quantization."""
+    axis = call.axis(int(call.arguments["dim"]))
+    if call.target is None and len({kind.quantization for kind in call.inputs}) == 1:
+        return Concat(call.inputs[0].quantization, axis)
+    return Concat(call.output, axis)
+
+
+def convert_prelu(call: Call) -> Operator:
+    """Stored slopes, one per channel or one in all."""
+    slopes, channels = np.asarray(call.constant("weight"), np.float64).reshape(-1), call.inputs[0].channels
+    if slopes.size not in (1, channels):
+        raise ModelError(f"{slopes.size} slopes for {channels} channels, supported: 1, or one for each")
+    return PRelu(np.broadcast_to(slopes, (channels,)).astype(np.float64), call.output)
+
+
+def convert_arg_max(call: Call) -> Operator:
+    """Over at most 256 channels, at an output of the model; the C gives an int8, less 128 if there are more
+    than 128 channels.
+    """
+    dim, image = call.arguments["dim"], call.inputs[0]
+    is_vector = image.shape[:2] == (1, 1)
+    if not (dim is None and is_vector) and (dim is None or call.axis(int(dim)) != CHANNELS):
+        raise ModelError(f"over dimension {dim}, supported: 1, the channels")
+    return ArgMax(smallest=call.node.target is aten.argmin.default)
 
 
 def convert_l2_norm(call: Call) -> Operator:
@@ -187,33 +267,41 @@ def convert_max_out(call: Call) -> Operator:
     return MaxOut(int(call.arguments["background"]))
 
 
-def _window(call: Call, kernel: Sequence[int]) -> Window:
-    padding = call.arguments["padding"]
-    stride = _pair(call.arguments["stride"])
+def _window(call: Call, kernel: Sequence[int], dilation: tuple[int, int]) -> Window:
+    padding, stride = call.arguments["padding"], call.pair("stride")
     if padding == "same":
-        rows, columns = kernel[0] - 1, kernel[1] - 1
+        rows, columns = ((taps - 1) * apart for taps, apart in zip(kernel, dilation, strict=True))
         sides = Padding(rows // 2, columns // 2, rows - rows // 2, columns - columns // 2)
     else:
-        rows, columns = (0, 0) if padding == "valid" else _pair(padding)
+        rows, columns = (0, 0) if padding == "valid" else call.pair("padding")
         sides = Padding(rows, columns, rows, columns)
     return Window((kernel[0], kernel[1]), stride, sides)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    values = [value, value] if isinstance(value, int) else list(value)
-    return (int(values[0]), int(values[-1]))
-
-
 own = torch.ops.rnnpool_mcu
-CONVERTERS: dict[Any, Converter] = {
-    aten.conv2d.default: Converter(("input",), convert_conv2d),
-    aten.conv2d.padding: Converter(("input",), convert_conv2d),
-    aten.linear.default: Converter(("input",), convert_linear),
-    aten.add.Tensor: Converter(("self", "other"), convert_add),
+CONVERTERS: Mapping[Any, Converter] = {
+    aten.conv2d.default: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv2d.padding: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
+    aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True),
+    aten.add.Tensor: Converter(("self", "other"), convert_add, clamps=True, broadcast=True),
+    aten.sub.Tensor: Converter(("self", "other"), convert_sub, clamps=True, broadcast=True),
+    aten.mul.Tensor: Converter(("self", "other"), convert_mul, clamps=True),
+    aten.div.Tensor: Converter(("self", "other"), convert_div, clamps=True),
     aten.mean.dim: Converter(("self",), convert_mean),
+    aten.sum.dim_IntList: Converter(("self",), convert_sum),
+    aten.amax.default: Converter(("self",), convert_amax, keeps=True),
     aten.adaptive_avg_pool2d.default: Converter(("self",), convert_adaptive_average),
-    aten.pad.default: Converter(("self",), convert_pad),
-    aten.replication_pad2d.default: Converter(("self",), convert_pad),
+    aten.adaptive_max_pool2d.default: Converter(("self",), convert_adaptive_max, keeps=True),
+    aten.max_pool2d.default: Converter(("self",), convert_max_pool, keeps=True),
+    aten.avg_pool2d.default: Converter(("self",), convert_average_pool, clamps=True),
+    aten.softmax.int: Converter(("self",), convert_softmax),
+    aten.cat.default: Converter(("tensors",), convert_cat, keeps=True),
+    aten.prelu.default: Converter(("self",), convert_prelu),
+    aten.argmax.default: Converter(("self",), convert_arg_max, keeps=True),
+    aten.argmin.default: Converter(("self",), convert_arg_max, keeps=True),
     own.l2_norm.default: Converter(("x",), convert_l2_norm),
-    own.max_out.default: Converter(("x",), convert_max_out),
+    own.max_out.default: Converter(("x",), convert_max_out, keeps=True),
+    **MOVERS,
 }
+"""Converter of each operator that computes or moves values; functions and views are in their own files."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.aten_converters import CONVERTERS, Call, Converter
+from rnnpool_mcu.frontends.aten_call import Call, Converter
+from rnnpool_mcu.frontends.aten_converters import CONVERTERS
 from rnnpool_mcu.frontends.torch_export import import_exported
 from rnnpool_mcu.importing.imported import Imported, Kind
 from rnnpool_mcu.ir.graph import Graph, Node
@@ -168,4 +169,4 @@ def convert_rnnpool(call: Call) -> Operator:
     )
 
 
-TORCH_CONVERTERS = CONVERTERS | {torch.ops.rnnpool_mcu.rnnpool.default: Converter(("x",), convert_rnnpool)}
+TORCH_CONVERTERS = {**CONVERTERS, torch.ops.rnnpool_mcu.rnnpool.default: Converter(("x",), convert_rnnpool)}

@@ -51,13 +51,19 @@ def _onnx() -> list[Supported]:
 
 
 def _torch() -> list[Supported]:
-    from rnnpool_mcu.frontends.aten_converters import VIEWS
+    from rnnpool_mcu.frontends.aten_functions import FUNCTION_LIMITS, FUNCTIONS
     from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
+    from rnnpool_mcu.nn.aten import LIMITS, TRANSPOSES, VIEWS, aten
 
-    found = {
-        str(target): first_paragraph(converter.convert) for target, converter in TORCH_CONVERTERS.items()
-    }
-    found |= {str(target): "where it changes no value: free" for target in VIEWS}
+    found = {str(target): converter.limits for target, converter in TORCH_CONVERTERS.items()}
+    found |= dict.fromkeys(map(str, FUNCTIONS), FUNCTION_LIMITS)
+    clamps = "part of the operator before it where that can limit its result, else a table of 256 entries"
+    found |= dict.fromkeys(map(str, LIMITS), clamps)
+    found |= dict.fromkeys(map(str, VIEWS), "free; where the order of values becomes another one, a copy")
+    orders = "free where only sides of 1 move; a channel shuffle between two views; else a copy"
+    found |= dict.fromkeys(map(str, TRANSPOSES), orders)
+    norm = "free behind a convolution or linear layer; else a depthwise convolution of one pixel"
+    found[str(aten.batch_norm.default)] = norm
     return [Supported(name, limits) for name, limits in sorted(found.items())]
 
 

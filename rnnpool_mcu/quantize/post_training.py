@@ -10,7 +10,8 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName, module_path, value_names
+from rnnpool_mcu.quantize.canonical import canonical
+from rnnpool_mcu.quantize.quantizer import PIXELS, Calibration, Int8Quantizer, ObserverName
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +37,31 @@ def quantize_model(
     UsageError when there is neither an image nor a calibration.
     """
     height, width, channels = input_size
-    program = export(model.eval(), torch.zeros(1, channels, height, width))
-    prepared = prepare_pt2e(program.module(check_guards=False), Int8Quantizer(calibration, observer))
-    _refuse_lone_batch_norm(prepared)  # convert_pt2e would look for its convolution for minutes
-    names = {node.name: name for node, name in value_names(prepared).items()}
+    example = torch.zeros(1, channels, height, width)
+    return quantize_program(export(model.eval(), example), example, images, calibration, observer)
+
+
+def quantize_program(
+    program: torch.export.ExportedProgram,
+    example: Tensor,
+    images: Iterable[Tensor] | None = None,
+    calibration: Calibration | None = None,
+    observer: ObserverName = "histogram",
+    image: tuple[float, int] = PIXELS,
+) -> QuantizedModel:
+    """As `quantize_model`, of a float program for inputs like `example`, a batch of one.
+
+    `image` is the scale and zero point of the input. Raises ModelError for operators that change a tensor
+    in place in a way that cannot be followed.
+    """
+    quantizer = Int8Quantizer(calibration, observer, image=image)
+    prepared = prepare_pt2e(canonical(program.module(check_guards=False)), quantizer)
     # With stored ranges one run on zeros is enough: only the weights are observed.
-    _observe(prepared, images or () if calibration is None else (torch.zeros(1, channels, height, width),))
+    _observe(prepared, images or () if calibration is None else (torch.zeros_like(example),))
     module = convert_pt2e(prepared)
+    names = quantizer.names
     found = {names[node]: values for node, values in quantized_values(module).items() if node in names}
-    return QuantizedModel(program.module(check_guards=False), module, found)
+    return QuantizedModel(canonical(program.module(check_guards=False)), module, found)
 
 
 def quantized_values(module: fx.GraphModule) -> dict[str, tuple[float, int]]:
@@ -73,16 +90,6 @@ def export(model: nn.Module, example: Tensor, any_batch: bool = False) -> torch.
             f"{reason[0] if reason else type(error).__name__}; only models without data-dependent control "
             "flow can be compiled"
         ) from error
-
-
-def _refuse_lone_batch_norm(prepared: fx.GraphModule) -> None:
-    """ModelError for a BatchNorm that prepare_pt2e could not fold into a convolution before it."""
-    for node in prepared.graph.nodes:
-        if node.op == "call_function" and "batch_norm" in str(node.target):
-            raise ModelError(
-                f"{node.target} '{module_path(node)}': follows no convolution, so it cannot be folded; put "
-                "it right behind one, or fold it by hand"
-            )
 
 
 def _observe(prepared: fx.GraphModule, images: Iterable[Tensor]) -> None:

@@ -28,44 +28,32 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
-import rnnpool_mcu.nn  # noqa: F401  registers torch.ops.rnnpool_mcu
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.nn.aten import PAIRS, SELECTORS, SHARING, TRANSPOSED, TRANSPOSES, VIEWS, WEIGHTED, aten
+from rnnpool_mcu.quantize.functions import function_roots, inner_functions, is_fused, weighted_before
 
-aten = torch.ops.aten
-
-WEIGHTED = {aten.conv2d.default, aten.conv2d.padding, aten.linear.default}
-"""Operators whose second argument is a weight with output channels first."""
 CALIBRATED = {
     *WEIGHTED,
-    aten.add.Tensor,
+    *PAIRS,
     aten.mean.dim,
+    aten.sum.dim_IntList,
+    aten.avg_pool2d.default,
     aten.adaptive_avg_pool2d.default,
+    aten.cat.default,
+    aten.prelu.default,
     torch.ops.rnnpool_mcu.l2_norm.default,
 }
-"""Operators with an output range of their own, found by calibration."""
-ACTIVATIONS = {
-    aten.relu.default,
-    aten.relu_.default,
-    aten.relu6.default,
-    aten.hardtanh.default,
-    aten.hardtanh_.default,
+"""Operators with an output range of their own, found by calibration; so have `FUNCTIONS`."""
+FIXED = {
+    aten.sigmoid.default: (1.0 / 256.0, -128),
+    aten.softmax.int: (1.0 / 256.0, -128),
+    aten.tanh.default: (1.0 / 128.0, 0),
+    torch.ops.rnnpool_mcu.rnnpool.default: (1.0 / 128.0, 0),
 }
-"""Fused into the operator before them: only their output is quantized."""
-SHARING = {aten.pad.default, aten.replication_pad2d.default, torch.ops.rnnpool_mcu.max_out.default}
-"""Operators that move or select values: the output has the input's quantization."""
-VIEWS = {
-    aten.flatten.using_ints,
-    aten.reshape.default,
-    aten.view.default,
-    aten.squeeze.dims,
-    aten.dropout.default,
-}
-"""Operators that change no value; nothing is quantized again after them."""
+"""Scale and zero point of results whose range is known."""
 
-RNNPOOL_SCALE = 1.0 / 128.0
-"""States are inside (-1, 1)."""
-PIXEL_SCALE, PIXEL_ZERO_POINT = 1.0 / 255.0, -128
-"""The model's input is pixel / 255, and the pixel byte minus 128 is its int8 form."""
+PIXELS = (1.0 / 255.0, -128)
+"""Scale and zero point of a model's input pixel / 255: the pixel byte minus 128 is its int8 form."""
 SMALLEST_SCALE = 2.0**-16
 
 ObserverName = Literal["minmax", "histogram"]
@@ -90,20 +78,26 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
         calibration: Calibration | None = None,
         observer: ObserverName = "histogram",
         aware: bool = False,
+        image: tuple[float, int] = PIXELS,
     ) -> None:
+        """`image` is the scale and zero point of the model's input."""
         super().__init__()
+        self.names: dict[str, str] = {}  # of calibrated values, by the name of the node that makes each
         self._calibration = calibration
-        self._weight_spec = _weight_spec(_ROUNDED_EACH_STEP if aware else PerChannelMinMaxObserver)
+        self._image = image
+        self._weight_observer = _ROUNDED_EACH_STEP if aware else PerChannelMinMaxObserver
         self._observer = _OBSERVERS[observer]
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Annotate every supported node; unsupported ones are left alone, for the frontend to name."""
-        names = value_names(model)
+        names, inside = value_names(model), inner_functions(model)
+        self.names = {node.name: name for node, name in names.items()}
         for node in model.graph.nodes:
-            output = self._output_spec(node, names)
+            output = None if node in inside else self._output_spec(node, names)
             weights = {}
             if node.target in WEIGHTED:  # torchao counts on an entry for the input, and on this order
-                weights = {node.args[0]: None, node.args[1]: self._weight_spec}
+                spec = _weight_spec(self._weight_observer, channel_axis=1 if node.target in TRANSPOSED else 0)
+                weights = {node.args[0]: None, node.args[1]: spec}
             if output is not None or weights:
                 node.meta["quantization_annotation"] = QuantizationAnnotation(
                     input_qspec_map=weights, output_qspec=output, _annotated=True
@@ -115,9 +109,9 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
 
     def _output_spec(self, node: fx.Node, names: Mapping[fx.Node, str]) -> QuantizationSpecBase | None:
         if node.op == "placeholder":
-            return _fixed_spec(PIXEL_SCALE, PIXEL_ZERO_POINT)
-        if node.target is torch.ops.rnnpool_mcu.rnnpool.default:
-            return _fixed_spec(RNNPOOL_SCALE, 0)
+            return _fixed_spec(*self._image)
+        if node.target in FIXED:
+            return _fixed_spec(*FIXED[node.target])
         if node.target in SHARING:
             return SharedQuantizationSpec(_source(node))
         if node not in names:
@@ -157,45 +151,25 @@ def value_names(model: fx.GraphModule) -> dict[fx.Node, str]:
 
 def module_path(node: fx.Node) -> str:
     """Dotted path of the innermost module that a node was traced from; '' at the top."""
-    node = _weighted_before(node) or node
+    node = weighted_before(node) or node
     stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
 
 
-def is_fused(activation: fx.Node) -> bool:
-    """Whether an activation can be a clamp of the operator before it."""
-    producer = activation.args[0]
-    return (
-        isinstance(producer, fx.Node)
-        and (producer.target in (*WEIGHTED, aten.add.Tensor) or _weighted_before(producer) is not None)
-        and len(producer.users) == 1
-    )
-
-
-def _weighted_before(node: fx.Node) -> fx.Node | None:
-    """The convolution whose result only this BatchNorm reads; None for any other node.
-
-    Such pairs are one operator. They are met in training only: elsewhere the BatchNorm is folded before.
-    """
-    if node.target is not aten.batch_norm.default:
-        return None
-    before = node.args[0]
-    if isinstance(before, fx.Node) and before.target in WEIGHTED and len(before.users) == 1:
-        return before
-    return None
-
-
 def _calibrated_nodes(model: fx.GraphModule) -> Iterator[fx.Node]:
+    inside, roots = inner_functions(model), function_roots(model)
     for node in model.graph.nodes:
-        makes_value = node.target in CALIBRATED or _weighted_before(node) is not None
-        if (node.target in ACTIVATIONS and is_fused(node)) or (makes_value and not _is_finished_later(node)):
+        if node in inside or node.target in FIXED:
+            continue
+        makes_value = node.target in CALIBRATED or node in roots or weighted_before(node) is not None
+        if is_fused(node, roots) or (makes_value and not _is_finished_later(node, roots)):
             yield node
 
 
-def _is_finished_later(node: fx.Node) -> bool:
+def _is_finished_later(node: fx.Node, roots: Mapping[fx.Node, fx.Node]) -> bool:
     """Whether an activation or a BatchNorm after the node is part of the same operator."""
     return any(
-        (user.target in ACTIVATIONS and is_fused(user)) or _weighted_before(user) is node
+        (is_fused(user, roots) and user.args[0] is node) or weighted_before(user) is node
         for user in node.users
     )
 
@@ -203,7 +177,7 @@ def _is_finished_later(node: fx.Node) -> bool:
 def _source(node: fx.Node) -> fx.Node:
     """The annotated node whose quantization a sharing node takes over, through views."""
     source = node.args[0]
-    while isinstance(source, fx.Node) and source.target in VIEWS:
+    while isinstance(source, fx.Node) and source.target in (*VIEWS, *TRANSPOSES, *SELECTORS):
         source = source.args[0]
     if not isinstance(source, fx.Node) or "quantization_annotation" not in source.meta:
         raise ModelError(
@@ -224,12 +198,12 @@ def _fixed_spec(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
     )
 
 
-def _weight_spec(observer: Any) -> QuantizationSpec:
+def _weight_spec(observer: Any, channel_axis: int) -> QuantizationSpec:
     return QuantizationSpec(
         dtype=torch.int8,
         quant_min=-127,
         quant_max=127,
         qscheme=torch.per_channel_symmetric,
-        ch_axis=0,
+        ch_axis=channel_axis,
         observer_or_fake_quant_ctr=observer,
     )

@@ -1,0 +1,137 @@
+"""torch's own operators by what they do with values: what the quantizer and the frontend must agree on."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+aten = torch.ops.aten
+
+GETITEM = operator.getitem
+CONVOLUTIONS = {aten.conv2d.default, aten.conv2d.padding}
+TRANSPOSED = {aten.conv_transpose2d.input}
+WEIGHTED = {*CONVOLUTIONS, *TRANSPOSED, aten.linear.default}
+"""Operators whose second argument is a weight and whose third is a bias."""
+PAIRS = {
+    aten.add.Tensor: lambda a, b: a + b,
+    aten.sub.Tensor: lambda a, b: a - b,
+    aten.mul.Tensor: lambda a, b: a * b,
+    aten.div.Tensor: lambda a, b: a / b,
+}
+"""Operators of two values; of one value and a number they are functions."""
+LIMITS = {
+    aten.relu.default,
+    aten.relu_.default,
+    aten.relu6.default,
+    aten.relu6_.default,
+    aten.hardtanh.default,
+    aten.hardtanh_.default,
+    aten.clamp.default,
+    aten.clamp_.default,
+    aten.clamp_min.default,
+    aten.clamp_max.default,
+}
+"""Functions that only limit a value: part of the operator before them where that can limit its result."""
+FUNCTIONS = {
+    aten.abs.default,
+    aten.elu.default,
+    aten.exp.default,
+    aten.gelu.default,
+    aten.hardsigmoid.default,
+    aten.hardswish.default,
+    aten.leaky_relu.default,
+    aten.mish.default,
+    aten.neg.default,
+    aten.pow.Tensor_Scalar,
+    aten.rsub.Scalar,
+    aten.sigmoid.default,
+    aten.silu.default,
+    aten.softplus.default,
+    aten.sqrt.default,
+    aten.square.default,
+    aten.tanh.default,
+}
+"""Functions of one value, element by element; chains of them become one."""
+VIEWS = {
+    aten.alias.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.detach.default,
+    aten.dropout.default,
+    aten.dropout_.default,
+    aten.feature_dropout.default,
+    aten.flatten.using_ints,
+    aten.reshape.default,
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unflatten.int,
+    aten.unsqueeze.default,
+    aten.view.default,
+}
+"""Operators that change no value at inference, nor their order."""
+TRANSPOSES = {aten.transpose.int, aten.permute.default, aten.t.default}
+"""Operators that change nothing but the order of axes."""
+PARTS = {
+    aten.chunk.default,
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+}
+"""Operators with several results, each read by a `getitem`."""
+SELECTORS = {
+    *PARTS,
+    GETITEM,
+    aten.adaptive_max_pool2d.default,
+    aten.amax.default,
+    aten.channel_shuffle.default,
+    aten.expand.default,
+    aten.expand_as.default,
+    aten.max_pool2d.default,
+    aten.narrow.default,
+    aten.pixel_shuffle.default,
+    aten.pixel_unshuffle.default,
+    aten.select.int,
+    aten.slice.Tensor,
+    aten.upsample_nearest2d.vec,
+    aten._upsample_nearest_exact2d.vec,
+}
+"""Operators whose results are values of their input: nothing is quantized again after them."""
+SHARING = {
+    aten.pad.default,
+    aten.replication_pad2d.default,
+    aten.reflection_pad2d.default,
+    aten.constant_pad_nd.default,
+    aten.upsample_bilinear2d.vec,
+    torch.ops.rnnpool_mcu.max_out.default,
+}
+"""Operators whose results are rounded to the quantization of their input."""
+
+
+def call_arguments(node: fx.Node) -> dict[str, Any]:
+    """All arguments of a call by their schema names, defaults filled in."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    found = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    found.update(zip((a.name for a in schema.arguments), node.args, strict=False))
+    found.update(node.kwargs)
+    return found
+
+
+def stored_tensor(node: Any) -> torch.Tensor | None:
+    """The parameter or buffer that an argument stands for; None for anything else."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr" or node.graph.owning_module is None:
+        return None
+    value: Any = node.graph.owning_module
+    for part in str(node.target).split("."):
+        value = getattr(value, part)
+    return value.detach() if isinstance(value, torch.Tensor) else None
+
+
+def number(argument: Any) -> float | None:
+    """A number that an argument is, or a stored tensor of one value holds."""
+    if isinstance(argument, (bool, int, float)):
+        return float(argument)
+    stored = stored_tensor(argument)
+    return float(stored.reshape(-1)[0]) if stored is not None and stored.numel() == 1 else None

@@ -1,0 +1,143 @@
+"""Exported graphs rewritten to fewer kinds of operators, before they are quantized; values stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.nn.aten import (
+    GETITEM,
+    PARTS,
+    TRANSPOSES,
+    VIEWS,
+    WEIGHTED,
+    aten,
+    call_arguments,
+    stored_tensor,
+)
+
+_ALIASES = {*VIEWS, *TRANSPOSES, *PARTS, GETITEM, aten.slice.Tensor, aten.narrow.default, aten.expand.default}
+_CREATED = "_rewritten"
+
+
+def canonical(module: fx.GraphModule) -> fx.GraphModule:
+    """The module itself, rewritten:
+
+    1. Operators in place become those that return a new tensor.
+    2. What is computed of stored tensors alone becomes a stored tensor.
+    3. A BatchNorm that follows no convolution becomes a depthwise convolution of one pixel.
+
+    Node names stay. Raises ModelError for a BatchNorm without statistics, or of anything but an image.
+    """
+    without_mutation(module)
+    _fold_constants(module)
+    for node in list(module.graph.nodes):
+        if node.target is aten.batch_norm.default and not _is_folded(node):
+            _as_convolution(module, node)
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+def without_mutation(module: fx.GraphModule) -> None:
+    """Let operators in place return a new tensor; whoever reads theirs later reads it.
+
+    Raises ModelError where a view of the tensor is read after the change.
+    """
+    order = {node: index for index, node in enumerate(module.graph.nodes)}
+    for node in module.graph.nodes:
+        functional = _out_of_place(node)
+        if functional is None:
+            continue
+        changed = node.args[0]
+        if _is_aliased(changed, node, order):
+            raise ModelError(
+                f"{node.target} '{node.name}': changes a tensor of which a view is read as well; write it "
+                "without change in place"
+            )
+        node.target = functional
+        changed.replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
+    module.recompile()
+
+
+def _out_of_place(node: fx.Node) -> Any:
+    """`aten.relu` of `aten.relu_`; None for an operator that is not in place."""
+    if not isinstance(node.target, torch._ops.OpOverload) or node.target.namespace != "aten":
+        return None
+    name = node.target._schema.name.removeprefix("aten::")
+    if not name.endswith("_") or name.startswith("_") or not hasattr(aten, name[:-1]):
+        return None
+    return getattr(getattr(aten, name[:-1]), node.target._overloadname)
+
+
+def _is_aliased(changed: Any, by: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Whether the tensor is a view, or has a view, that somebody reads after the change."""
+    if changed.target in _ALIASES and any(order[user] > order[by] for user in changed.args[0].users):
+        return True
+    views = [user for user in changed.users if user.target in _ALIASES and order[user] < order[by]]
+    return any(order[reader] > order[by] for view in views for reader in view.users)
+
+
+def _fold_constants(module: fx.GraphModule) -> None:
+    """Store what aten operators make of stored tensors and of nothing else."""
+    values: dict[fx.Node, Any] = {}
+    for node in list(module.graph.nodes):
+        if (tensor := stored_tensor(node)) is not None:
+            values[node] = tensor
+        is_aten = isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "aten"
+        if not is_aten or torch.Tag.nondeterministic_seeded in node.target.tags:
+            continue
+        if any(given not in values for given in node.all_input_nodes):
+            continue
+        with torch.no_grad():
+            made = node.target(
+                *fx.node.map_arg(node.args, values.get), **fx.node.map_arg(node.kwargs, values.get)
+            )
+        if isinstance(made, Tensor):
+            with module.graph.inserting_before(node):
+                stored = _stored(module, node.name, made)
+            node.replace_all_uses_with(stored)
+            module.graph.erase_node(node)
+            values[stored] = made
+
+
+def _is_folded(norm: fx.Node) -> bool:
+    """Whether torchao folds the BatchNorm into the convolution or linear layer that only it reads."""
+    before = norm.args[0]
+    return isinstance(before, fx.Node) and before.target in WEIGHTED and len(before.users) == 1
+
+
+def _as_convolution(module: fx.GraphModule, node: fx.Node) -> None:
+    """y = x * factor + term for each channel, as weights and biases."""
+    arguments = call_arguments(node)
+    given = arguments["input"].meta.get("val")
+    mean, variance = stored_tensor(arguments["running_mean"]), stored_tensor(arguments["running_var"])
+    if mean is None or variance is None or arguments["training"]:
+        raise ModelError(f"{node.target} '{node.name}': has no running statistics; train it with them")
+    if given is None or given.ndim != 4:
+        shape = None if given is None else list(given.shape)
+        raise ModelError(
+            f"{node.target} '{node.name}': of a tensor {shape}, supported: [1, channels, height, width]; "
+            "fold it into the linear layer before it"
+        )
+    scale, shift = stored_tensor(arguments["weight"]), stored_tensor(arguments["bias"])
+    factor = (variance.double() + arguments["eps"]).rsqrt()
+    factor = factor if scale is None else factor * scale.double()
+    term = -mean.double() * factor
+    term = term if shift is None else term + shift.double()
+    with module.graph.inserting_before(node):
+        weight = _stored(module, f"{node.name}_weight", factor.float().reshape(-1, 1, 1, 1))
+        bias = _stored(module, f"{node.name}_bias", term.float())
+    node.target = aten.conv2d.default
+    node.args = (arguments["input"], weight, bias, [1, 1], [0, 0], [1, 1], factor.numel())
+    node.kwargs = {}
+
+
+def _stored(module: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
+    """A new parameter of the module and the node that reads it."""
+    attribute = f"{_CREATED}_{name}"
+    module.register_parameter(attribute, torch.nn.Parameter(value.detach().clone(), requires_grad=False))
+    return module.graph.get_attr(attribute)
