@@ -66,13 +66,15 @@ class CParams:
 
 @dataclass(frozen=True)
 class Work:
-    """What a kernel does over a whole inference: the features its cost is predicted from."""
+    """What a kernel, or one of its loops, does over a whole inference: the features of its predicted cost."""
 
-    kernel: str
+    kernel: str  # and the loop's name, where a kernel has several
     macs: int  # executed, recomputed ones included
     outputs: int  # elements written
     inputs: int  # elements of all windows read
     calls: int
+    passes: int = 0  # times the innermost loop is entered
+    products: int | None = None  # multiplied: padding included, what neighbours share once; None: as `macs`
 
 
 class Operator(ABC):
@@ -141,10 +143,12 @@ class Operator(ABC):
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
         """The kernel calls of a whole inference, summed per kernel."""
         out = self.infer_type(inputs)
-        height, outputs = (out.height, out.bytes) if isinstance(out, TensorType) else (1, 0)
+        height, outputs, pixels = 1, 0, 0
+        if isinstance(out, TensorType):
+            height, outputs, pixels = out.height, out.bytes, out.height * out.width
         windows = self.input_windows(0, inputs)
         read = sum((w.stop - w.first) * t.row_bytes for w, t in zip(windows, inputs, strict=True))
-        return (Work(self.kernel, self.macs(inputs), outputs, height * read, height),)
+        return (Work(self.kernel, self.macs(inputs), outputs, height * read, height, pixels),)
 
     def variants(self) -> tuple[str, ...]:
         """Instruction-set variants of the kernel that have a template of their own: ('m4',)."""

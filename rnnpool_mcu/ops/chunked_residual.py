@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -75,22 +76,18 @@ class ChunkedResidual(Operator):
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
         """Per inner kernel; the operator's own are the sums, whose inputs are those of the chunk before."""
         expanded, deep, _ = self._types(inputs)
-        chunks, tiles = expanded.channels // self.chunk, len(self._spans(inputs))
-        calls = deep.height * tiles
-        pixels, runs = self._expanded(inputs)
-        weights = int(self._expand.weights.size)
-        found = [
-            Work(
-                *(self._expand.kernel, pixels * weights, pixels * expanded.channels),
-                *(pixels * chunks * inputs[0].channels, runs * chunks),
-            )
-        ]
-        found += [replace(work, calls=calls * chunks) for work in self.block.depthwise.work((expanded,))]
+        chunks, tile, height = expanded.channels // self.chunk, self._tile(inputs), deep.height
+        rows, found = self._expanded_rows(inputs), list[Work]()
+        for span, count in Counter(self._spans(inputs)).items():
+            found += self._expand.span_work(span, rows * count * chunks, self.chunk) if span else ()
+        for columns, calls in ((tile, height * (deep.width // tile)), (deep.width % tile, height)):
+            found += self.block.depthwise.span_work(columns, calls * chunks, self.chunk) if columns else ()
+        tiles = height * -(-deep.width // tile)
         if self.block.add is not None:
-            found += [replace(work, calls=calls) for work in self.block.add.work((inputs[1], inputs[1]))]
+            found += [replace(work, calls=tiles) for work in self.block.add.work((inputs[1], inputs[1]))]
         macs = self.block.project.macs((deep,))
-        outputs = deep.height * deep.width * self._out_channels
-        return (*found, Work(self.kernel, macs, outputs, outputs * chunks, calls * chunks))
+        outputs = height * deep.width * self._out_channels
+        return (*found, Work(self.kernel, macs, outputs, outputs * chunks, tiles, tiles * chunks))
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Those of every part, present or not: the kernel's source names them all."""
@@ -172,9 +169,8 @@ class ChunkedResidual(Operator):
             spans.append(max(0, min(stop, inputs[0].width) - max(first, 0)))
         return spans
 
-    def _expanded(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
-        """Over an inference: pixels expanded, recomputed ones each time, and calls for one chunk of them."""
-        height, spans = inputs[0].height, self._spans(inputs)
+    def _expanded_rows(self, inputs: Sequence[TensorType]) -> int:
+        """Rows expanded over an inference, recomputed ones each time."""
+        height = inputs[0].height
         windows = (self.block.depthwise.window.rows(row) for row in range(self.infer_type(inputs).height))
-        rows = sum(max(0, min(w.stop, height) - max(w.first, 0)) for w in windows)
-        return rows * sum(spans), rows * sum(span > 0 for span in spans)
+        return sum(max(0, min(w.stop, height) - max(w.first, 0)) for w in windows)

@@ -11,18 +11,11 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.conv2d_layout import (
-    GROUP,
-    PAIR,
-    WORD_BYTES,
-    first_groups,
-    packed_halves,
-    pairs,
-    window_bytes,
-)
+from rnnpool_mcu.ops.conv2d_layout import first_groups, packed_halves, pairs, window_bytes
+from rnnpool_mcu.ops.conv_work import FIRST, GROUP, PAIR, PLAIN, WORD_BYTES, PlainLoop, first_work, plain_work
 from rnnpool_mcu.ops.convolution import OutputStage, Window, output_type
 
-PLAIN, FIRST, GENERAL = "conv2d_s8", "conv2d_first_s8", "conv2d_general_s8"  # kernels
+GENERAL = "conv2d_general_s8"  # kernel of grouped and dilated convolutions
 STATE_BYTES = 48  # of a Cortex-M4 kernel's loop over output channels
 SMALL_WINDOW_WORDS = 80  # up to here three windows are kept at a time, at most 1920 bytes
 PACKED_SUMS = 2**23  # sums of packed layers stay below
@@ -98,13 +91,27 @@ class Conv2d(Operator):
         return out.height * out.width * int(self.weights.size)
 
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
-        """The general kernel's is the plain one's on copied windows; a byte costs as much again to copy."""
+        """The general kernel's is copying windows, beside the plain one's on them."""
+        out = self.infer_type(inputs)
+        if self.kernel == FIRST:
+            return first_work(self.weights.shape[0], out.width, out.height)
         if self.kernel != GENERAL:
-            return tuple(replace(work, kernel=PLAIN) for work in super().work(inputs))
-        out, taps = self.infer_type(inputs), int(np.prod(self.window.kernel))
-        copied = out.height * out.width * taps * inputs[0].channels
-        calls = out.height * self.groups * -(-out.width // self._gathered_pixels(inputs))
-        return (Work(PLAIN, self.macs(inputs), out.bytes, 2 * copied, calls),)
+            return self.span_work(out.width, out.height)
+        (one, _), pixels = self._one_group(inputs), self._gathered_pixels(inputs)
+        calls, taps = out.height * self.groups, int(np.prod(self.window.kernel))
+        found = one.span_work(pixels, calls * (out.width // pixels))
+        found += one.span_work(out.width % pixels, calls)
+        taken = out.height * out.width * taps
+        outputs = out.bytes if self.groups > 1 else 0
+        copying = Work(GENERAL, 0, outputs, taken * inputs[0].channels, out.height, taken * self.groups)
+        return (*found, copying)
+
+    def span_work(self, width: int, calls: int, out_channels: int | None = None) -> tuple[Work, ...]:
+        """Of `calls` calls of the plain kernel, `width` pixels each, for all or some output channels."""
+        channels = self.weights.shape[0] if out_channels is None else out_channels
+        taps, kernel_h = int(self.weights[0].size), self.weights.shape[1]
+        loop = PlainLoop(taps, self._window_words(), kernel_h, channels, self._most_pixels, self.clamp)
+        return plain_work(loop, width, calls)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         if self.kernel == GENERAL:
@@ -170,8 +177,11 @@ class Conv2d(Operator):
 
     def _block_pixels(self, inputs: Sequence[TensorType]) -> int:
         """Pixels that the kernel takes at once: three are fastest, two need less scratch."""
-        most = 3 if self._window_words() <= SMALL_WINDOW_WORDS else 2
-        return min(most, self.infer_type(inputs).width)
+        return min(self._most_pixels, self.infer_type(inputs).width)
+
+    @property
+    def _most_pixels(self) -> int:
+        return 3 if self._window_words() <= SMALL_WINDOW_WORDS else 2
 
     def _window_words(self) -> int:
         """Words of four int8 in a window."""

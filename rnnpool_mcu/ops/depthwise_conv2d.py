@@ -13,6 +13,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.conv_work import depthwise_work
 from rnnpool_mcu.ops.convolution import OutputStage, Window, output_type
 
 KERNEL = "depthwise_conv2d_s8"
@@ -85,7 +86,21 @@ class DepthwiseConv2d(Operator):
         return 0 if self.multiplier == 1 else self._convolution.scratch_bytes(inputs)
 
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
-        return super().work(inputs) if self.multiplier == 1 else self._convolution.work(inputs)
+        if self.multiplier != 1:
+            return self._convolution.work(inputs)
+        out = self.infer_type(inputs)
+        return self.span_work(out.width, out.height)
+
+    def span_work(self, width: int, calls: int, channels: int | None = None) -> tuple[Work, ...]:
+        """Of `calls` calls of the kernel, `width` pixels each, for all or some of the channels."""
+        return depthwise_work(
+            self.window,
+            dilated=self.dilation != (1, 1),
+            clamp=self.clamp,
+            channels=self.weights.shape[2] if channels is None else channels,
+            width=width,
+            calls=calls,
+        )
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return super().kernels() if self.multiplier == 1 else self._convolution.kernels()

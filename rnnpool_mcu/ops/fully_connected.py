@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.conv2d import PLAIN, Conv2d
 from rnnpool_mcu.ops.convolution import Window
@@ -47,6 +47,9 @@ class FullyConnected(Operator):
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return int(self.weights.size)
+
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        return self._convolution(inputs[0]).work(inputs)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         return self._convolution(inputs[0]).c_params(inputs)

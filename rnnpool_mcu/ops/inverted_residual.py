@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,13 +17,6 @@ from rnnpool_mcu.ops.convolution import Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 
 MAX_KERNEL_HEIGHT = 8  # row pointers that the kernel holds
-
-
-class Expansion(NamedTuple):
-    """What the expansion computes over a whole inference, recomputed pixels included."""
-
-    pixels: int
-    calls: int
 
 
 class _Tile(NamedTuple):
@@ -138,34 +132,37 @@ class InvertedResidual(Operator):
         return sum(work.macs for work in self.work(inputs))
 
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
-        """Per inner kernel; the block's own is what it copies."""
-        maps, tiles = self._maps(inputs), len(list(self._tiles(inputs)))
-        calls, channels = maps.deep.height * tiles, maps.expanded.channels
-        inner = [*self.depthwise.work((maps.expanded,)), *self.project.work((maps.deep,))]
+        """Per inner kernel; the block's own is what it copies, a pass being a tile."""
+        maps, tile = self._maps(inputs), self._tile(self._maps(inputs))
+        height, width = maps.deep.height, maps.deep.width
+        tiles, found = -(-width // tile), list[Work]()
+        for columns, calls in ((tile, height * (width // tile)), (width % tile, height)):
+            found += self.depthwise.span_work(columns, calls) if columns else ()
+            found += self.project.span_work(columns, calls) if columns else ()
         if self.add is not None:
-            inner += self.add.work((inputs[1], maps.projected))
-        found = [replace(work, calls=calls) for work in inner]
+            added = self.add.work((inputs[1], maps.projected))
+            found += [replace(work, calls=height * tiles) for work in added]
         if self.expand is not None:
-            done, weights = self.expansion(inputs), int(self.expand.weights.size)
-            sizes = done.pixels * weights, done.pixels * channels, done.pixels * inputs[0].channels
-            found.append(Work(self.expand.kernel, *sizes, done.calls))
+            for columns, calls in self.expansions(inputs).items():
+                found += self.expand.span_work(columns, calls)
         copied = self._copied_bytes(inputs)
-        return (*found, Work(self.kernel, 0, copied, copied, calls))
+        return (*found, Work(self.kernel, 0, copied, copied, height, height * tiles))
 
-    def expansion(self, inputs: Sequence[TensorType]) -> Expansion:
-        """Pixels of the map that are expanded over a whole inference; recomputed ones count each time."""
+    def expansions(self, inputs: Sequence[TensorType]) -> dict[int, int]:
+        """Calls of an inference that expand so many pixels at once; recomputed pixels count each time."""
+        spans: dict[int, int] = defaultdict(int)
         if self.expand is None:
-            return Expansion(0, 0)
+            return spans
         image, out = inputs[0], self.infer_type(inputs)
         stride, kernel_h = self.depthwise.window.stride[0], self.depthwise.window.kernel[0]
         top, ring = self.depthwise.window.padding.top, self._ring_rows()
         first_rows = sum(0 <= y - top < image.height for y in range(ring))
         new = (range(r * stride + ring - top, r * stride + kernel_h - top) for r in range(out.height))
         new_rows = sum(0 <= y < image.height for rows in new for y in rows)
-        columns = [self._inside(inputs, tile.made, tile.stop) for tile in self._tiles(inputs)]
-        whole = self._inside(inputs, 0, self._columns(inputs))
-        calls = new_rows * sum(c > 0 for c in columns) + first_rows
-        return Expansion(new_rows * sum(columns) + first_rows * whole, calls)
+        for tile in self._tiles(inputs):
+            spans[self._inside(inputs, tile.made, tile.stop)] += new_rows
+        spans[self._inside(inputs, 0, self._columns(inputs))] += first_rows
+        return {columns: calls for columns, calls in spans.items() if columns and calls}
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Those of every part, present or not: the kernel's source names them all."""

@@ -107,18 +107,20 @@ class L2NormConvs(Operator):
         return self.norm.macs(inputs) + sum(branch.conv.macs((normed,)) for branch in self.branches)
 
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
-        """Per inner kernel; the operator's own is filling the padding."""
+        """Per inner kernel; the operator's own is filling the padding, a pass being a row of a tile."""
         normed, found = self.norm.infer_type(inputs), []
         out, tiles = self.branch_types(inputs)[0], len(self._spans(inputs))
-        pixels, calls, padded = self._normalised(inputs)
+        (pixels, calls, padded), tile = self._normalised(inputs), self._tile(inputs)
         elements = pixels * normed.channels
-        found.append(Work(self.norm.kernel, 2 * elements, elements, elements, calls))
+        found.append(Work(self.norm.kernel, 2 * elements, elements, elements, calls, pixels))
         for branch in self.branches:
             made = branch.conv.infer_type((normed,))
-            parts = [*branch.conv.work((normed,))]
-            parts += [] if branch.max_out is None else branch.max_out.work((made,))
-            found += [replace(work, calls=out.height * tiles) for work in parts]
-        return (*found, Work(self.kernel, 0, padded * normed.channels, 0, out.height * tiles))
+            merged = () if branch.max_out is None else branch.max_out.work((made,))
+            found += [replace(work, calls=out.height * tiles) for work in merged]
+            for columns, count in ((tile, made.width // tile), (made.width % tile, 1)):
+                found += branch.conv.span_work(columns, out.height * count) if columns else ()
+        filled, rows = padded * normed.channels, out.height * tiles * self.window.kernel[0]
+        return (*found, Work(self.kernel, 0, filled, 0, out.height * tiles, rows))
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Those of every part, present or not: the kernel's source names them all."""

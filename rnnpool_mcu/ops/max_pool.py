@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.convolution import Window
 
@@ -40,6 +40,11 @@ class MaxPool2d(Operator):
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return 0
+
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        """With a comparison for each tap of a window."""
+        (work,) = super().work(inputs)
+        return (replace(work, products=work.outputs * self.window.kernel[0] * self.window.kernel[1]),)
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)

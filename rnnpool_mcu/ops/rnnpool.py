@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.fastgrnn import FastGrnnCell
 from rnnpool_mcu.numerics.lookup_tables import GATE_STEP_BITS, TABLE_SIZE, UPDATE_STEP_BITS, gate_tables
@@ -110,6 +110,34 @@ class RnnPool(Operator):
         constants = self._constant_bytes if self.constants_in_ram else 0
         return constants + 4 * (max(vectors1, vectors2) + sums)
 
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        """Of the three loops, two sequences at a time, and of what stands around them."""
+        (height, width), where = self._patches(inputs[0]), " in RAM" if self.constants_in_ram else ""
+        recalled, sweeps, steps = self._sweeps(inputs[0])
+        hidden1, hidden2 = _even(self.rnn1.hidden), _even(self.rnn2.hidden)
+        state1, state2 = _padded(self.rnn1.hidden), _padded(self.rnn2.hidden)
+        taken = _padded(self.rnn1.inputs)
+        patches = height * width
+        loops = {
+            "summaries": (steps, hidden1, state1 + taken, steps * taken, sweeps),
+            "projections": (sweeps + recalled, hidden2, state1, recalled * state1, sweeps + recalled),
+            "pooling": (patches * sum(self.patch), hidden2, state2, 0, 2 * patches),
+        }
+        found = [
+            Work(f"{self.kernel} {name}{where}", 0, 2 * n * units, 2 * read, calls, n, 2 * n * units * length)
+            for name, (n, units, length, read, calls) in loops.items()
+        ]
+        return (*found, Work(f"{self.kernel}{where}", self.macs(inputs), 0, 0, height, patches, 0))
+
+    def _sweeps(self, image: TensorType) -> tuple[int, int, int]:
+        """Over an inference, of two sequences each: summaries recalled, sweeps of RNN1, and their steps."""
+        (height, width), (patch_h, patch_w), known = self._patches(image), self.patch, self._kept_rows(image)
+        shared = max(0, patch_w - self.stride[1])
+        rows = width * (_half(patch_h) + (height - 1) * _half(patch_h - known))
+        columns = height * (_half(patch_w) + (width - 1) * _half(patch_w - shared))
+        recalled = width * (height - 1) * _half(known)
+        return recalled, rows + columns, rows * patch_w + columns * patch_h
+
     def faster(self) -> RnnPool | None:
         return None if self.constants_in_ram else dataclasses.replace(self, constants_in_ram=True)
 
@@ -174,6 +202,16 @@ class RnnPool(Operator):
 def _to_int8(state: NDArray[np.int16]) -> Int8Array:
     rounded: Int8Array = np.clip((state.astype(np.int32) + 64) >> 7, -128, 127).astype(np.int8)
     return rounded
+
+
+def _half(count: int) -> int:
+    """Sequences go two at a time, the last one alone."""
+    return -(-count // 2)
+
+
+def _even(count: int) -> int:
+    """Units go two at a time."""
+    return 2 * _half(count)
 
 
 def _padded(count: int) -> int:

@@ -91,10 +91,7 @@ class TransposedConv2d(Operator):
 
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
         """One phase's convolution in each row."""
-        phase, (height, _) = self._phase(0, inputs[0]), self.size
-        macs = height * self._phase_width * int(phase.weights.size)
-        read = height * int(np.prod(phase.weights.shape[1:2])) * inputs[0].row_bytes
-        return (Work(phase.kernel, macs, height * self._phase_row_bytes, read, height),)
+        return self._phase(0, inputs[0]).span_work(self._phase_width, self.size[0])
 
     def kernels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return ((self.kernel, ()), *self._phase_of_width(0, self._phase_width).kernels())
