@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite_arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite_call import HOW_TO_QUANTIZE, Call, int8_quantization
@@ -66,6 +67,8 @@ def convert_tflite(model: StoredModel) -> ImportedTflite:
     walk = _Walk(model)
     for op in model.operators:
         walk.visit(op)
+    if walk.problems:
+        raise refusal(walk.problems)
     graph = Graph(INPUT_NAME, walk.input_type, tuple(walk.nodes), walk.outputs())
     verify_graph(graph)
     names = {name: model.tensors[index].name for name, index in walk.indices.items()}
@@ -85,11 +88,13 @@ class _Walk:
 
     def __init__(self, model: StoredModel) -> None:
         self.nodes: list[Node] = []
+        self.problems: list[Problem] = []
         self.indices: dict[str, int] = {}
         self._model = model
         self._values: dict[int, _Value] = {}
         self._names = node_names(model, taken=(INPUT_NAME,))
         self._types: dict[str, TensorType] = {}
+        self._unknown: set[int] = set()  # tensors that an operator with a problem would have made
         self._take_input()
 
     @property
@@ -109,22 +114,42 @@ class _Walk:
         return tuple(dict.fromkeys(found))
 
     def visit(self, op: StoredOperator) -> None:
-        """Take one operator; ModelError names it when that is not possible."""
+        """Take one operator; where that is not possible it is noted, and its results are as the file says."""
         try:
-            if is_shape_arithmetic(self._model, op):
-                self._model = folded(self._model, op)
-                return
-            check_known(op)
-            if op.custom:
-                self._detections(op)
-            elif op.kind in VIEWS:
-                self._view(op)
-            elif op.kind in EDGES:
-                self._edge(op)
-            else:
-                self._convert(op)
+            self._take(op)
         except (ModelError, ValueError, OverflowError) as error:
-            raise ModelError(f"{where(op, self._model)}: {error}") from error
+            self.problems.append(Problem(where(op, self._model), str(error)))
+            self._assume_outputs(op)
+
+    def _take(self, op: StoredOperator) -> None:
+        """Take one operator, unless it reads what could not be made."""
+        if is_shape_arithmetic(self._model, op):
+            self._model = folded(self._model, op)
+            return
+        check_known(op)
+        if not self._unknown.isdisjoint(op.inputs):
+            self._assume_outputs(op)
+            return
+        if op.custom:
+            self._detections(op)
+        elif op.kind in VIEWS:
+            self._view(op)
+        elif op.kind in EDGES:
+            self._edge(op)
+        else:
+            self._convert(op)
+
+    def _assume_outputs(self, op: StoredOperator) -> None:
+        """Results of an operator that was not taken, so that the operators behind it can be looked at."""
+        for index in op.outputs:
+            tensor = self._model.tensors[index]
+            try:
+                kind = tensor_type(image_shape(tensor, tensor.shape), int8_quantization(tensor))
+            except (ModelError, ValueError, OverflowError):
+                self._unknown.add(index)
+                continue
+            self._types[self._names[index]] = kind
+            self._values[index] = _Value(self._names[index], tensor.shape)
 
     def _take_input(self) -> None:
         """The model's one input: int8, or what a quantize operator makes of it."""

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("tflite")
 
+from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import ModelError, UserError
 from rnnpool_mcu.frontends.tflite import convert_tflite
 from rnnpool_mcu.frontends.tflite_reader import MAX_FILE_BYTES, parse_tflite
@@ -100,6 +102,43 @@ def test_operators_are_named(kind: str, custom: bool, words: str) -> None:
     x = w.conv(w.input(6, 6, 2), 4)
     out = w.value((1, 6, 6, 4), 1.0)
     assert words in _refused(w, w.operator(kind, [x], [out], custom=custom))
+
+
+def _with_problems(w: Writer) -> int:
+    """COS and SIN, a custom operator that gives floats, which two read, a fused activation."""
+    x = w.conv(w.input(6, 6, 2), 4)
+    x = w.operator("COS", [x], [w.value((1, 6, 6, 4), 1.0)])
+    x = w.operator("SIN", [w.conv(x, 4)], [w.value((1, 6, 6, 4), 1.0)])
+    real = w.operator("Spectrogram", [x], [w.add(Tensor("real", (1, 6, 6, 4), "float32"))], custom=True)
+    again = w.operator("MUL", [real, real], [w.value((1, 6, 6, 4), 1.0)], "MulOptions")
+    return w.conv(again, 3, activation=5)
+
+
+def test_every_operator_that_cannot_be_taken_is_named() -> None:
+    """Those with the same problem together; nothing is said of those that are only behind one."""
+    w = Writer()
+    message = _refused(w, _with_problems(w))
+    lines = message.splitlines()
+    assert lines[0] == "4 operators cannot be taken:"
+    assert lines[1:3] == [
+        "  COS, operator 1 ('layer_0' -> 'layer_1')",
+        "  SIN, operator 3 ('layer_2' -> 'layer_3')",
+    ]
+    assert "is not supported; supported: ABS" in lines[3]
+    assert lines[4] == "  Spectrogram, operator 4 ('layer_3' -> 'real')"
+    assert "is a custom operator" in lines[5]
+    assert lines[6].startswith("  CONV_2D, operator 6 (") and "fused activation 5" in lines[7]
+    assert len(lines) == 8
+
+
+def test_analyze_names_them_all(tmp_path: Path) -> None:
+    w = Writer()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(w.finish(_with_problems(w)))
+    result = CliRunner().invoke(main, ["analyze", str(path)])
+    assert result.exit_code == 3
+    for words in ("COS, operator 1", "SIN, operator 3", "Spectrogram, operator 4", "CONV_2D, operator 6"):
+        assert words in result.output
 
 
 def test_two_inputs_are_refused() -> None:
