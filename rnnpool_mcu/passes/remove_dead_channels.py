@@ -7,16 +7,17 @@ their weights shrank to zero, or their activation never leaves its bound.
 2. A convolution or fully connected layer can do without an input channel that its weights ignore, and without
    a constant one, whose effect goes into the bias. Where it pads, the constant must be the zero point: at the
    edge the effect would be another.
-3. Operators that keep channels apart (depthwise convolutions, pools, tables) can do without what their
-   readers can do without; nothing else can.
-4. Such a channel is removed from the convolution that makes it, and all the way to the readers of rule 2. A
-   layer keeps one channel at least, and any that its shift of requantization depends on.
+3. Operators that keep channels apart (depthwise convolutions, pools, tables, resizes; sums and products of
+   maps; concatenations) can do without what their readers can do without; nothing else can. Where two maps
+   are added, a channel must be needless in both and in their sum.
+4. Such a channel is removed from every convolution that makes it, and all the way to the readers of rule 2.
+   A layer keeps one channel at least, and any that its shift of requantization depends on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +26,15 @@ from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.numerics.fixed_point import quantize_multipliers
-from rnnpool_mcu.ops.average_pool import SpatialReduction
-from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
-from rnnpool_mcu.ops.lookup import Lookup
-from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.passes.channel_bounds import Bounds, channel_bounds, reads_padding
+from rnnpool_mcu.passes.channel_classes import ChannelClasses, Mask, links
 from rnnpool_mcu.passes.rewiring import with_operators
 
-Mask = NDArray[np.bool_]
 Mixing = Conv2d | FullyConnected  # every output channel reads every input channel
-ChannelWise = DepthwiseConv2d | MaxPool2d | AveragePool2d | SpatialReduction | Lookup
+Scaled = Conv2d | FullyConnected | DepthwiseConv2d
 
 
 def remove_dead_channels(graph: Graph) -> tuple[Graph, bool]:
@@ -45,8 +42,8 @@ def remove_dead_channels(graph: Graph) -> tuple[Graph, bool]:
     if not any(_mixes(node.op) for node in graph.nodes):
         return graph, False
     bounds = channel_bounds(graph)
-    dropped = _dropped(graph, _needless(graph, bounds))
-    changed = {name: mask for name, mask in dropped.items() if mask.any()}
+    going = _going(graph, bounds)
+    changed = {name: going[name] for name in graph.types if going[name].any()}
     if not changed:
         return graph, False
     operators = {n.name: _smaller(graph, n, changed, bounds) for n in graph.nodes}
@@ -57,29 +54,44 @@ def _mixes(op: Operator) -> bool:
     return isinstance(op, FullyConnected) or (isinstance(op, Conv2d) and op.groups == 1)
 
 
-def _keeps_channels_apart(op: Operator) -> bool:
-    return isinstance(op, ChannelWise) and not (isinstance(op, DepthwiseConv2d) and op.multiplier > 1)
-
-
-def _channels(graph: Graph, value: str) -> int:
-    out = graph.types[value]
-    return out.channels if isinstance(out, TensorType) else 0
-
-
-def _needless(graph: Graph, bounds: Mapping[str, Bounds]) -> dict[str, Mask]:
-    """Channels of each value that all of its readers can do without."""
-    found: dict[str, Mask] = {}
-    for value in (*(n.name for n in reversed(graph.nodes)), graph.input_name):
-        mask: Mask = np.full(_channels(graph, value), value not in graph.outputs, np.bool_)
-        for reader in graph.consumers[value]:
-            if _mixes(reader.op):
-                mask = np.logical_and(mask, _ignored(graph, reader, bounds[value]))
-            elif _keeps_channels_apart(reader.op):
-                mask = np.logical_and(mask, found[reader.name])
-            else:
-                mask[:] = False
-        found[value] = mask
+def _going(graph: Graph, bounds: Mapping[str, Bounds]) -> ChannelClasses:
+    """The channels to remove of each value."""
+    found = ChannelClasses(graph)
+    for value in graph.types:
+        found.keep(value, np.logical_not(found[value] & _needless(graph, value, bounds)))
+    while any(_kept_for(graph, node, found) for node in graph.nodes):
+        pass
     return found
+
+
+def _needless(graph: Graph, value: str, bounds: Mapping[str, Bounds]) -> Mask:
+    """Channels of a value that its maker need not make and its readers can do without, or hand on."""
+    kind = graph.types[value]
+    mask: Mask = np.ones(kind.channels if isinstance(kind, TensorType) else 0, np.bool_)
+    made = value != graph.input_name and (_mixes(graph.node(value).op) or links(graph, graph.node(value)))
+    readers = graph.consumers[value]
+    if not made or value in graph.outputs or not all(_mixes(r.op) or links(graph, r) for r in readers):
+        return np.logical_not(mask)
+    for reader in readers:
+        if _mixes(reader.op):
+            mask = np.logical_and(mask, _ignored(graph, reader, bounds[value]))
+    return mask
+
+
+def _kept_for(graph: Graph, node: Node, going: ChannelClasses) -> bool:
+    """Keep channels that the node cannot be without; whether there were any that were to go."""
+    mask = going[node.name]
+    kept = np.zeros(mask.size, np.bool_)
+    if mask.any() and mask.all():
+        kept[0] = True
+    elif mask.any() and isinstance(node.op, Scaled):
+        factors = node.op.weight_scales * graph.input_types(node)[0].scale / node.op.output.scale
+        before, after = quantize_multipliers(factors), quantize_multipliers(factors[~mask])
+        if (before.shift, before.left_shift) != (after.shift, after.left_shift):
+            largest = int(factors.argmax())
+            kept[largest if mask[largest] else mask] = True
+    going.keep(node.name, kept)
+    return bool((kept & mask).any())
 
 
 def _ignored(graph: Graph, reader: Node, bounds: Bounds) -> Mask:
@@ -96,46 +108,6 @@ def _by_channel(op: Operator, image: TensorType) -> NDArray[np.int64]:
     """Weights [out, taps, in channels] of a mixing layer."""
     assert isinstance(op, Mixing)
     return op.weights.astype(np.int64).reshape(op.weights.shape[0], -1, image.channels)
-
-
-@dataclass
-class _Component:
-    """A mixing layer's output and the values that channel-wise operators make of it."""
-
-    members: list[Node]
-
-
-def _dropped(graph: Graph, needless: Mapping[str, Mask]) -> dict[str, Mask]:
-    """Channels to remove of each value."""
-    found = {name: np.zeros(_channels(graph, name), np.bool_) for name in graph.types}
-    root: dict[str, _Component] = {}
-    for node in graph.nodes:
-        if _mixes(node.op):
-            root[node.name] = _Component([node])
-        elif _keeps_channels_apart(node.op) and node.inputs[0] in root:
-            root[node.name] = root[node.inputs[0]]
-            root[node.name].members.append(node)
-    for component in {id(c): c for c in root.values()}.values():
-        mask = needless[component.members[0].name].copy()
-        for member in component.members:
-            mask &= needless[member.name]
-        mask = _with_shifts_kept(graph, component, mask)
-        for member in component.members:
-            found[member.name] = mask
-    return found
-
-
-def _with_shifts_kept(graph: Graph, component: _Component, mask: Mask) -> Mask:
-    """`mask` less the channels without which a member's multipliers would be rounded otherwise."""
-    if mask.all():
-        mask[0] = False
-    for member in component.members:
-        if isinstance(member.op, Conv2d | FullyConnected | DepthwiseConv2d):
-            factors = member.op.weight_scales * graph.input_types(member)[0].scale / member.op.output.scale
-            before, after = quantize_multipliers(factors), quantize_multipliers(factors[~mask])
-            if (before.shift, before.left_shift) != (after.shift, after.left_shift):
-                mask[int(factors.argmax())] = False
-    return mask
 
 
 def _smaller(graph: Graph, node: Node, dropped: Mapping[str, Mask], bounds: Mapping[str, Bounds]) -> Operator:

@@ -14,6 +14,7 @@ from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops import lookup
+from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
@@ -21,11 +22,13 @@ from rnnpool_mcu.ops.convolution import Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
+from rnnpool_mcu.ops.resize import Resize
 from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.channel_bounds import channel_bounds
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
 from tests.graphs import INPUT, GraphBuilder, graphs
+from tests.imported_graphs import imported_graphs
 from tests.ops.layers import OUT_SCALE
 from tests.passes.same_graph import assert_same_outputs
 from tests.tflite_models import visual_wake_words
@@ -171,6 +174,87 @@ def test_what_is_added_or_an_output_stays_whole() -> None:
     assert remove_dead_channels(graph)[0] is graph
 
 
+def two_branches() -> tuple[GraphBuilder, str, str]:
+    """Two convolutions of 8 channels of the same image."""
+    b = GraphBuilder(IMAGE)
+    return b, b.conv(INPUT, 8, 3), b.conv(INPUT, 8)
+
+
+def test_channels_dead_in_both_operands_of_a_sum_go() -> None:
+    b, left, right = two_branches()
+    total = b.add(Add(CONV_OUT), left, right)
+    graph = with_dead(b.graph(b.conv(total, 4), b.conv(left, 3)), left, 1, 4, 6, bias=9000)
+    graph = with_dead(graph, right, 0, 4, 6, 7, bias=-2000)
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [6, 6, 6, 4, 3]
+    assert_same_outputs(graph, smaller)
+
+
+def test_what_one_operand_of_a_sum_needs_stays() -> None:
+    b, left, right = two_branches()
+    graph = with_dead(b.graph(b.conv(b.add(Add(CONV_OUT), left, right), 4)), left, 1, 4, bias=9000)
+    assert remove_dead_channels(graph) == (graph, False)
+
+
+def test_removal_runs_through_a_stage_of_residuals() -> None:
+    """A channel that is dead in every block of the stage goes from all of them."""
+    b = GraphBuilder(IMAGE)
+    value = b.conv(INPUT, 8)
+    for _ in range(2):
+        value = b.residual(value)
+    graph = b.graph(b.conv(value, 4))
+    for node in graph.nodes:
+        if isinstance(node.op, Conv2d) and node.op.bias.size == 8:
+            graph = with_dead(graph, node.name, 2, 5, bias=700)
+    smaller, _ = remove_dead_channels(graph)
+    kept = [channels for channels in channels_of(smaller) if channels in (6, 8)]
+    assert kept == [6] * 5
+    assert_same_outputs(graph, smaller)
+
+
+def test_channels_go_from_the_parts_of_a_concatenation() -> None:
+    """Through a table and a pool behind it; the second part is read by another layer too."""
+    b, left, right = two_branches()
+    joined = b.add(Concat(Quantization(OUT_SCALE * 2, 9)), left, right)
+    pooled = b.add(MaxPool2d(Window((2, 2), (2, 2))), joined)
+    graph = with_dead(b.graph(b.conv(pooled, 4), b.conv(right, 3)), left, 0, 3, 7, bias=4000)
+    graph = with_dead(graph, right, 5, bias=-4000)
+    smaller, _ = remove_dead_channels(graph)
+    assert channels_of(smaller) == [5, 7, 12, 12, 4, 3]
+    assert_same_outputs(graph, smaller)
+
+
+def test_one_part_of_a_concatenation_along_rows_keeps_both() -> None:
+    b, left, right = two_branches()
+    graph = b.graph(b.conv(b.add(Concat(CONV_OUT, 0), left, right), 4))
+    one = with_dead(graph, left, 2)
+    assert remove_dead_channels(one) == (one, False)
+    both = with_dead(one, right, 2)
+    smaller, _ = remove_dead_channels(both)
+    assert channels_of(smaller) == [7, 7, 7, 4]
+    assert_same_outputs(both, smaller)
+
+
+def test_a_part_of_a_concatenation_keeps_one_channel() -> None:
+    b, left, right = two_branches()
+    graph = with_dead(b.graph(b.conv(b.add(Concat(CONV_OUT), left, right), 4)), left, *range(8), bias=100)
+    smaller, _ = remove_dead_channels(graph)
+    kept = channels_of(smaller)[0]
+    assert 1 <= kept <= 2 and channels_of(smaller)[1:] == [8, 8 + kept, 4]
+    assert_same_outputs(graph, smaller)
+
+
+def test_a_gate_and_what_it_gates_lose_the_same_channels() -> None:
+    b, left, _ = two_branches()
+    gate = b.conv(b.add(GlobalAveragePool(CONV_OUT), INPUT), 8)
+    resized = b.add(Resize((9, 8), "nearest", "half_pixel"), b.add(Mul(CONV_OUT), left, gate))
+    graph = b.graph(b.conv(resized, 4))
+    graph = with_dead(with_dead(graph, left, 1, 6, bias=600), gate, 1, 3, 6, bias=-900)
+    smaller, _ = remove_dead_channels(graph)
+    assert [n for n in channels_of(smaller) if n in (6, 8)].count(6) == 4
+    assert_same_outputs(graph, smaller)
+
+
 def test_the_channel_that_sets_the_shift_and_a_last_one_stay() -> None:
     b = GraphBuilder(IMAGE)
     first = b.conv(INPUT, 4)
@@ -216,6 +300,17 @@ def test_values_stay_within_their_bounds() -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs(max_side=7))
 def test_random_graphs_stay_the_same(graph: Graph) -> None:
+    assert_stays_the_same(graph)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(imported_graphs(max_side=7))
+def test_random_graphs_of_many_operators_stay_the_same(graph: Graph) -> None:
+    assert_stays_the_same(graph)
+
+
+def assert_stays_the_same(graph: Graph) -> None:
+    """With channels dead at random in every layer."""
     assert_within_bounds(graph)
     rng = np.random.default_rng(len(graph.nodes))
     for node in graph.nodes:
