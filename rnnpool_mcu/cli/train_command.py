@@ -17,6 +17,11 @@ _data_option = click.option(
     help="Folder of the data sets [default: $RNNPOOL_MCU_DATA].",
 )
 
+DETECTORS_ONLY = {
+    "initial": "init", "qat": "qat", "teacher": "teacher", "rnn_density": "rnn-density", "workers": "workers",
+}  # fmt: skip
+"""Parameter and option of what only detectors take."""
+
 
 @click.command("train")
 @click.argument("arch", metavar="MODEL")
@@ -38,6 +43,26 @@ _data_option = click.option(
 @click.option(
     "--qat", is_flag=True, help="Detectors: quantization-aware, with the activation ranges stored in --init."
 )
+@click.option(
+    "--teacher",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Detectors: learn from this larger detector's answers too (same priors).",
+)
+@click.option(
+    "--rnn-density",
+    callback=lambda _context, _option, value: parse_shares(value),
+    metavar="W,U",
+    help="Detectors: set the smallest weights of RNNPool to 0, little by little, until these shares of its "
+    "matrices W and U are left; the paper has 0.5,0.3.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--amp", is_flag=True, help="Compute all but RNNPool in bfloat16.")
+@click.option("--compile", is_flag=True, help="Compile all but RNNPool by torch.compile.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Detectors: processes that draw views in advance, per process [default: 0; on a GPU up to 8].",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
 @click.option(
     "--set",
@@ -52,23 +77,40 @@ def train_command(
 ) -> None:
     """Train the zoo's MODEL, e.g. face-m4 or mobilenetv2-rnnpool-0.35; the best checkpoint is OUT/best.pt.
 
-    A detector's --data is the folder of all data sets, a classifier's the folder of its data set.
+    A detector's --data is the folder of all data sets, a classifier's the folder of its data set. On several
+    GPUs or machines: torchrun --nproc-per-node N -m rnnpool_mcu train ..
     """
     from rnnpool_mcu.training import train
     from rnnpool_mcu.training.classifier_recipe import is_detector, train_classifier
+    from rnnpool_mcu.training.launch import is_first_process
 
     settings |= {"config": parse_settings(config), "quiet": say.verbosity < 0}
     if is_detector(arch, settings["config"]):
-        initial, qat = settings.pop("initial"), settings.pop("qat")
-        result = train(arch, out, data, initial=initial and str(initial), qat=qat, **settings)
-        say.result(result, f"best checkpoint {result['best']}, validation AP {result['ap50']:.4f}")
+        for name in ("initial", "teacher"):
+            settings[name] = settings[name] and str(settings[name])
+        result = train(arch, out, data, **settings)
+        if is_first_process():
+            say.result(result, f"best checkpoint {result['best']}, validation AP {result['ap50']:.4f}")
         return
     if data is None:
         raise UsageError(f"train: {arch} is a classifier; give the folder of its data set with --data")
-    if any([settings.pop("initial"), settings.pop("qat")]):
-        raise UsageError(f"train: {arch} is a classifier; --init and --qat are for detectors, leave them out")
+    given = [f"--{name}" for key, name in DETECTORS_ONLY.items() if settings.pop(key) not in (None, False)]
+    if given:
+        raise UsageError(f"train: {arch} is a classifier; leave out {', '.join(given)}, for detectors only")
     result = train_classifier(arch, out, data, **settings)
-    say.result(result, f"best checkpoint {result['best']}, held-out accuracy {result['top1']:.4f}")
+    if is_first_process():
+        say.result(result, f"best checkpoint {result['best']}, held-out accuracy {result['top1']:.4f}")
+
+
+def parse_shares(text: str | None) -> tuple[float, float] | None:
+    """Two numbers of "W,U"; click.BadParameter for anything else."""
+    if text is None:
+        return None
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: give two shares, e.g. 0.5,0.3") from error
+    return first, second
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

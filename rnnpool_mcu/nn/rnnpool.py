@@ -26,6 +26,8 @@ SWEEPS = 4
 """Rows forwards, rows backwards, columns forwards, columns backwards."""
 TRACE_FLOATS_PER_CHUNK = 1 << 20
 """Images are handled in chunks whose per-step state fits a core's cache."""
+LARGER_ON_GPU = 256
+"""Chunks of a GPU are larger by this: each of its steps should have much to do."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,10 @@ def _backward_chunk(
     return grad_wx @ w1.t(), [grad_w1, *grads1, grad_w2, *grads2]
 
 
-def _images_per_chunk(grid: PatchGrid, hidden: int) -> int:
+def _images_per_chunk(grid: PatchGrid, hidden: int, device: torch.device) -> int:
     per_image = grid.height * grid.out_width + grid.out_height * grid.width
-    return max(1, TRACE_FLOATS_PER_CHUNK // (per_image * hidden * grid.patch))
+    floats = TRACE_FLOATS_PER_CHUNK * (LARGER_ON_GPU if device.type == "cuda" else 1)
+    return max(1, floats // (per_image * hidden * grid.patch))
 
 
 def _used_pixels(x: Tensor, grid: PatchGrid) -> Tensor:
@@ -205,7 +208,7 @@ class _RNNPoolFunction(torch.autograd.Function):
         grid = patch_grid(x.shape[2], x.shape[3], patch, stride)
         pixels = _used_pixels(x, grid)
         outputs, chunks = [], []
-        for part in pixels.split(_images_per_chunk(grid, weights[1].shape[0])):
+        for part in pixels.split(_images_per_chunk(grid, weights[1].shape[0], x.device)):
             states, chunk = _forward_chunk(part, weights, grid, nonlinearity)  # type: ignore[arg-type]
             outputs.append(states.flatten(3))
             chunks.append(chunk)
@@ -254,7 +257,7 @@ def rnnpool(
     """
     grid = patch_grid(x.shape[2], x.shape[3], patch, stride)
     weights = (w1, u1, bias_gate1, bias_update1, w2, u2, bias_gate2, bias_update2)
-    parts = _used_pixels(x, grid).split(_images_per_chunk(grid, u1.shape[0]))
+    parts = _used_pixels(x, grid).split(_images_per_chunk(grid, u1.shape[0], x.device))
     outputs = [_forward_chunk(part, weights, grid, nonlinearity)[0].flatten(3) for part in parts]
     return torch.cat(outputs).permute(0, 3, 1, 2).contiguous()
 
@@ -310,7 +313,10 @@ class RNNPool(nn.Module):
         return SWEEPS * self.rnn2.U.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool every patch; one `rnnpool_mcu::rnnpool` node under torch.export."""
+        """Pool every patch; one `rnnpool_mcu::rnnpool` node under torch.export; float32 under autocast."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self.forward(x.float())
         first, second = self.rnn1, self.rnn2
         weights = (
             first.W, first.U, first.bias_gate, first.bias_update,

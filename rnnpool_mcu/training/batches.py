@@ -82,6 +82,7 @@ def batch_stream(
     loader = DataLoader(
         _Batches(draw),
         batch_size=None,
+        collate_fn=lambda batch: batch,
         sampler=_Moments(first, progress),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,

@@ -7,6 +7,7 @@ import csv
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.classifier_metrics import count_right, torch_classifier
 from rnnpool_mcu.training.display import Display
 from rnnpool_mcu.training.labelled_images import ImageBank, load_labelled
+from rnnpool_mcu.training.launch import Place, average_gradients
+from rnnpool_mcu.training.optimization import (
+    compile_around_rnnpool,
+    cosine_rate,
+    following,
+    not_finite,
+    passed,
+    read_state,
+    update_average,
+    weight_groups,
+)
 from rnnpool_mcu.zoo import create
 from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, atomic_save, save_checkpoint
 
@@ -51,44 +63,58 @@ class ClassifierRecipe:
     """Validations, evenly spread."""
     saves: int = 50
     """Times last.pt is written, evenly spread; a killed run loses at most the part since the last."""
-
-
-class NotFiniteError(UsageError):
-    """The loss became NaN or infinite."""
+    device: str = "auto"
+    """One of `launch.DEVICES`."""
+    amp: bool = False
+    """All but RNNPool in bfloat16."""
+    compile: bool = False
+    """By torch.compile, all but RNNPool."""
 
 
 class ClassifierTrainer:
     """State of one training on one data set folder."""
 
-    def __init__(self, recipe: ClassifierRecipe, data: Path, out: Path, quiet: bool) -> None:
-        self.recipe, self.out, self.started = recipe, out, time.time()
+    def __init__(
+        self, recipe: ClassifierRecipe, data: Path, out: Path, place: Place, quiet: bool, started: float
+    ) -> None:
+        self.recipe, self.out, self.place, self.started = recipe, out, place, started
         torch.manual_seed(recipe.seed)
         model: Any = create(recipe.arch, **recipe.config)
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model: Any = model.to(place.device, memory_format=torch.channels_last)
         self.ema: Any = copy.deepcopy(self.model).eval()
         fit, held_out = load_labelled(data, "fit"), load_labelled(data, "held_out")
         self.classes = check_data(fit.classes, len(fit), recipe, model)
         self.fit, self.held_out = ImageBank(fit, model.input_size), ImageBank(held_out, model.input_size)
-        self.optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+        self.optimizer = torch.optim.AdamW(weight_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+        if recipe.compile:
+            compile_around_rnnpool(self.model)
         self.step, self.progress, self.best, self.earlier_seconds = 0, 0.0, -1.0, 0.0
-        self.display = Display(f"training {recipe.arch}", quiet)
+        self.display = Display(f"training {recipe.arch}", quiet or not place.first)
 
-    def run(self, resume: bool) -> None:
-        """Train to the end of the recipe; writes best.pt, last.pt and log.csv."""
+    def run(self, resume: bool) -> dict[str, Any]:
+        """Train to the end of the recipe; writes best.pt, last.pt and log.csv.
+
+        Returns {"best", "top1", "steps", "skipped"}.
+        """
         if resume:
             self._resume()
         with self.display:
             while self.progress < 1.0:
                 self._part()
+        return {
+            "best": str(self.out / "best.pt"),
+            "top1": self.best,
+            "steps": self.step,
+            "skipped": [*self.fit.describe_broken(), *self.held_out.describe_broken()],
+        }
 
     def _part(self) -> None:
-        """Train to the next save; validate and log when one is due."""
-        recipe, before = self.recipe, self.progress
-        until = min(1.0, (math.floor(before * recipe.saves + 1e-9) + 1) / recipe.saves)
-        loss, speed = self.train_until(until)
-        if math.floor(self.progress * recipe.evaluations + 1e-9) > math.floor(
-            before * recipe.evaluations + 1e-9
-        ):
+        """Train to the next save; the first process validates and logs when that is due, and saves."""
+        recipe, judged = self.recipe, passed(self.progress, self.recipe.evaluations)
+        loss, speed = self.train_until(following(self.progress, recipe.saves))
+        if not self.place.first:
+            return
+        if passed(self.progress, recipe.evaluations) > judged:
             self._log(loss, speed, self.evaluate())
         self._save()
 
@@ -109,7 +135,7 @@ class ClassifierTrainer:
                     f"train: {len(labels)} readable pictures in a batch, at least 2; see `data check`"
                 )
             total += self.train_step(torch.from_numpy(pixels), torch.from_numpy(labels), rows)
-            count, images = count + 1, images + len(labels)
+            count, images = count + 1, images + len(labels) * self.place.processes
             if self.step % LOG_EVERY == 0:
                 speed = images / (time.time() - begin)
                 minutes = self.seconds() / 60
@@ -118,56 +144,48 @@ class ClassifierTrainer:
         return total / max(1, count), images / max(1e-6, time.time() - begin)
 
     def _rows(self) -> np.ndarray:
-        """The images of this step: every epoch is another order of all, by the seed."""
+        """This process's images of this step: every epoch is another order of all, by the seed."""
         size = min(self.recipe.batch, len(self.fit))
         per_epoch = len(self.fit) // size
         epoch, place = divmod(self.step, per_epoch)
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(len(self.fit))
-        return order[place * size : (place + 1) * size]
+        return order[place * size : (place + 1) * size][self.place.rank :: self.place.processes]
 
     def train_step(self, pixels: Tensor, labels: Tensor, rows: np.ndarray) -> float:
         """One optimizer step on uint8 pixels [n, H, W, C]; returns the loss."""
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
-        x = augment(pixels, recipe.least_crop, recipe.jitter, generator)
+        seed = (recipe.seed * 1_000_003 + self.step) * self.place.processes + self.place.rank
+        x = augment(pixels, recipe.least_crop, recipe.jitter, torch.Generator().manual_seed(seed))
+        x, labels = x.to(self.place.device), labels.to(self.place.device)
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.model(x.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=recipe.amp):
+            logits = self.model(x.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         loss.backward()
+        progress = average_gradients(self.model, self._progress_after(self.step + 1), self.place)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise NotFiniteError(self._not_finite(rows))
+        if not torch.isfinite(norm + loss.detach()):
+            raise not_finite(self.step, self._not_finite_images(rows, loss.detach()), self.out / "last.pt")
         self.optimizer.step()
-        self.step += 1
-        elapsed = (
-            self.seconds() / 60 / recipe.minutes if recipe.minutes else self.step / float(recipe.steps or 1)
-        )
-        self.progress = min(1.0, elapsed)
-        self._update_ema()
+        self.step, self.progress = self.step + 1, min(1.0, progress)
+        update_average(self.ema, self.model.state_dict(), recipe.ema_decay, self.step)
         return float(loss.detach())
 
-    def _not_finite(self, rows: np.ndarray) -> str:
-        names = [self.fit.content.names[int(i)] for i in rows[:4]]
-        return (
-            f"train: loss or gradient is not finite at step {self.step}, images {', '.join(names)}, ..; the "
-            f"last good state is {self.out / 'last.pt'}: resume with a smaller --learning-rate"
-        )
+    def _progress_after(self, steps: int) -> float:
+        """Share of the training that is done, now or, if it is counted in steps, after so many of them."""
+        recipe = self.recipe
+        return self.seconds() / 60 / recipe.minutes if recipe.minutes else steps / float(recipe.steps or 1)
+
+    def _not_finite_images(self, rows: np.ndarray, loss: Tensor) -> list[str]:
+        """Those of all processes whose loss is not finite, or this one's."""
+        own = [self.fit.content.names[int(row)] for row in rows]
+        found = self.place.gather([] if torch.isfinite(loss) else own)
+        return list(chain(*found)) or own
 
     def _learning_rate(self) -> float:
-        recipe = self.recipe
-        if self.progress < recipe.warmup:
-            return recipe.learning_rate * max(0.02, self.progress / recipe.warmup)
-        share = (self.progress - recipe.warmup) / (1 - recipe.warmup)
-        return recipe.learning_rate * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * share)))
-
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        own = self.model.state_dict()
-        for name, kept in self.ema.state_dict().items():
-            kept.lerp_(own[name], 1 - decay) if kept.is_floating_point() else kept.copy_(own[name])
+        return cosine_rate(self.progress, self.recipe.learning_rate, self.recipe.warmup, 0.005)
 
     def evaluate(self) -> float:
         """Accuracy of the averaged weights on the held-out part; keeps the best as best.pt."""
@@ -206,20 +224,14 @@ class ClassifierTrainer:
         atomic_save(state, self.out / "last.pt")
 
     def _resume(self) -> None:
-        path = self.out / "last.pt"
-        state = torch.load(path, weights_only=True)
-        was, now = state["recipe"], asdict(self.recipe)
-        for setting in ("arch", "config", "seed", "batch"):
-            if was.get(setting) != now[setting]:
-                raise UsageError(
-                    f"train: {path} was trained with {setting} {was.get(setting)!r}, not {now[setting]!r}; "
-                    "give the same to resume, or another output folder"
-                )
+        path, now = self.out / "last.pt", asdict(self.recipe)
+        settings = ("arch", "config", "seed", "batch")
+        state = self.place.share(read_state(path, now, settings) if self.place.first else None)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.progress = state["step"], state["progress"]
-        self.best, self.earlier_seconds = state["best"], state["seconds"]
+        self.step, self.best, self.earlier_seconds = state["step"], state["best"], state["seconds"]
+        self.progress = min(1.0, self._progress_after(self.step))
 
 
 def check_data(
@@ -272,10 +284,3 @@ def augment(pixels: Tensor, least_crop: float, jitter: float, generator: torch.G
     contrast, brightness = uniform(1 - jitter, 1 + jitter), uniform(1 - jitter, 1 + jitter)
     x = (x - mean) * contrast.view(n, 1, 1, 1) + mean * brightness.view(n, 1, 1, 1)
     return x.clamp(0, 1)
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1 and p.shape[0] > 1]
-    others = [p for p in model.parameters() if not (p.ndim > 1 and p.shape[0] > 1)]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.classifier_loop import ClassifierRecipe, ClassifierTrainer
+from rnnpool_mcu.training.launch import Place, choose_device, launch, output_folder, process_count
 from rnnpool_mcu.zoo import create
 
 SMALL_IMAGE = 64
@@ -29,7 +28,7 @@ def train_classifier(
     quiet: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train a classifier on the data set in folder `data`, with `processes` threads.
+    """Train a classifier on the data set in folder `data`, in `processes` processes.
 
     Give either `minutes` (wall clock, over all resumed parts) or `steps`; `settings` are ClassifierRecipe's.
     Writes into `out_dir`: best.pt (a checkpoint, chosen by accuracy on `held_out`), last.pt (to resume from),
@@ -40,17 +39,19 @@ def train_classifier(
         raise UsageError(
             "train: give either a number of minutes or a number of steps, not both and not neither"
         )
-    out = _output_folder(Path(out_dir), resume)
     recipe = ClassifierRecipe(arch, minutes=minutes, steps=steps, **_for_size(arch, settings))
-    torch.set_num_threads(max(1, min(processes, os.cpu_count() or 1)))
-    trainer = ClassifierTrainer(recipe, Path(data), out, quiet)
-    trainer.run(resume)
-    return {
-        "best": str(out / "best.pt"),
-        "top1": trainer.best,
-        "steps": trainer.step,
-        "skipped": [*trainer.fit.describe_broken(), *trainer.held_out.describe_broken()],
-    }
+    processes, device = process_count(processes), choose_device(recipe.device)
+    if recipe.batch < 2 * processes:
+        raise UsageError(f"train: batch {recipe.batch} for {processes} processes; at least 2 images for each")
+    out = output_folder(Path(out_dir), resume)
+    return launch(run_worker, processes, device, recipe, Path(data), out, resume, quiet, time.time())
+
+
+def run_worker(
+    place: Place, recipe: ClassifierRecipe, data: Path, out: Path, resume: bool, quiet: bool, started: float
+) -> dict[str, Any]:
+    """One training process; the first one validates, logs and saves."""
+    return ClassifierTrainer(recipe, data, out, place, quiet, started).run(resume)
 
 
 def is_detector(arch: str, config: dict[str, Any]) -> bool:
@@ -63,12 +64,3 @@ def _for_size(arch: str, settings: dict[str, Any]) -> dict[str, Any]:
     model: Any = create(arch, **settings.get("config", {}))
     small = model.input_size[0] <= SMALL_IMAGE
     return (SMALL_IMAGE_SETTINGS if small else {}) | settings
-
-
-def _output_folder(out: Path, resume: bool) -> Path:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"train: the output folder {out} is a file; give another")
-    out.mkdir(parents=True, exist_ok=True)
-    if resume and not (out / "last.pt").is_file():
-        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
-    return out

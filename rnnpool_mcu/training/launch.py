@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,6 +93,16 @@ def process_count(processes: int) -> int:
             f"train: --processes {processes} under torchrun with {world} processes; leave --processes out"
         )
     return int(world)
+
+
+def output_folder(out: Path, resume: bool) -> Path:
+    """The folder, made if need be; UsageError when it is a file, or holds nothing to resume."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"train: the output folder {out} is a file; give another")
+    out.mkdir(parents=True, exist_ok=True)
+    if resume and is_first_process() and not (out / "last.pt").is_file():
+        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
+    return out
 
 
 def launch(

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.nn import RNNPool
 from rnnpool_mcu.training.augment import ViewSettings
 from rnnpool_mcu.training.aware import AwareDetector
 from rnnpool_mcu.training.batches import Batch, Source, batch_stream, draw_batch
@@ -29,6 +28,7 @@ from rnnpool_mcu.training.launch import Place, average_gradients
 from rnnpool_mcu.training.loss import detection_loss
 from rnnpool_mcu.training.metrics import evaluate_detector
 from rnnpool_mcu.training.optimization import (
+    compile_around_rnnpool,
     cosine_rate,
     following,
     not_finite,
@@ -339,11 +339,3 @@ class Trainer:
         self.progress = min(1.0, self._progress_after(self.step))
         if self.sparsity is not None:
             self.sparsity.apply(self.model, self.ema, self.progress)
-
-
-def compile_around_rnnpool(model: nn.Module) -> None:
-    """torch.compile in place; RNNPool keeps its own forward and backward passes, which it would run twice."""
-    for module in model.modules():
-        if isinstance(module, RNNPool):
-            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
-    model.compile()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.nn import RNNPool
 from rnnpool_mcu.zoo.checkpoint import read_plain
 
 NAMES_SHOWN = 8
@@ -84,3 +85,11 @@ def read_state(path: Path, now: Mapping[str, Any], settings: Sequence[str]) -> d
                 "the same to resume, or another output folder"
             )
     return state
+
+
+def compile_around_rnnpool(model: nn.Module) -> None:
+    """torch.compile in place; RNNPool keeps its own forward and backward passes, which it would run twice."""
+    for module in model.modules():
+        if isinstance(module, RNNPool):
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+    model.compile()

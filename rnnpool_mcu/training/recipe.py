@@ -13,7 +13,7 @@ from typing import Any
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.datasets import default_data_root, load_split
-from rnnpool_mcu.training.launch import Place, choose_device, is_first_process, launch, process_count
+from rnnpool_mcu.training.launch import Place, choose_device, launch, output_folder, process_count
 from rnnpool_mcu.zoo import create
 
 
@@ -136,7 +136,7 @@ def train(
     recipe = replace(recipe, processes=process_count(recipe.processes))
     device = "cpu" if recipe.qat else choose_device(recipe.device)  # RNNPool's integers are numpy's
     root = _data_folder(data_root)
-    out = _output_folder(Path(out_dir), resume)
+    out = output_folder(Path(out_dir), resume)
     return launch(run_worker, recipe.processes, device, recipe, root, out, resume, quiet, time.time())
 
 
@@ -164,15 +164,6 @@ def _data_folder(named: str | Path | None) -> Path:
         raise UsageError(f"train: no data folder {root}")
     load_split(root, "part_b_val")
     return root
-
-
-def _output_folder(out: Path, resume: bool) -> Path:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"train: the output folder {out} is a file; give another")
-    out.mkdir(parents=True, exist_ok=True)
-    if resume and is_first_process() and not (out / "last.pt").is_file():
-        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
-    return out
 
 
 def run_worker(

@@ -20,6 +20,7 @@ from rnnpool_mcu.training.classifier_loop import augment  # noqa: E402
 from rnnpool_mcu.training.classifier_metrics import evaluate_classifier  # noqa: E402
 from rnnpool_mcu.training.classifier_recipe import train_classifier  # noqa: E402
 from rnnpool_mcu.training.labelled_images import ImageBank, Labelled  # noqa: E402
+from rnnpool_mcu.training.optimization import NotFiniteError  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
 
@@ -118,7 +119,7 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path: Path) -> None:
         patch.setattr(
             classifier_loop, "augment", lambda pixels, *_: torch.full((len(pixels), 3, 8, 8), torch.nan)
         )
-        with pytest.raises(classifier_loop.NotFiniteError, match=r"at step 0, images train.npz\["):
+        with pytest.raises(NotFiniteError, match=r"at step 0, images train.npz\["):
             tiny_train(data, tmp_path / "run")
 
 
