@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Group
 from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
@@ -40,6 +41,7 @@ BROKEN_SHOWN = 5
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write precision-recall curves to this .png or .svg (detectors).",
 )
+@click.option("--sizes", is_flag=True, help="Also the recall of small, middle and large heads (detectors).")
 @click.option("--coco", is_flag=True, help="Also COCO's AP by faster-coco-eval (detectors).")
 @click.option(
     "--wider",
@@ -111,7 +113,12 @@ def _report(
     value = {"model": str(request.model), "split": subject.split, **measured[0].row}
     value["engines"] = [one.row for one in measured]
     value["agreement"] = list(map(vars, agreements))
-    say.result(value, _table(f"{request.model.name}, {subject.split}", [one.row for one in measured]))
+    shown: list[Any] = [_table(f"{request.model.name}, {subject.split}", [one.row for one in measured])]
+    if request.sizes:
+        rows = [{"engine": one.row["engine"], **size.row()} for one in measured for size in one.sizes]
+        value["sizes"] = rows
+        shown.append(_table("recall by size, root of the area at the model's input", rows))
+    say.result(value, Group(*shown))
     for checked in agreements:
         if checked.different:
             raise ValidationError(
@@ -135,6 +142,7 @@ TITLES = {
     "wider_hard": "hard",
     "detections": "found",
     "images_per_second": "images/s",
+    "recall_sure": "at a score of 0.5",
 }
 """Columns that are not called as their key."""
 

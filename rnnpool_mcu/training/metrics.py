@@ -14,17 +14,26 @@ from rnnpool_mcu.training.datasets import DetectionDataset
 from rnnpool_mcu.training.decode import Predict
 
 
-def true_positives(found: NDArray[np.float32], truth: NDArray[np.float32], iou: float) -> NDArray[np.bool_]:
-    """Which detections [n, 5], best first, are right: each claims the box it overlaps most (PASCAL VOC)."""
-    right = np.zeros(len(found), dtype=bool)
+def claimed_boxes(found: NDArray[np.float32], truth: NDArray[np.float32], iou: float) -> NDArray[np.int64]:
+    """The box that each detection [n, 5], best first, is right about, or -1.
+
+    Each claims the box it overlaps most, unless a better one did (PASCAL VOC).
+    """
+    claims = np.full(len(found), -1, dtype=np.int64)
     if len(found) == 0 or len(truth) == 0:
-        return right
+        return claims
     overlap = iou_matrix(found[:, :4], truth)
     claimed = np.zeros(len(truth), dtype=bool)
     for index, box in enumerate(overlap.argmax(axis=1)):
         if overlap[index, box] >= iou and not claimed[box]:
-            claimed[box] = right[index] = True
-    return right
+            claimed[box] = True
+            claims[index] = box
+    return claims
+
+
+def true_positives(found: NDArray[np.float32], truth: NDArray[np.float32], iou: float) -> NDArray[np.bool_]:
+    """Which detections [n, 5], best first, are right."""
+    return claimed_boxes(found, truth, iou) >= 0
 
 
 def average_precision(scores: NDArray[np.float32], right: NDArray[np.bool_], truths: int) -> float:

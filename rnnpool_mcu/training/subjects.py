@@ -22,6 +22,7 @@ from rnnpool_mcu.training.datasets import open_dataset
 from rnnpool_mcu.training.decode import torch_predictor
 from rnnpool_mcu.training.labelled_images import ImageBank, load_labelled
 from rnnpool_mcu.training.metrics import collect, judge, precision_recall
+from rnnpool_mcu.training.size_recall import SizeRecall, recall_by_size
 from rnnpool_mcu.training.wider_evaluation import wider_results
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
@@ -40,6 +41,7 @@ class Request:
     count: int | None
     plot: Path | None = None
     coco: bool = False
+    sizes: bool = False
     wider: Path | None = None
     calibration: Path | None = None
     jobs: int | None = None
@@ -52,6 +54,7 @@ class Measured:
     row: dict[str, Any]
     curve: Any = None
     outputs: list[bytes] = field(default_factory=list)
+    sizes: list[SizeRecall] = field(default_factory=list)
 
 
 class Subject:
@@ -138,7 +141,7 @@ class DetectorSubject(Subject):
         row["skipped"] = len(self.dataset.broken)
         judged = judge(found.found, found.truth, 0.5, found.ignored)
         curve = precision_recall(judged.scores, judged.right, judged.truths)
-        return Measured(row, (*curve, row["ap50"]))
+        return Measured(row, (*curve, row["ap50"]), sizes=recall_by_size(found) if self.request.sizes else [])
 
     def broken(self) -> list[str]:
         """One line per image that could not be read."""
@@ -155,9 +158,9 @@ class ClassifierSubject(Subject):
         request = self.request
         if request.data is None:
             raise UsageError(f"{request.model}: is a classifier; give the folder of its data set with --data")
-        if request.plot or request.coco or request.wider:
+        if request.plot or request.coco or request.wider or request.sizes:
             raise UsageError(
-                f"{request.model}: is a classifier; --plot, --coco and --wider are for detectors"
+                f"{request.model}: is a classifier; --plot, --coco, --sizes and --wider are for detectors"
             )
         self.split = request.split or "test"
         self.bank = ImageBank(load_labelled(request.data, self.split), input_size)

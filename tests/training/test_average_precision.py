@@ -11,8 +11,9 @@ pytest.importorskip("torch")
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.coco_metrics import coco_ap
-from rnnpool_mcu.training.metrics import detection_ap, interpolated_ap, judge, precision_recall
+from rnnpool_mcu.training.metrics import Collected, detection_ap, interpolated_ap, judge, precision_recall
 from rnnpool_mcu.training.plots import plot_precision_recall
+from rnnpool_mcu.training.size_recall import recall_by_size
 from rnnpool_mcu.training.wider_metrics import (
     WiderImage,
     inclusive_iou,
@@ -45,6 +46,22 @@ def test_precision_recall_by_hand() -> None:
     recall, precision = precision_recall(np.array([0.2, 0.9, 0.5]), np.array([True, True, False]), 4)
     assert recall.tolist() == [0.25, 0.25, 0.5]
     np.testing.assert_allclose(precision, [1, 0.5, 2 / 3])
+
+
+def test_recall_by_size_counted_by_hand() -> None:
+    """Sides of 6, 12, 23.9 and 30 pixels; the small one is found, weakly, the large one twice."""
+    truth = [rows((0, 0, 6, 6), (50, 0, 62, 12)), rows((0, 0, 23.9, 23.9), (100, 100, 136, 125)), rows()]
+    detections = [
+        found((0, 0, 6, 5, 0.3)),
+        found((100, 100, 136, 125, 0.9), (100, 100, 136, 124, 0.8), (0, 0, 10, 10, 0.7)),
+        found((0, 0, 5, 5, 0.9)),
+    ]
+    sizes = recall_by_size(Collected(detections, truth, [], []))
+    assert [(s.name, s.boxes, s.found, s.found_surely) for s in sizes] == [
+        ("below 12 px", 1, 1, 0), ("12 to 24 px", 2, 0, 0), ("24 px and more", 1, 1, 1)
+    ]  # fmt: skip
+    assert sizes[0].row() == {"size": "below 12 px", "boxes": 1, "recall": 1.0, "recall_sure": 0.0}
+    assert recall_by_size(Collected([], [], [], []))[1].row()["recall"] == 0.0
 
 
 def test_interpolated_ap_by_hand() -> None:

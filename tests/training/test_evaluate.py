@@ -124,7 +124,7 @@ def test_detector_engines_agree(detector: Path, heads: Path, tmp_path: Path) -> 
     pytest.importorskip("matplotlib")
     out, plot = tmp_path / "out.json", tmp_path / "curve.svg"
     engines = ["--engine", "int8", "--engine", "c"]
-    arguments = [*engines, "--data", heads, "--coco", "--plot", plot, "--json", out]
+    arguments = [*engines, "--data", heads, "--coco", "--sizes", "--plot", plot, "--json", out]
     done = run("evaluate", detector, *arguments)
     assert done.exit_code == 0, done.output
     first, second = json.loads(out.read_text())["engines"]
@@ -132,6 +132,11 @@ def test_detector_engines_agree(detector: Path, heads: Path, tmp_path: Path) -> 
         assert first[key] == second[key]
     assert first["images"] == 3 and first["boxes"] == 6 and first["detections"] > 0
     assert "<svg" in plot.read_text()
+    sizes = json.loads(out.read_text())["sizes"]  # heads of 24 x 26, seen 2.67 times as large
+    assert [(row["size"], row["boxes"]) for row in sizes[3:]] == [
+        ("below 12 px", 0), ("12 to 24 px", 0), ("24 px and more", 6)
+    ]  # fmt: skip
+    assert {**sizes[2], "engine": "c"} == sizes[5] and "recall by size" in done.stdout
 
 
 @needs_board
