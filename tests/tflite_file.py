@@ -27,6 +27,7 @@ class Tensor:
     data: NDArray[Any] | None = None
     rms: float = 1.0
     signature: tuple[int, ...] | None = None
+    variable: bool = False  # kept from one run to the next
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Written:
     options: tuple[str, dict[str, Any]] | None
     custom: bool = False
     custom_options: bytes = b""
+    intermediates: list[int] = field(default_factory=list)
 
 
 class FileWriter:
@@ -115,6 +117,7 @@ class FileWriter:
             tflite.TensorAddQuantization(builder, quantization)
         if signature is not None:
             tflite.TensorAddShapeSignature(builder, signature)
+        tflite.TensorAddIsVariable(builder, tensor.variable)
         return int(tflite.TensorEnd(builder))
 
 
@@ -128,6 +131,7 @@ def _operator(builder: flatbuffers.Builder, op: Written, kinds: list[tuple[str, 
         options = getattr(tflite, f"{name}End")(builder)
     inputs, outputs = _ints(builder, op.inputs), _ints(builder, op.outputs)
     custom = builder.CreateByteVector(op.custom_options) if op.custom_options else None
+    between = _ints(builder, op.intermediates) if op.intermediates else None
     tflite.OperatorStart(builder)
     tflite.OperatorAddOpcodeIndex(builder, kinds.index((op.kind, op.custom)))
     tflite.OperatorAddInputs(builder, inputs)
@@ -135,6 +139,8 @@ def _operator(builder: flatbuffers.Builder, op: Written, kinds: list[tuple[str, 
     if op.options is not None:
         tflite.OperatorAddBuiltinOptionsType(builder, getattr(tflite.BuiltinOptions, op.options[0]))
         tflite.OperatorAddBuiltinOptions(builder, options)
+    if between is not None:
+        tflite.OperatorAddIntermediates(builder, between)
     if custom is not None:
         tflite.OperatorAddCustomOptions(builder, custom)
     return int(tflite.OperatorEnd(builder))

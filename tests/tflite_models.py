@@ -137,6 +137,21 @@ def unet(size: int = 16, seed: int = 0) -> bytes:
     return w.finish(w.conv(e, 3, 1, activation=NONE))
 
 
+def sequence_classifier(seed: int = 0) -> bytes:
+    """An LSTM over the rows of a map, as Keras writes it."""
+    w = Writer(seed)
+    return w.finish(add_sequence_classifier(w))
+
+
+def add_sequence_classifier(w: Writer, **options: Any) -> int:
+    """A convolution, its rows as steps of an LSTM with these options, its last state, five classes."""
+    x = w.conv(w.input(8, 6, 2), 4, activation=NONE)
+    x = w.lstm(w.view(x, 1, 8, 24), 12, **options)
+    masks = {"BeginMask": 5, "EndMask": 5, "ShrinkAxisMask": 2}
+    bounds = ([0, -1, 0], [0, 0, 0], [1, 1, 1])
+    return w.dense(w.move("STRIDED_SLICE", x, (1, 12), *bounds, options="StridedSliceOptions", **masks), 5)
+
+
 def ssdlite(size: int = 32, seed: int = 0) -> bytes:
     """Boxes and scores from two maps, each joined over all anchors: two outputs."""
     w = Writer(seed)

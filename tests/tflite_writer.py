@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.tflite_file import FileWriter, Tensor, Written
 
 SAME, VALID = tflite.Padding.SAME, tflite.Padding.VALID
-NONE, RELU, RELU6 = 0, 1, 3
+NONE, RELU, RELU6, TANH = 0, 1, 3, 4
 _ACTIVATIONS = {NONE: (-6.0, 6.0), RELU: (0.0, 6.0), RELU6: (0.0, 6.0)}
 POST_PROCESS = "TFLite_Detection_PostProcess"
 
@@ -311,6 +311,40 @@ class Writer(FileWriter):
         return self.view(
             self.move("TRANSPOSE", y, swapped, [0, 1, 2, 4, 3], options="TransposeOptions"), *shape
         )
+
+    def lstm(self, x: int, units: int, cell_bits: int = 11, **options: Any) -> int:
+        """UNIDIRECTIONAL_SEQUENCE_LSTM over [1, steps, inputs], as Keras's layer is converted."""
+        given = self.tensors[x]
+        _, steps, count = given.shape
+        matrices = [self._lstm_matrix(units, n) for n in (count, units) for _ in range(4)]
+        biases = []
+        for gate, matrix in enumerate(matrices[:4]):
+            unit = given.scales[0] * self.tensors[matrix].scales[0]
+            real = self.random.normal(1.0 if gate == 1 else 0.0, 0.3, units)
+            data = np.rint(real / unit).astype(np.int32)
+            biases.append(self.constant(f"bias_{len(self.tensors)}", data, [unit]))
+        out = self.add(Tensor(f"layer_{len(self.operators)}", (1, steps, units), "int8", [1 / 128], [0]))
+        states = [
+            self.add(Tensor("state", (1, units), "int8", [1 / 128], [0], variable=True)),
+            self.add(Tensor("cell", (1, units), "int16", [2.0**-cell_bits], [0], variable=True)),
+        ]
+        between = [self.add(Tensor(f"gate_{i}", (), "int16", [2.0**-12], [0])) for i in range(4)]
+        between.append(self.add(Tensor("hidden", (), "int8", [1 / 128], [0])))
+        inputs = [x, *matrices, -1, -1, -1, *biases, -1, -1, *states, -1, -1, -1, -1]
+        fields = {"FusedActivationFunction": TANH, "CellClip": 0.0} | options
+        self.operators.append(
+            Written(
+                *("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [out]),
+                options=("UnidirectionalSequenceLSTMOptions", fields),
+                intermediates=between,
+            )
+        )
+        return out
+
+    def _lstm_matrix(self, units: int, count: int) -> int:
+        data = np.clip(np.rint(self.random.normal(0, 45, (units, count))), -127, 127).astype(np.int8)
+        scale = 2.5 / np.sqrt(count) / 127 * self.random.uniform(0.7, 1.4)
+        return self.constant(f"weights_{len(self.tensors)}", data, [np.float32(scale)])
 
     def post_process(
         self, locations: int, scores: int, anchors: NDArray[np.float32], classes: int, **options: Any

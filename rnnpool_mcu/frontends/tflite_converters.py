@@ -22,6 +22,7 @@ from rnnpool_mcu.frontends.tflite_call import (
     real_constant,
 )
 from rnnpool_mcu.frontends.tflite_dilation import EXPLICIT
+from rnnpool_mcu.frontends.tflite_lstm import convert_lstm
 from rnnpool_mcu.frontends.tflite_movers import MOVERS
 from rnnpool_mcu.frontends.tflite_tables import TABLES
 from rnnpool_mcu.ir.operator import Int8Array, Operator
@@ -311,6 +312,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True),
     "SUM": Converter((0,), convert_sum, reshapes=True),
     "TRANSPOSE_CONV": Converter((2,), convert_transpose_conv),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Converter((0,), convert_lstm),
     **MOVERS,
     **TABLES,
 }

@@ -38,7 +38,8 @@ class TfliteRuntime:
         self._input: dict[str, Any] = self._interpreter.get_input_details()[0]
 
     def values(self, image: Int8Array) -> Mapping[str, Int8Array]:
-        """Every int8 tensor of the file that is a value of the graph."""
+        """Every int8 tensor of the file that is a value of the graph; states begin at zero."""
+        self._interpreter.reset_all_variables()
         self._interpreter.set_tensor(self._input["index"], self._as_input(image))
         self._interpreter.invoke()
         found: dict[str, Int8Array] = {}

@@ -30,6 +30,7 @@ NETWORKS = {
     "densenet": tflite_models.densenet,
     "shufflenet_v2": tflite_models.shufflenet_v2,
     "unet": tflite_models.unet,
+    "lstm": tflite_models.sequence_classifier,
     "ssdlite": tflite_models.ssdlite,
     "ssd_detector": lambda: tflite_models.ssd_detector(seed=1),
 }

@@ -1,0 +1,195 @@
+"""Long short-term memory over a short sequence: one row of steps in, one row of states out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers
+
+GATES = 4  # input, forget, cell, output
+GATE_BITS = 12  # pre-activations are Q12 in int16: -8..8
+SIGMOID_BINS, TANH_BINS = 8, 7  # 2**bins units of a pre-activation between two entries of a table
+INT16 = (-(2**15), 2**15 - 1)
+
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Lstm(Operator):
+    """i, f, o = sigmoid(W x + R h + b), g = tanh(...); c = f c + i g; h = o tanh(c), h and c from 0.
+
+    Per step, as TFLite's integer kernel has it, but with one rounding (half up) in each requantization:
+
+        a   = sat16(requantize(W x + bias) + requantize(R h))   Q12, each with its own factor, both int16
+        c   = sat16((f * c >> 15) + (i * g >> 30 - cell_bits))  int16, Q cell_bits; limited to +-cell_limit
+        h   = requantize(o * tanh(c))                           int8, the output
+
+    Gates and tanh are Q15, from tables between whose entries is interpolated.
+    """
+
+    kernel: ClassVar[str] = "lstm_s8"
+
+    weights: Int8Array  # [GATES, units, inputs]
+    recurrent: Int8Array  # [GATES, units, units]
+    bias: Int32Array  # [GATES, units], at input scale x weight scale
+    weight_scales: NDArray[np.float64]  # [GATES]
+    recurrent_scales: NDArray[np.float64]  # [GATES]
+    cell_bits: int  # fraction bits of the cell's state
+    output: Quantization  # of the states h
+    cell_limit: int = INT16[1]
+
+    @property
+    def units(self) -> int:
+        return int(self.recurrent.shape[1])
+
+    def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
+        (steps,) = inputs
+        gates, units, count = self.weights.shape
+        if self.recurrent.shape != (gates, units, units) or self.bias.shape != (gates, units) or gates != 4:
+            raise ModelError(
+                f"Lstm: weights {self.weights.shape}, {self.recurrent.shape}, biases {self.bias.shape}, "
+                "allowed: [4, units, inputs], [4, units, units], [4, units]"
+            )
+        if steps.height != 1 or steps.channels != count:
+            raise ModelError(f"Lstm: input {steps}, allowed: 1 x steps x {count}")
+        if not 9 <= self.cell_bits <= 15:
+            raise ModelError(f"Lstm: cell scale 2**-{self.cell_bits}, supported: 2**-9..2**-15")
+        self._factors(steps)
+        self._biases(steps)
+        return TensorType(1, steps.width, units, self.output)
+
+    def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
+        of_input, of_state, of_output = self._factors(inputs[0])
+        bias, state_bias = self._biases(inputs[0])
+        w, r = self.weights.astype(np.int64), self.recurrent.astype(np.int64)
+        h = np.full(self.units, self.output.zero_point, np.int64)
+        c, found = np.zeros(self.units, np.int64), []
+        for x in values[0][0].astype(np.int64):
+            a = _saturated(_scaled(w @ x + bias, of_input)) + _saturated(
+                _scaled(r @ h + state_bias, of_state)
+            )
+            i, f, o = _sigmoid(_saturated(a[[0, 1, 3]]))
+            g = _tanh(_saturated(a[2]))
+            c = _saturated(_rounded(f * c, 15) + _rounded(i * g, 30 - self.cell_bits))
+            c = np.clip(c, -self.cell_limit, self.cell_limit)
+            q12 = c << (GATE_BITS - self.cell_bits) if self.cell_bits <= GATE_BITS else self._narrowed(c)
+            product = (o * _tanh(_saturated(q12)))[None]
+            h = np.clip(_scaled(product, of_output)[0] + self.output.zero_point, -128, 127)
+            found.append(h)
+        return np.array(found, np.int8)[None]
+
+    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        return (RowWindow(0, 1),)
+
+    def macs(self, inputs: Sequence[TensorType]) -> int:
+        return inputs[0].width * int(self.weights.size + self.recurrent.size)
+
+    def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
+        """The cell's state and the states before the first step."""
+        return 3 * self.units
+
+    def c_params(self, inputs: Sequence[TensorType]) -> CParams:
+        of_input, of_state, of_output = self._factors(inputs[0])
+        bias, state_bias = self._biases(inputs[0])
+        factors = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
+        return CParams(
+            {
+                "weights": CArray("int8_t", self.weights),
+                "recurrent": CArray("int8_t", self.recurrent),
+                "bias": CArray("int32_t", bias.astype(np.int32)),
+                "state_bias": CArray("int32_t", state_bias.astype(np.int32)),
+                "multipliers": CArray("int32_t", factors),
+                "sigmoid_table": CArray("int16_t", _SIGMOID),
+                "tanh_table": CArray("int16_t", _TANH),
+                "input_shift": of_input.shift - of_input.left_shift,
+                "state_shift": of_state.shift - of_state.left_shift,
+                "output_shift": of_output.shift - of_output.left_shift,
+                "steps": inputs[0].width,
+                "inputs": inputs[0].channels,
+                "units": self.units,
+                "cell_bits": self.cell_bits,
+                "cell_limit": self.cell_limit,
+                "out_zero_point": self.output.zero_point,
+            }
+        )
+
+    def _narrowed(self, cell: Int64Array) -> Int64Array:
+        return _rounded(cell, self.cell_bits - GATE_BITS)
+
+    def _factors(self, steps: TensorType) -> tuple[Requantization, Requantization, Requantization]:
+        """Of W x and R h to Q12, per gate, and of o * tanh(c) to the output."""
+        unit = 2.0**-GATE_BITS
+        try:
+            return (
+                quantize_multipliers(self.weight_scales * steps.scale / unit),
+                quantize_multipliers(self.recurrent_scales * self.output.scale / unit),
+                quantize_multipliers(np.array([2.0**-30 / self.output.scale])),
+            )
+        except ValueError as error:
+            raise ModelError(
+                f"Lstm: {error}: input scale {steps.scale:g}, state {self.output.scale:g}"
+            ) from error
+
+    def _biases(self, steps: TensorType) -> tuple[Int64Array, Int64Array]:
+        """[GATES, units] of both products, zero points folded in; ModelError if a sum could leave int32."""
+        w, r = self.weights.astype(np.int64), self.recurrent.astype(np.int64)
+        bias = self.bias.astype(np.int64) - steps.zero_point * w.sum(axis=2)
+        state_bias = -self.output.zero_point * r.sum(axis=2)
+        if (np.abs(bias) + 128 * np.abs(w).sum(axis=2)).max() >= 2**31:
+            raise ModelError("Lstm: a sum can leave 32 bits; its biases are too large, export it again")
+        return bias, state_bias
+
+
+def _scaled(sums: Int64Array, factor: Requantization) -> Int64Array:
+    """[gates, units] sums times their gate's factor."""
+    shift = factor.shift - factor.left_shift
+    found: Int64Array = _rounded(sums * factor.multipliers.astype(np.int64)[:, None], shift)
+    return found
+
+
+def _rounded(values: Int64Array, bits: int) -> Int64Array:
+    """values / 2**bits, half up."""
+    found: Int64Array = (values + (1 << (bits - 1))) >> bits
+    return found
+
+
+def _saturated(values: Int64Array) -> Int64Array:
+    found: Int64Array = np.clip(values, *INT16)
+    return found
+
+
+def _table(function: NDArray[np.float64]) -> NDArray[np.int16]:
+    return np.clip(np.floor(function * 32768 + 0.5), *INT16).astype(np.int16)
+
+
+def _ends(bins: int) -> NDArray[np.float64]:
+    """Pre-activations at which a table has entries: from -8 to 8."""
+    return np.arange(2 ** (16 - bins) + 1) * 2.0 ** (bins - GATE_BITS) - 8.0
+
+
+_SIGMOID = _table(1.0 / (1.0 + np.exp(-_ends(SIGMOID_BINS))))
+_TANH = _table(np.tanh(_ends(TANH_BINS)))
+
+
+def _interpolated(table: NDArray[np.int16], values: Int64Array, bins: int) -> Int64Array:
+    at, entries = values + 2**15, table.astype(np.int64)
+    low, part = at >> bins, at & (2**bins - 1)
+    found: Int64Array = entries[low] + _rounded((entries[low + 1] - entries[low]) * part, bins)
+    return found
+
+
+def _sigmoid(values: Int64Array) -> Int64Array:
+    return _interpolated(_SIGMOID, values, SIGMOID_BINS)
+
+
+def _tanh(values: Int64Array) -> Int64Array:
+    return _interpolated(_TANH, values, TANH_BINS)
