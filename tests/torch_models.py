@@ -14,7 +14,7 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     """The model with random BatchNorm parameters and statistics, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
             size = (module.num_features,)
             module.weight.data = 0.5 + torch.rand(size, generator=generator)
             module.bias.data = torch.rand(size, generator=generator) - 0.3

@@ -1,4 +1,4 @@
-"""`rnnpool-mcu quantize`: store activation ranges in a checkpoint; make a float .onnx file int8."""
+"""`rnnpool-mcu quantize`: store activation ranges in a checkpoint; make a float .onnx or .pt2 file int8."""
 
 from __future__ import annotations
 
@@ -56,16 +56,18 @@ def quantize_command(
 ) -> None:
     """Store int8 activation ranges in MODEL, so that it compiles the same everywhere without pictures.
 
-    A float .onnx file becomes one in int8 (QDQ, by ONNX Runtime's static quantizer), of which --calibration
-    sets the ranges.
+    A float .onnx or .pt2 file becomes one in int8 (by ONNX Runtime's static quantizer, or torchao), of which
+    --calibration sets the ranges.
     """
-    if model.suffix.lower() == ".onnx":
+    if model.suffix.lower() in (".onnx", ".pt2"):
         if calibration is None or split is not None or compare is not None:
-            raise UsageError("quantize: an .onnx file takes --calibration, and no --split or --compare")
-        _quantize_onnx(say, model, out, Calibration(calibration, count, seed, normalisation))
+            raise UsageError(
+                f"quantize: {model.suffix} files take --calibration, and no --split or --compare"
+            )
+        _quantize_file(say, model, out, Calibration(calibration, count, seed, normalisation))
         return
     if not normalisation.is_plain:
-        raise UsageError("quantize: --mean and --std are for float .onnx files; leave them out")
+        raise UsageError("quantize: --mean and --std are for float .onnx and .pt2 files; leave them out")
     if (calibration is None) == (split is None):
         raise UsageError("quantize: give either --calibration with a folder or --split with a labelled split")
     from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint
@@ -90,8 +92,11 @@ def quantize_command(
     say.result(value, text)
 
 
-def _quantize_onnx(say: Speaker, model: Path, out: Path, calibration: Calibration) -> None:
-    from rnnpool_mcu.importing.onnx import quantize_file
+def _quantize_file(say: Speaker, model: Path, out: Path, calibration: Calibration) -> None:
+    if model.suffix.lower() == ".pt2":
+        from rnnpool_mcu.importing.torch_program import quantize_file
+    else:
+        from rnnpool_mcu.importing.onnx import quantize_file
 
     with say.progress("quantizing"), whole_file(out) as file:
         count = quantize_file(model, file, calibration)

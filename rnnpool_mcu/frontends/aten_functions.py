@@ -36,7 +36,8 @@ def _sigmoid(x: Reals) -> Reals:
 
 
 def _hard_sigmoid(x: Reals) -> Reals:
-    return np.clip(x / 6 + 0.5, 0.0, 1.0)
+    found: Reals = np.clip(x / 6 + 0.5, 0.0, 1.0)
+    return found
 
 
 def _softplus(x: Reals, beta: float, threshold: float) -> Reals:

@@ -43,6 +43,10 @@ from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.lookup import Lookup, requantize
 
 INPUT_NAME = "input"
+NOT_SUPPORTED = (
+    "not supported; build the layer of operators that `rnnpool-mcu supported-ops` lists, or cut the model "
+    "before it"
+)
 _SEVERAL = {*PARTS, aten.adaptive_max_pool2d.default}
 _WHOLE = {aten.slice.Tensor, aten.narrow.default, aten.expand.default, aten.expand_as.default}
 """Operators that are views where they change no size."""
@@ -76,6 +80,19 @@ def import_exported(
     for node in module.graph.nodes:
         walk.visit(node)
     return walk.result()
+
+
+def is_quantized(module: fx.GraphModule) -> bool:
+    """Whether anything in a graph is quantized."""
+    return any(node.target is fx_reader.QUANTIZE for node in module.graph.nodes)
+
+
+def check_operators(module: fx.GraphModule, converters: Mapping[Any, Converter] = CONVERTERS) -> None:
+    """Refuse, in a float graph, operators that the integer graph has none for, before it is quantized."""
+    known = {*converters, *FUNCTIONS, *LIMITS, *VIEWS, *TRANSPOSES, GETITEM, aten.batch_norm.default}
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target not in known:
+            raise fx_reader.refuse(node, NOT_SUPPORTED)
 
 
 class _Walk:
@@ -220,11 +237,7 @@ class _Walk:
             call, result = node.args[0], int(node.args[1])  # type: ignore[assignment, arg-type]
         converter = self._converters.get(call.target)
         if converter is None:
-            raise fx_reader.refuse(
-                call,
-                "not supported; see `rnnpool-mcu supported-ops`: build the layer of those, or cut the model "
-                "before it",
-            )
+            raise fx_reader.refuse(call, NOT_SUPPORTED)
         arguments = call_arguments(call)
         operands = [o for key in converter.inputs for o in _flat(arguments[key]) if _is_computed(o)]
         values = [self._real(call, operand) for operand in operands]

@@ -46,8 +46,8 @@ def load_graph(
         raise ModelError(
             f"{path}: suffix '{path.suffix}', allowed: {', '.join(READERS)}; rename it or export it anew"
         )
-    if not normalisation.is_plain and suffix != ".onnx":
-        raise UsageError(f"{path}: --mean and --std are for float .onnx files; leave them out")
+    if not normalisation.is_plain and suffix not in (".onnx", ".pt2"):
+        raise UsageError(f"{path}: --mean and --std are for float .onnx and .pt2 files; leave them out")
     return READERS[suffix](path, Calibration(calibration, count, seed, normalisation))
 
 
@@ -75,6 +75,18 @@ def _onnx(path: Path, calibration: Calibration) -> Imported:
     from rnnpool_mcu.importing.onnx import load_onnx
 
     return load_onnx(path, calibration)
+
+
+def _pt2(path: Path, calibration: Calibration) -> Imported:
+    from rnnpool_mcu.importing.torch_program import load_pt2
+
+    return load_pt2(path, calibration)
+
+
+def _pt2_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+    from rnnpool_mcu.importing.torch_program import runtime_of
+
+    return runtime_of(path)
 
 
 def _onnx_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
@@ -111,6 +123,7 @@ READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint),
     ".tflite": _tflite,
     ".onnx": _onnx,
+    ".pt2": _pt2,
     ".keras": _keras,
     ".h5": _keras,
 }
@@ -120,5 +133,6 @@ RUNTIMES: dict[str, Callable[[Path], tuple[Imported, SourceRuntime]]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint_runtime),
     ".tflite": _tflite_runtime,
     ".onnx": _onnx_runtime,
+    ".pt2": _pt2_runtime,
 }
 """The source's own runtime for each suffix, with the graph whose values it names."""

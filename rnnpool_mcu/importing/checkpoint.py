@@ -84,7 +84,9 @@ def import_checkpoint(
 def runtime_of(path: Path) -> tuple[ImportedCheckpoint, TorchRuntime]:
     """A checkpoint's integer graph and torch's own quantized graph of the same model."""
     imported = import_checkpoint(path)
-    return imported, TorchRuntime(imported.quantized, imported.graph, imported.sources)
+    height, width, channels = input_size_of(imported.float_model)
+    shape = (1, channels, height, width)
+    return imported, TorchRuntime(imported.quantized.module, imported.graph, imported.sources, shape)
 
 
 def check_preprocessing(path: Path, preprocessing: Mapping[str, Any]) -> None:

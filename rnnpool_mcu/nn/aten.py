@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ CONVOLUTIONS = {aten.conv2d.default, aten.conv2d.padding}
 TRANSPOSED = {aten.conv_transpose2d.input}
 WEIGHTED = {*CONVOLUTIONS, *TRANSPOSED, aten.linear.default}
 """Operators whose second argument is a weight and whose third is a bias."""
-PAIRS = {
+PAIRS: Mapping[Any, Callable[[Any, Any], Any]] = {
     aten.add.Tensor: lambda a, b: a + b,
     aten.sub.Tensor: lambda a, b: a - b,
     aten.mul.Tensor: lambda a, b: a * b,

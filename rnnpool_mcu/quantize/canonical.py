@@ -42,6 +42,20 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     return module
 
 
+def with_normalisation(module: fx.GraphModule, factor: Tensor, term: Tensor) -> fx.GraphModule:
+    """The module itself, its input x replaced by x * factor + term, one value of each per channel."""
+    (given,) = [node for node in module.graph.nodes if node.op == "placeholder"]
+    readers = list(given.users)
+    with module.graph.inserting_after(given):
+        node = module.graph.create_node("call_function", aten.conv2d.default, name="normalised")
+    node.meta["val"] = given.meta["val"]
+    _set_convolution(module, node, given, factor, term)
+    for reader in readers:
+        reader.replace_input_with(given, node)
+    module.recompile()
+    return module
+
+
 def without_mutation(module: fx.GraphModule) -> None:
     """Let operators in place return a new tensor; whoever reads theirs later reads it.
 
@@ -128,11 +142,18 @@ def _as_convolution(module: fx.GraphModule, node: fx.Node) -> None:
     factor = factor if scale is None else factor * scale.double()
     term = -mean.double() * factor
     term = term if shift is None else term + shift.double()
+    _set_convolution(module, node, arguments["input"], factor, term)
+
+
+def _set_convolution(
+    module: fx.GraphModule, node: fx.Node, given: fx.Node, factor: Tensor, term: Tensor
+) -> None:
+    """Let the node be a depthwise convolution of one pixel."""
     with module.graph.inserting_before(node):
         weight = _stored(module, f"{node.name}_weight", factor.float().reshape(-1, 1, 1, 1))
         bias = _stored(module, f"{node.name}_bias", term.float())
     node.target = aten.conv2d.default
-    node.args = (arguments["input"], weight, bias, [1, 1], [0, 0], [1, 1], factor.numel())
+    node.args = (given, weight, bias, [1, 1], [0, 0], [1, 1], factor.numel())
     node.kwargs = {}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.quantize.canonical import canonical
+from rnnpool_mcu.quantize.canonical import canonical, with_normalisation
 from rnnpool_mcu.quantize.quantizer import PIXELS, Calibration, Int8Quantizer, ObserverName
 
 
@@ -48,20 +48,30 @@ def quantize_program(
     calibration: Calibration | None = None,
     observer: ObserverName = "histogram",
     image: tuple[float, int] = PIXELS,
+    normalisation: tuple[Tensor, Tensor] | None = None,
 ) -> QuantizedModel:
     """As `quantize_model`, of a float program for inputs like `example`, a batch of one.
 
-    `image` is the scale and zero point of the input. Raises ModelError for operators that change a tensor
-    in place in a way that cannot be followed.
+    `image` is the scale and zero point of the input. With `normalisation`, a factor and a term for each
+    channel, the program takes x * factor + term, and the result x. Raises ModelError for operators that
+    change a tensor in place in a way that cannot be followed.
     """
     quantizer = Int8Quantizer(calibration, observer, image=image)
-    prepared = prepare_pt2e(canonical(program.module(check_guards=False)), quantizer)
+    prepared = prepare_pt2e(float_graph(program, normalisation), quantizer)
     # With stored ranges one run on zeros is enough: only the weights are observed.
     _observe(prepared, images or () if calibration is None else (torch.zeros_like(example),))
     module = convert_pt2e(prepared)
     names = quantizer.names
     found = {names[node]: values for node, values in quantized_values(module).items() if node in names}
-    return QuantizedModel(canonical(program.module(check_guards=False)), module, found)
+    return QuantizedModel(float_graph(program, normalisation), module, found)
+
+
+def float_graph(
+    program: torch.export.ExportedProgram, normalisation: tuple[Tensor, Tensor] | None = None
+) -> fx.GraphModule:
+    """The program's graph as it is quantized; see `canonical` and `quantize_program`."""
+    module = canonical(program.module(check_guards=False))
+    return module if normalisation is None else with_normalisation(module, *normalisation)
 
 
 def quantized_values(module: fx.GraphModule) -> dict[str, tuple[float, int]]:

@@ -1,0 +1,194 @@
+"""The Python interface: a torch module to C with a proven RAM budget, in one call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.cli.output_folder import whole_folder
+from rnnpool_mcu.cli.sizes import parse_size
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.pipeline import Target, compile_graph
+from rnnpool_mcu.report import Report
+from rnnpool_mcu.toolchain.board import check_ram, load_board
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from rnnpool_mcu.importing.torch_program import ImportedProgram
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A compiled model: its folder of C and firmware, its report, and its definition in integers."""
+
+    folder: Path
+    report: Report
+    graph: Graph
+
+    @property
+    def ram_bytes(self) -> int:
+        """All the RAM that the program takes on its board: arena, stack, static data, image and output."""
+        return int(self.report["ram"]["total_bytes"])
+
+    def run(self, image: NDArray[Any]) -> tuple[NDArray[np.int8], ...]:
+        """The outputs that the C gives, byte for byte, by the definition in numpy: int8 [H, W, C] each.
+
+        `image` is uint8 [H, W, C] as the C takes it, or float (array or tensor) as the module takes it.
+        Raises UsageError for another shape.
+        """
+        values = evaluate_graph(self.graph, self._quantized(image))
+        return tuple(values[name] for name in self.graph.outputs)
+
+    def predict(self, image: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        """As `run`, the real values that the int8 outputs stand for, channels first: [1, C, H, W] each."""
+        found = []
+        for name, value in zip(self.graph.outputs, self.run(image), strict=True):
+            kind = self.graph.types[name]
+            assert isinstance(kind, TensorType)
+            real = (value.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
+            found.append(real.transpose(2, 0, 1)[None])
+        return tuple(found)
+
+    def _quantized(self, image: Any) -> NDArray[np.int8]:
+        kind, values = self.graph.input_type, np.asarray(image)
+        if values.dtype == np.uint8 and values.shape == kind.shape:
+            return image_to_int8(values)
+        if values.dtype.kind != "f" or values.size != kind.bytes:
+            raise UsageError(
+                f"image: {values.dtype} {list(values.shape)}, allowed: uint8 {list(kind.shape)}, or a float "
+                "input of the module"
+            )
+        maps = values.reshape(kind.channels, kind.height, kind.width).transpose(1, 2, 0)
+        steps = np.rint(maps.astype(np.float64) / kind.scale) + kind.zero_point
+        quantized: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+        return quantized
+
+
+def compile(
+    module: nn.Module | ExportedProgram,
+    example: Any = None,
+    calibration: Any = None,
+    ram: str | int = "256k",
+    *,
+    out: str | Path | None = None,
+    name: str = "model",
+    image: str = "resident",
+    board: str = "mps2-an386",
+    optimize: str = "speed",
+    objective: str = "cycles",
+    count: int = 64,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+    warn: Progress = lambda _: None,
+) -> CompiledModel:
+    """Compile a torch module to C and firmware in the folder `out` whose whole RAM stays within `ram`.
+
+    module: an nn.Module, which is exported for inputs like `example` (a float tensor of one image) in
+    evaluation mode; or a program of torch.export, float, or quantized by torchao's PT2E flow.
+    calibration: what sets a float model's activation ranges: a float tensor [N, C, H, W], an iterable of
+    batches such as a DataLoader, a uint8 array of pictures [N, H, W, C], or a folder of pictures, which enter
+    as pixel / 255; the first `count` of them, of a folder drawn by `seed`.
+    The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
+    BudgetError, ToolMissingError), whose message tells what to do.
+    """
+    _check_name(name)
+    ram_bytes = _size(ram)
+    target_board = load_board(board)
+    check_ram(target_board, ram_bytes)
+    imported = import_torch(module, example, calibration, count=count, seed=seed, progress=progress)
+    target = Target(
+        name=name,
+        ram_bytes=ram_bytes,
+        image=image,
+        board=target_board.name,
+        title=f"{imported.kind} {name}",
+        source=type(module).__name__,
+        calibration=imported.calibration,
+        optimize=optimize,
+        objective=objective,
+    )
+    from rnnpool_mcu.passes import run_passes
+
+    graph = run_passes(imported.graph)
+    path = Path(out) if out is not None else Path(f"{name}_out")
+    with whole_folder(path) as folder:
+        report = compile_graph(graph, target, folder, progress=progress, warn=warn)
+    return CompiledModel(path, report, replace(graph, image_resident=image == "resident"))
+
+
+def quantize_module(
+    module: nn.Module | ExportedProgram,
+    example: Any = None,
+    calibration: Any = None,
+    *,
+    count: int = 64,
+    seed: int = 0,
+) -> ExportedProgram:
+    """A float module or program in int8, as `compile` quantizes it: a program with quantize nodes.
+
+    torch.export.save writes it to a .pt2 file, which `rnnpool-mcu compile`, `analyze` and `validate --source`
+    take. Arguments and errors are those of `compile`.
+    """
+    from rnnpool_mcu.importing.torch_program import as_program
+
+    imported = import_torch(module, example, calibration, count=count, seed=seed)
+    return as_program(imported.module, imported.shape)
+
+
+def import_torch(
+    module: Any,
+    example: Any,
+    calibration: Any,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> ImportedProgram:
+    """The integer graph of a module or program, passes not run; see `compile`."""
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from rnnpool_mcu.frontends.torch_export import is_quantized
+    from rnnpool_mcu.importing import torch_program
+
+    if isinstance(module, ExportedProgram):
+        program = module
+    elif isinstance(module, nn.Module):
+        progress("exporting the module")
+        program = torch_program.export_module(module, example)
+    else:
+        raise UsageError(
+            f"module: {type(module).__name__}, allowed: nn.Module or a program of torch.export; for files "
+            "see `rnnpool-mcu compile`"
+        )
+    if is_quantized(program.graph_module):
+        return torch_program.import_quantized(program)
+    progress("quantizing")
+    quantized = torch_program.quantize(program, calibration, count, seed)
+    shape = torch_program.input_shape(program)
+    return torch_program.import_quantized(quantized.module, shape, quantized.origin)
+
+
+def _check_name(name: str) -> None:
+    if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
+        raise UsageError(f"name '{name}': is no C prefix; use a-z, 0-9 and _, a letter first, e.g. face")
+
+
+def _size(ram: str | int) -> int:
+    try:
+        return parse_size(str(ram))
+    except ValueError as error:
+        raise UsageError(f"ram: {error}") from error

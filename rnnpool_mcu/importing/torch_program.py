@@ -1,0 +1,211 @@
+"""From a torch module, an exported program or a .pt2 file to the integer graph; float ones are quantized."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.frontends.channels_first import image_shape
+from rnnpool_mcu.frontends.pt2_reader import read_pt2
+from rnnpool_mcu.frontends.torch_export import check_operators, import_exported, is_quantized
+from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
+from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation
+from rnnpool_mcu.passes import run_passes
+from rnnpool_mcu.quantize.canonical import without_mutation
+from rnnpool_mcu.quantize.inputs import calibration_inputs, input_quantization
+from rnnpool_mcu.quantize.post_training import export, float_graph, quantize_program
+from rnnpool_mcu.quantize.quantizer import PIXELS
+from rnnpool_mcu.quantize.torch_runtime import TorchRuntime
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImportedProgram(Imported):
+    """The integer graph of a quantized program, passes not run, and the program's own graph."""
+
+    module: fx.GraphModule  # with quantize/dequantize nodes
+    shape: Shape  # of the input in torch
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedProgram:
+    """A program's graph with quantize/dequantize nodes, and where its ranges are from."""
+
+    module: fx.GraphModule
+    origin: str
+    count: int  # of inputs that set the ranges
+
+
+def load_pt2(path: Path, calibration: Calibration) -> Imported:
+    """Integer graph of a .pt2 file, passes run; a float one is quantized with the calibration pictures.
+
+    Raises ModelError for a file that cannot be taken, UsageError for a float one without pictures.
+    """
+    imported = _named(path, lambda: _import_file(path, calibration))
+    return replace(imported, graph=run_passes(imported.graph))
+
+
+def runtime_of(path: Path) -> tuple[ImportedProgram, TorchRuntime]:
+    """A quantized .pt2 file's integer graph, passes not run, and torch itself as its runtime."""
+    program = read_pt2(path)
+    if not is_quantized(program.graph_module):
+        raise UsageError(
+            f"{path}: is float, and torch computes in float; quantize it by `rnnpool-mcu quantize "
+            f"{path.name} --calibration FOLDER -o int8.pt2`, compile that file, and compare with it"
+        )
+    imported = _named(path, lambda: import_quantized(program))
+    runtime = TorchRuntime(imported.module, imported.graph, imported.sources, imported.shape)
+    return imported, runtime
+
+
+def quantize_file(path: Path, out: Path, calibration: Calibration) -> int:
+    """Write a float .pt2 file again with quantize/dequantize nodes; returns how many pictures set its ranges.
+
+    Raises UsageError without pictures or for a quantized file, ModelError for one that cannot be taken.
+    """
+    program = read_pt2(path)
+    if is_quantized(program.graph_module):
+        raise UsageError(f"{path}: is quantized already; compile it as it is")
+    shape = _named(path, lambda: input_shape(program))
+    quantized = _named(path, lambda: _quantized_by_pictures(path, program, calibration))
+    _named(path, lambda: import_quantized(quantized.module, shape))  # else the file would be of no use
+    buffer = io.BytesIO()
+    torch.export.save(as_program(quantized.module, shape), buffer)
+    out.write_bytes(buffer.getvalue())
+    return quantized.count
+
+
+def as_program(module: fx.GraphModule, shape: Shape) -> ExportedProgram:
+    """A quantized graph as a program that can be saved."""
+    return export(module, torch.zeros(shape))
+
+
+def export_module(module: nn.Module, example: Any) -> ExportedProgram:
+    """The float program of a module for one image; its training modes stay as they are.
+
+    Raises UsageError for an example that is not one float tensor, ModelError for a module that torch.export
+    does not take.
+    """
+    given = example if isinstance(example, (tuple, list)) else (example,)
+    tensors = [torch.as_tensor(each) for each in given if isinstance(each, (Tensor, np.ndarray))]
+    if len(given) != 1 or len(tensors) != 1 or not tensors[0].is_floating_point():
+        kinds = ", ".join(type(each).__name__ for each in given)
+        raise UsageError(f"example: {kinds}, allowed: one float tensor, as the module takes it")
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        with suppress(NotImplementedError):  # of a quantized graph, which has no modes
+            module.eval()
+        return export(module, tensors[0].float())
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def quantize(program: ExportedProgram, calibration: Any, count: int = 64, seed: int = 0) -> QuantizedProgram:
+    """A float program with int8 quantize/dequantize nodes; see `calibration_inputs` for what sets ranges."""
+    shape = input_shape(program)
+    check_operators(float_graph(program), TORCH_CONVERTERS)
+    inputs, origin = calibration_inputs(calibration, shape, count, seed)
+    made = quantize_program(program, torch.zeros(shape), inputs, image=input_quantization(inputs))
+    return QuantizedProgram(made.module, origin, len(inputs))
+
+
+def import_quantized(
+    program: ExportedProgram | fx.GraphModule, shape: Shape | None = None, origin: str = "stored in the model"
+) -> ImportedProgram:
+    """Integer graph of a quantized program, or of its graph for inputs of `shape`; passes not run."""
+    if isinstance(program, ExportedProgram):
+        shape, module = input_shape(program), program.module(check_guards=False)
+        without_mutation(module)
+    else:
+        module = program
+    assert shape is not None
+    found = import_exported(module, image_shape("input", shape), TORCH_CONVERTERS)
+    return ImportedProgram(
+        graph=found.graph,
+        kind="classifier",
+        calibration=origin,
+        sources=found.sources,
+        module=module,
+        shape=shape,
+    )
+
+
+def input_shape(program: ExportedProgram) -> Shape:
+    """Shape of the program's one input; ModelError for several, open sides and batches."""
+    names = program.graph_signature.user_inputs
+    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    if len(names) != 1 or not isinstance(names[0], str):
+        raise ModelError(f"{len(names)} inputs ({', '.join(map(str, names))}), supported: 1; split the model")
+    value = placeholders[names[0]].meta.get("val")
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise ModelError(f"input '{names[0]}' is no float tensor, supported: one float image")
+    if any(not isinstance(side, int) for side in value.shape):
+        sides = ", ".join(map(str, value.shape))
+        raise ModelError(
+            f"input '{names[0]}' has sides that are not fixed, [{sides}]; export it without dynamic_shapes"
+        )
+    image_shape(names[0], tuple(value.shape))
+    return tuple(value.shape)
+
+
+def _import_file(path: Path, calibration: Calibration) -> ImportedProgram:
+    program = read_pt2(path)
+    if not is_quantized(program.graph_module):
+        quantized = _quantized_by_pictures(path, program, calibration)
+        return import_quantized(quantized.module, input_shape(program), quantized.origin)
+    if not calibration.normalisation.is_plain:
+        raise UsageError(f"{path}: is quantized; leave --mean and --std out, its input's scale tells them")
+    return import_quantized(program, origin="stored in the .pt2 file")
+
+
+def _quantized_by_pictures(
+    path: Path, program: ExportedProgram, calibration: Calibration
+) -> QuantizedProgram:
+    """A float program of a file, quantized with pictures that it takes as (pixel / 255 - mean) / std."""
+    shape = input_shape(program)
+    check_operators(float_graph(program), TORCH_CONVERTERS)
+    if calibration.folder is None:
+        raise UsageError(
+            f"{path}: has float weights; give --calibration with a folder of typical pictures (and --mean, "
+            "--std, where it was trained on anything but pixel / 255)"
+        )
+    inputs, origin = calibration_inputs(calibration.folder, shape, calibration.count, calibration.seed)
+    normalisation = _normalisation(calibration.normalisation, shape[1])
+    made = quantize_program(program, torch.zeros(shape), inputs, image=PIXELS, normalisation=normalisation)
+    return QuantizedProgram(made.module, origin, len(inputs))
+
+
+def _normalisation(given: Normalisation, channels: int) -> tuple[Tensor, Tensor] | None:
+    """Factor and term of each channel; None where pixels / 255 go in as they are."""
+    if given.is_plain:
+        return None
+    mean, std = (_per_channel(values, channels) for values in (given.mean, given.std))
+    return 1.0 / std, -mean / std
+
+
+def _per_channel(values: Sequence[float], channels: int) -> Tensor:
+    if len(values) not in (1, channels):
+        raise UsageError(
+            f"--mean, --std: {len(values)} values for {channels} channels; give one, or one per channel"
+        )
+    return torch.tensor(values, dtype=torch.float64).expand(channels)
+
+
+def _named(path: Path, made: Any) -> Any:
+    """What the call gives; its ModelError names the file."""
+    try:
+        return made()
+    except ModelError as error:
+        raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error

@@ -1,0 +1,99 @@
+"""Networks in plain torch: quantized, imported, and as C what torch's quantized graph computes."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchao")
+
+from rnnpool_mcu.api import import_torch  # noqa: E402
+from rnnpool_mcu.importing.torch_program import ImportedProgram  # noqa: E402
+from rnnpool_mcu.passes import run_passes  # noqa: E402
+from rnnpool_mcu.pipeline import Target, generate  # noqa: E402
+from rnnpool_mcu.quantize.calibration import as_batches  # noqa: E402
+from rnnpool_mcu.quantize.torch_runtime import TorchRuntime  # noqa: E402
+from rnnpool_mcu.run import host  # noqa: E402
+from rnnpool_mcu.source_validation import compare_with_source  # noqa: E402
+from rnnpool_mcu.validation import run_reference  # noqa: E402
+from tests import torch_networks as networks  # noqa: E402
+from tests.torch_models import randomised  # noqa: E402
+
+SHAPES = {"Autoencoder": (1, 64)}
+CLASSIFIERS = (
+    *("MobileNetV1", "MobileNetV2", "MobileNetV3", "ResNet8", "SqueezeNet", "ShuffleNetV2", "Inception"),
+    *("DenseNet",),
+)
+NETWORKS = (*CLASSIFIERS, "UNet", "SsdHeads", "Autoencoder")
+
+
+def images(count: int, shape: tuple[int, int, int], seed: int) -> NDArray[np.uint8]:
+    """uint8 [N, H, W, C]: blocks of random brightness under noise; plain noise looks all the same pooled."""
+    random, (height, width, channels) = np.random.default_rng(seed), shape
+    coarse = random.uniform(0, 255, (count, 4, 4, channels))
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    noisy = coarse[:, rows][:, :, columns] + random.normal(0, 40, (count, *shape))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@cache
+def imported(name: str) -> ImportedProgram:
+    """The network with random weights, quantized on four images."""
+    torch.manual_seed(3)
+    shape = SHAPES.get(name, (1, 3, 32, 32))
+    model = randomised(getattr(networks, name)())
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    size = (1, 1, shape[1]) if len(shape) == 2 else (shape[2], shape[3], shape[1])
+    inputs = [batch.reshape(shape) for batch in as_batches(images(4, size, seed=1))]
+    return import_torch(model, torch.zeros(shape), inputs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_follows_torch(name: str) -> None:
+    found = imported(name)
+    runtime = TorchRuntime(found.module, found.graph, found.sources, found.shape)
+    pixels = images(3, found.graph.input_type.shape, seed=2)
+    compared = compare_with_source(found.graph, runtime, found.sources, pixels)
+    assert sum(compared.outputs.values()) > 0
+    assert {layer.layer: layer.worst_alone for layer in compared.layers if layer.worst_alone > 1} == {}
+    assert compared.rate_alone < 0.02
+    steps = {step for layer in compared.layers for step in layer.chained}
+    assert len(steps) > 1 or compared.rate_alone == 0
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_generated_c_is_the_imported_graph(name: str, tmp_path: Path) -> None:
+    graph = imported(name).graph
+    pixels = images(3, graph.input_type.shape, seed=4)
+    expected = run_reference(graph, pixels, lambda _: None).outputs
+    assert len(set(expected)) > 1
+    target = Target("net", 256 * 1024, "streamed", "mps2-an386", name, name)
+    generate(run_passes(graph), target, tmp_path, exact_effort=0)
+    assert host.run(tmp_path, pixels, sanitize=True).outputs == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_largest_output_is_torchs(name: str) -> None:
+    """On every image but those whose two largest outputs are within a step in torch."""
+    found = imported(name)
+    runtime = TorchRuntime(found.module, found.graph, found.sources, found.shape)
+    pixels = images(100, found.graph.input_type.shape, seed=5)
+    (output,) = found.graph.outputs
+    clear = 0
+    for image, ours in zip(pixels, run_reference(found.graph, pixels, lambda _: None).outputs, strict=True):
+        theirs = runtime.values((image.astype(np.int16) - 128).astype(np.int8))[output].ravel().astype(int)
+        second, first = np.sort(theirs)[-2:]
+        if first - second > 1:
+            clear += 1
+            assert np.frombuffer(ours, np.int8).argmax() == theirs.argmax()
+    assert clear > 80
