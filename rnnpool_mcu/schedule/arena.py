@@ -15,12 +15,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, Placement, total_live
 
 SEARCH_ROUNDS = 100  # shuffled orders tried by the fast search
+SEARCH_PAIRS = 1_000_000  # conflicts looked at by it: fewer orders where there are very many blocks
 EXACT_EFFORT = 10.0  # deterministic seconds of the exact solver
 
 
@@ -30,7 +33,6 @@ class Problem:
 
     sizes: Mapping[str, int]
     conflicts: Mapping[str, tuple[str, ...]]
-    cliques: tuple[tuple[str, ...], ...]  # blocks live in one step; steps whose set another contains left out
     bound_bytes: int
     distances: Mapping[tuple[str, str], int] = field(default_factory=dict)  # exceptions to `distance`
 
@@ -41,6 +43,14 @@ class Problem:
         below 0, as rows are not live together.
         """
         return self.distances.get((lower, upper), self.sizes[lower])
+
+    @cached_property
+    def distances_of(self) -> Mapping[str, tuple[tuple[str, int, int], ...]]:
+        """Per block those that it is ever live with, how far it must lie below each and how far above."""
+        return {
+            name: tuple((o, self.distance(name, o), self.distance(o, name)) for o in others)
+            for name, others in self.conflicts.items()
+        }
 
 
 def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement:
@@ -53,7 +63,7 @@ def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement
     size = arena_size(problem, offsets)
     if size == problem.bound_bytes:
         return Placement(offsets, size, problem.bound_bytes, "first fit meets the area bound", True)
-    solved = _solve_exactly(problem, offsets, effort) if effort > 0 else None
+    solved = _solve_exactly(problem, offsets, blocks, effort) if effort > 0 else None
     if solved is None:
         return Placement(offsets, size, problem.bound_bytes, "first fit, no exact search", False)
     offsets, optimal = solved
@@ -61,15 +71,22 @@ def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement
     return Placement(offsets, arena_size(problem, offsets), problem.bound_bytes, method, optimal)
 
 
-def make_problem(blocks: Sequence[Block], *, exact: bool = True) -> Problem:
-    """Sizes, conflicts and the area bound of a set of blocks; cliques are for the exact solver only."""
+def make_problem(blocks: Sequence[Block]) -> Problem:
+    """Sizes, conflicts and the area bound of a set of blocks."""
     steps = max((b.live.bit_length() for b in blocks), default=0)
     sizes = {b.name: b.aligned_bytes for b in blocks}
-    conflicts = {b.name: tuple(o.name for o in blocks if o is not b and o.conflicts(b)) for b in blocks}
-    cliques = _maximal_cliques([b for b in blocks if b.rows is None]) if exact else ()
     bound = int(total_live(blocks, steps).max(initial=0))
     aligned = (bound + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    return Problem(sizes, conflicts, cliques, aligned, _distances(blocks, steps))
+    return Problem(sizes, _conflicts(blocks), aligned, _distances(blocks, steps))
+
+
+def _conflicts(blocks: Sequence[Block]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {b.name: [] for b in blocks}
+    for one, other in combinations(blocks, 2):
+        if one.live & other.live:
+            found[one.name].append(other.name)
+            found[other.name].append(one.name)
+    return {name: tuple(others) for name, others in found.items()}
 
 
 def _distances(blocks: Sequence[Block], steps: int) -> dict[tuple[str, str], int]:
@@ -91,6 +108,7 @@ def _distances(blocks: Sequence[Block], steps: int) -> dict[tuple[str, str], int
 
 
 def _maximal_cliques(blocks: Sequence[Block]) -> tuple[tuple[str, ...], ...]:
+    """Sets of blocks that live in one step; steps whose set another contains left out."""
     if not blocks:
         return ()
     steps = max(b.live.bit_length() for b in blocks)
@@ -109,16 +127,19 @@ def first_fit(problem: Problem, order: Sequence[str]) -> dict[str, int]:
     """Place the blocks in order, each at the lowest offset that suits those placed before."""
     offsets: dict[str, int] = {}
     for name in order:
-        placed = [o for o in problem.conflicts[name] if o in offsets]
         # offsets from, exclusive, and to which the block would be in another's way
-        taken = sorted(
-            (offsets[o] - problem.distance(name, o), offsets[o] + problem.distance(o, name)) for o in placed
-        )
+        taken = [
+            (offsets[other] - below, offsets[other] + above)
+            for other, below, above in problem.distances_of[name]
+            if other in offsets
+        ]
+        taken.sort()
         offset = 0
         for start, end in taken:
             if offset <= start:
                 break
-            offset = max(offset, end)
+            if end > offset:
+                offset = end
         offsets[name] = offset
     return offsets
 
@@ -131,7 +152,7 @@ def search(problem: Problem, rounds: int = SEARCH_ROUNDS) -> dict[str, int]:
     tries = [(first_fit(problem, order), order) for order in (sorted(sizes, key=key) for key in keys)]
     best, order = min(tries, key=lambda found: arena_size(problem, found[0]))
     rng = random.Random(0)
-    for _ in range(rounds):
+    for _ in range(min(rounds, SEARCH_PAIRS // max(1, sum(map(len, conflicts.values()))))):
         if arena_size(problem, best) == problem.bound_bytes or len(order) < 2:
             break
         trial = list(order)
@@ -144,12 +165,12 @@ def search(problem: Problem, rounds: int = SEARCH_ROUNDS) -> dict[str, int]:
 
 def quick_arena_bytes(blocks: Sequence[Block]) -> int:
     """The arena that first fit needs: an estimate, when many sets of blocks are compared."""
-    problem = make_problem(blocks, exact=False)
+    problem = make_problem(blocks)
     return arena_size(problem, search(problem, rounds=0))
 
 
 def _solve_exactly(
-    problem: Problem, hint: Mapping[str, int], effort: float
+    problem: Problem, hint: Mapping[str, int], blocks: Sequence[Block], effort: float
 ) -> tuple[dict[str, int], bool] | None:
     """Offsets by CP-SAT, in units of ALIGNMENT; None when OR-tools is not installed.
 
@@ -168,7 +189,7 @@ def _solve_exactly(
         model.add(start[name] + size <= peak)
         model.add_hint(start[name], hint[name] // ALIGNMENT)
     spans = {name: model.new_fixed_size_interval_var(start[name], size, name) for name, size in units.items()}
-    for together in problem.cliques:
+    for together in _maximal_cliques([b for b in blocks if b.rows is None]):
         model.add_no_overlap([spans[name] for name in together])
     for lower, upper in problem.distances:
         if lower < upper:  # each pair once, either way round

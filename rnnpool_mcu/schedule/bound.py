@@ -20,11 +20,19 @@ The least over states is found from above by one sweep down the graph and one up
 
 which for a chain is exact, and for a graph a bound still: where branches meet, one of them is counted.
 
-Assumptions: each row is made once and whole, and rows of a value from top to bottom, as everything this
-compiler generates does (the proposition's other case, column by column, would replace n by m); operators
-are those of the graph, so an RNNPool is one; an operator may write over what it is the last to read. Not
-counted, so that the bound holds for every way to do it: margins, alignment, state and scratch, rows of
-graph outputs nobody else reads, values that an absorber alone reads.
+Assumptions: each pixel is made once, and rows of a value from top to bottom, as everything this compiler
+generates does; operators are those of the graph, so an RNNPool is one; an operator may write over what it is
+the last to read. Not counted, so that the bound holds for every way to do it: margins, alignment, state and
+scratch, rows of graph outputs nobody else reads, values that an absorber alone reads.
+
+Columns: a fused block or head runs tile after tile of one output row through all of its operators, so that
+no new row of its inner value (an expansion, a norm) need ever be whole. The states above are those between
+two output rows, where all rows are whole again; the inner value has then just what some output row needs.
+For it therefore only those r are asked, not the ones in between, which a block of stride 2 steps over.
+Orders that go on column by column over several output rows (the proposition's other case, which would
+replace n by m) are not covered: their states have columns made where these have rows, a value would need a
+second set of states, and one bound for both is the lesser of the two. Nothing generated here runs so: image
+rows come from top to bottom, and each is asked for once.
 """
 
 from __future__ import annotations
@@ -38,6 +46,8 @@ from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.cascade import height_of, windows_of
+from rnnpool_mcu.schedule.fuse import fusibles
+from rnnpool_mcu.schedule.heads import Head
 
 Bytes = NDArray[np.int64]
 UNREACHABLE = np.iinfo(np.int64).max // 4
@@ -68,12 +78,12 @@ def lower_bound(graph: Graph) -> LowerBound:
     A resident image is made from the start, and its rows count until they were read for the last time.
     """
     edges = [edge for node in graph.nodes for edge in _edges(graph, node)]
-    up, down = _up(graph, edges), _down(graph, edges)
+    up, down, passed = _up(graph, edges), _down(graph, edges), _passed(graph, edges)
     best = LowerBound(0, graph.input_name, 0)
     for name, above in up.items():
         if graph.image_resident and name == graph.input_name:
             continue
-        live = above + down[name]
+        live = np.where(passed[name], above + down[name], 0) if name in passed else above + down[name]
         rows = int(live.argmax())
         if live[rows] > best.bytes:
             best = LowerBound(int(live[rows]), name, rows)
@@ -99,6 +109,16 @@ def _edges(graph: Graph, node: Node) -> list[_Edge]:
             released = np.minimum(released, found[name].released)
         found[name] = _Edge(name, node.name, need, released)
     return list(found.values())
+
+
+def _passed(graph: Graph, edges: list[_Edge]) -> dict[str, NDArray[np.bool_]]:
+    """Of the values inside blocks and heads, by rows made, whether a fused one too stops there."""
+    inner = {f.norm if isinstance(f, Head) else f.expand for f in fusibles(graph)}
+    found = {}
+    for edge in edges:
+        if edge.value in inner:
+            found[edge.value] = np.isin(np.arange(height_of(graph, edge.value) + 1), edge.need)
+    return found
 
 
 def _row_bytes(graph: Graph, name: str) -> int:

@@ -38,7 +38,20 @@ class Played:
 
 
 @dataclass(frozen=True, eq=False)
-class _Needs:
+class Part:
+    """What some cascades of a graph touch, in the graph's order; values not listed are never there."""
+
+    values: tuple[str, ...]
+    nodes: tuple[Node, ...]  # makers and readers; their own values are listed
+
+    @classmethod
+    def whole(cls, graph: Graph) -> Part:
+        """Everything."""
+        return cls(tuple(graph.types), graph.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Needs:
     """What a node waits for and how it steps on, worked out once.
 
     A row operator reads each distinct input as one group and steps once per output row; an absorber steps
@@ -53,12 +66,12 @@ class _Needs:
 
 
 # Graphs that differ in one block share their other nodes.
-_NEEDS: WeakKeyDictionary[Node, _Needs] = WeakKeyDictionary()
+_NEEDS: WeakKeyDictionary[Node, Needs] = WeakKeyDictionary()
 
 
 def windows_of(graph: Graph, node: Node) -> tuple[tuple[RowWindow, ...], ...]:
     """The input windows of every output row of a row operator."""
-    return _needs_of(graph, node).windows
+    return needs_of(graph, node).windows
 
 
 def height_of(graph: Graph, value: str) -> int:
@@ -67,7 +80,8 @@ def height_of(graph: Graph, value: str) -> int:
     return value_type.height if isinstance(value_type, TensorType) else 1
 
 
-def _needs_of(graph: Graph, node: Node) -> _Needs:
+def needs_of(graph: Graph, node: Node) -> Needs:
+    """What a node waits for, by step."""
     found = _NEEDS.get(node)
     if found is None:
         made = _absorber_needs(graph, node, node.op) if isinstance(node.op, Absorber) else None
@@ -75,7 +89,7 @@ def _needs_of(graph: Graph, node: Node) -> _Needs:
     return found
 
 
-def _row_needs(graph: Graph, node: Node) -> _Needs:
+def _row_needs(graph: Graph, node: Node) -> Needs:
     types, rows = graph.input_types(node), range(height_of(graph, node.name))
     windows = tuple(node.op.input_windows(row, types) for row in rows)
     reads = tuple(node.op.rows_read(row, types) for row in rows)
@@ -86,23 +100,26 @@ def _row_needs(graph: Graph, node: Node) -> _Needs:
         stops = tuple(min(height, max(window[i].stop for i in at)) for window in windows)
         firsts = [max(0, min(window[i].first for i in at)) for window in reads]
         inputs.append((name, stops, (*tuple(accumulate(reversed(firsts), min))[::-1], NEVER)))
-    return _Needs(windows, tuple(inputs), tuple(Step("row", node.name, row) for row in rows), ())
+    return Needs(windows, tuple(inputs), tuple(Step("row", node.name, row) for row in rows), ())
 
 
-def _absorber_needs(graph: Graph, node: Node, op: Absorber) -> _Needs:
+def _absorber_needs(graph: Graph, node: Node, op: Absorber) -> Needs:
     groups = []
     for index, group in enumerate(op.groups()):
         names, height = tuple(node.inputs[i] for i in group), height_of(graph, node.inputs[group[0]])
         groups.append((names, tuple(Step("absorb", node.name, row, index) for row in range(height))))
-    return _Needs((), (), (Step("finish", node.name, 0),), tuple(groups))
+    return Needs((), (), (Step("finish", node.name, 0),), tuple(groups))
 
 
-def play(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = ()) -> Played:
+def play(
+    graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = (), part: Part | None = None
+) -> Played:
     """Run the cascades one after another, after the values in `done` were made by earlier ones.
 
-    Raises RuntimeError when one is stuck, which a verified graph cut in order never is.
+    `part` names what of the graph they touch, where that is known. Raises RuntimeError when a cascade is
+    stuck, which in a verified graph cut in order never happens.
     """
-    player = _Player(graph, done)
+    player = _Player(graph, part or Part.whole(graph), done)
     for values in cascades:
         player.run(values)
     return player.finished()
@@ -118,13 +135,14 @@ class _Feed(NamedTuple):
 
 
 class _Player:
-    """The progress of all values and absorbers; values by their place in the graph, the image first."""
+    """The progress of values and absorbers; values by their place in the part."""
 
-    def __init__(self, graph: Graph, done: Sequence[str]) -> None:
-        self._graph, self._names = graph, list(graph.types)
+    def __init__(self, graph: Graph, part: Part, done: Sequence[str]) -> None:
+        self._names = part.values
         self._at = {name: i for i, name in enumerate(self._names)}
+        self._image = self._at.get(graph.input_name, -1)
         self._height = [height_of(graph, name) for name in self._names]
-        self._needs = {self._at[node.name]: _needs_of(graph, node) for node in graph.nodes}
+        self._needs = {self._at[node.name]: needs_of(graph, node) for node in part.nodes}
         self._made = [0] * len(self._names)
         self._kept = [1] * len(self._names)
         self._born: list[list[int]] = [[] for _ in self._names]
@@ -132,7 +150,7 @@ class _Player:
         self._absorbed = {i: [0] * len(needs.groups) for i, needs in self._needs.items() if needs.groups}
         self._low: list[list[int]] = [[] for _ in self._names]  # per value and reader the first row needed
         self._lowest = [NEVER] * len(self._names)  # of all readers
-        self._feeds: dict[int, list[_Feed]] = {0: []}
+        self._feeds: list[list[_Feed]] = [[] for _ in self._names]
         self._fed: dict[tuple[int, int], int] = {}  # node, value: reader
         self._woken = [0] * len(self._names)  # bits of the nodes that read a value
         self.result = Played()
@@ -145,9 +163,10 @@ class _Player:
             sources = list(needs.inputs)
             absorbed = dict.fromkeys(name for names, _ in needs.groups for name in names)
             sources += [(name, (), (0,)) for name in absorbed]
-            self._feeds[i] = []
             for name, stops, firsts in sources:
-                source = self._at[name]
+                source = self._at.get(name)
+                if source is None:
+                    continue
                 reader = self._fed[i, source] = len(self._low[source])
                 self._feeds[i].append(_Feed(source, reader, stops, firsts))
                 self._low[source].append(firsts[0])
@@ -190,7 +209,8 @@ class _Player:
         """Take steps until every value of the cascade is complete."""
         members = {self._at[name] for name in values}
         early = (i for i in self._absorbed if any(feed.source in members for feed in self._feeds[i]))
-        nodes = (members - {0}) | set(early)
+        image = self._image
+        nodes = (members - {image}) | set(early)
         playing = sum(1 << i for i in nodes)
         ready = playing
         while True:
@@ -201,10 +221,10 @@ class _Player:
                     break
                 ready ^= 1 << i
             else:
-                if 0 not in members or self._made[0] == self._height[0]:
+                if image not in members or self._made[image] == self._height[image]:
                     break
-                self._make(0, Step("image", self._names[0], self._made[0]))
-                ready |= self._woken[0] & playing
+                self._make(image, Step("image", self._names[image], self._made[image]))
+                ready |= self._woken[image] & playing
         unfinished = [i for i in sorted(members) if self._made[i] < self._height[i]]
         if unfinished:
             raise RuntimeError(f"cascade stops before '{self._names[unfinished[0]]}' is complete")
@@ -238,7 +258,7 @@ class _Player:
         if self._lowest[i] >= row:
             self._bury(i)
 
-    def _absorb(self, i: int, needs: _Needs, may_finish: bool) -> bool:
+    def _absorb(self, i: int, needs: Needs, may_finish: bool) -> bool:
         """The first row of the last group that has one waiting; the finish when all are taken."""
         made, absorbed, waiting = self._made, self._absorbed[i], False
         for index in range(len(needs.groups) - 1, -1, -1):
@@ -247,8 +267,8 @@ class _Player:
             if row == len(steps):
                 continue
             waiting = True
-            sources = [self._at[name] for name in names]
-            if all(made[source] > row for source in sources):
+            sources = [self._at[name] for name in names if name in self._at]
+            if len(sources) == len(names) and all(made[source] > row for source in sources):
                 self.result.steps.append(steps[row])
                 absorbed[index] = row + 1
                 for source in sources:

@@ -12,7 +12,7 @@ from rnnpool_mcu.ir.operator import Absorber, Margin
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, RowBuffer, RowLives, Step, total_live
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.arena import quick_arena_bytes
-from rnnpool_mcu.schedule.cascade import height_of, play
+from rnnpool_mcu.schedule.cascade import Part, height_of, play
 
 _OWN_BYTES: WeakKeyDictionary[Node, tuple[int, int]] = WeakKeyDictionary()
 ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
@@ -29,6 +29,7 @@ class Demand:
     crossing: set[str] = field(default_factory=set)  # values made in one cascade and read in another
     open_before: frozenset[str] = frozenset()  # absorbers that had begun before the first step
     open_after: frozenset[str] = frozenset()  # absorbers that had begun but not finished after the last
+    nodes: Sequence[Node] = ()  # that may have taken part
 
     @cached_property
     def live(self) -> dict[str, int]:
@@ -63,17 +64,21 @@ def union_of(lives: Iterable[tuple[int, int]]) -> int:
     return live | (1 << stop) - (1 << first)
 
 
-def simulate(graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = ()) -> Demand:
+def simulate(
+    graph: Graph, cascades: Sequence[Sequence[str]], done: Sequence[str] = (), part: Part | None = None
+) -> Demand:
     """Run the cascades one after another and note what each step demands.
 
     Values in `done` were made by earlier cascades: their rows stand there until they are read last.
+    `part` is what of the graph the cascades touch, where that is known.
     """
-    played = play(graph, cascades, done)
+    played = play(graph, cascades, done, part)
     crossing = {name for name in done if name in played.made}
     crossing.update(*(_read_elsewhere(graph, values) for values in cascades))
     return Demand(
         *(played.steps, played.kept_rows, played.made, played.dead),
         *(crossing, played.open_before, played.open_after),
+        graph.nodes if part is None else part.nodes,
     )
 
 
@@ -87,10 +92,11 @@ def _read_elsewhere(graph: Graph, cascade: Sequence[str]) -> set[str]:
 def row_buffers(graph: Graph, demand: Demand, *, stage: bool = True) -> dict[str, RowBuffer]:
     """The rolling buffer of every tensor that has a live row; with `stage` staged where rows wait briefly."""
     buffers = {}
-    for name, value in graph.types.items():
-        if not isinstance(value, TensorType) or name not in demand.live:
+    for name in demand.live:
+        value = graph.types[name]
+        if not isinstance(value, TensorType):
             continue
-        margin = _margin_of(graph, name)
+        margin = margin_of(graph, name)
         row_bytes = (margin.left + value.width + margin.right) * value.channels
         aligned = (row_bytes + ROW_ALIGNMENT - 1) // ROW_ALIGNMENT * ROW_ALIGNMENT
         kept = demand.kept_rows[name]
@@ -118,8 +124,8 @@ def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]
     if graph.image_resident and pulled:
         blocks.append(_pixels_block(graph, pulled))
     active = _active_steps(demand.steps)
-    for node in graph.nodes:
-        own, (state, scratch) = active.get(node.name, 0), _own_bytes(graph, node)
+    for node in demand.nodes:
+        own, (state, scratch) = active.get(node.name, 0), own_bytes(graph, node)
         span = _span(demand, node.name, own)
         if span and state:
             blocks.append(Block(f"{node.name}.state", state, span))
@@ -128,7 +134,7 @@ def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]
     return {block.name: block for block in blocks}
 
 
-def _own_bytes(graph: Graph, node: Node) -> tuple[int, int]:
+def own_bytes(graph: Graph, node: Node) -> tuple[int, int]:
     """State and scratch of a node; graphs that differ in one block share their other nodes."""
     if node not in _OWN_BYTES:
         types = graph.input_types(node)
@@ -179,6 +185,7 @@ class Footprint:
     peak_bytes: int
     at_peak: Mapping[str, int]  # bytes live then, by the value or operator they belong to
     live_bytes: int = 0  # the most live in one step: no placement takes less
+    steps: int = 0  # simulated to know it
 
     def of(self, nodes: Sequence[str]) -> int:
         """Bytes of these nodes that are part of the peak."""
@@ -186,14 +193,19 @@ class Footprint:
 
 
 def footprint(
-    graph: Graph, cascade: Sequence[str], done: Sequence[str] = (), *, stage: bool = True
+    graph: Graph,
+    cascade: Sequence[str],
+    done: Sequence[str] = (),
+    *,
+    part: Part | None = None,
+    stage: bool = True,
 ) -> Footprint:
     """What one cascade needs after the values in `done` were made.
 
     That is the most bytes live in one step; where values stand whole and lend each other their rows, of which
     a placement cannot use every byte, it is what first fit gets by with.
     """
-    demand = simulate(graph, [cascade], done)
+    demand = simulate(graph, [cascade], done, part)
     blocks = memory_blocks(graph, demand, row_buffers(graph, demand, stage=stage))
     totals = total_live(blocks.values(), len(demand.steps))
     peak = int(totals.argmax())
@@ -203,12 +215,12 @@ def footprint(
             owner = block.name.rpartition(".")[0]
             at_peak[owner] = at_peak.get(owner, 0) + size
     live = -(-int(totals[peak]) // ALIGNMENT) * ALIGNMENT
-    if all(block.rows is None for block in blocks.values()):
-        return Footprint(live, at_peak, live)
-    return Footprint(quick_arena_bytes(tuple(blocks.values())), at_peak, live)
+    whole = any(block.rows is not None for block in blocks.values())
+    needed = quick_arena_bytes(tuple(blocks.values())) if whole else live
+    return Footprint(needed, at_peak, live, len(demand.steps))
 
 
-def _margin_of(graph: Graph, value: str) -> Margin:
+def margin_of(graph: Graph, value: str) -> Margin:
     """The widest margin that any consumer of a value reads."""
     left = right = 0
     for node in graph.consumers[value]:

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.fuse import BlockOption, fuse, fusible_blocks
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 from rnnpool_mcu.schedule.search import pareto_front
 from tests.graphs import INPUT, GraphBuilder, graphs
+from tests.ops import layers
 
 GENERATE = [Phase.explicit, Phase.reuse, Phase.generate]
 
@@ -156,3 +158,17 @@ def test_the_bound_does_not_depend_on_names_of_branches() -> None:
         value = builder.conv(INPUT, 6, 1)
         graph = builder.graph(builder.conv(value, 2, first), builder.conv(value, 2, second))
         assert lower_bound(graph).bytes == 4 * 6 * 6
+
+
+def test_a_block_that_makes_its_rows_in_columns_is_not_held_to_whole_ones() -> None:
+    """Kernel and stride alike: no tile needs a column of another, and no row is ever kept."""
+    builder = GraphBuilder(_image(49, 48, 2))
+    expanded = builder.conv(builder.conv(INPUT, 2, 3), 64)
+    kernel = Window((3, 3), (3, 3), Padding(1, 1, 1, 1))
+    deep = builder.add(layers.depthwise(builder.type_of(expanded), kernel), expanded)
+    graph = builder.graph(builder.conv(deep, 2))
+    (block,) = fusible_blocks(graph)
+    fused = fuse(graph, {block.name: BlockOption(True, 4)})
+    assert recomputed_macs(fused) == 0
+    two_rows = 2 * 48 * 64  # of the expansion, which a plan made of whole rows holds before the third
+    assert lower_bound(graph).bytes <= plan_graph(fused, exact_effort=0).placement.bound_bytes < two_rows

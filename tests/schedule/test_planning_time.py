@@ -1,18 +1,26 @@
-"""Deep chains of equal blocks: cascades that tie are lowered in turn; time grows mildly with depth."""
+"""Deep chains of equal blocks: the work of planning hardly grows, and neither does the smallest plan."""
 
 from __future__ import annotations
 
-import time
+from functools import lru_cache
+from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.schedule.arena import SEARCH_PAIRS, make_problem
+from rnnpool_mcu.schedule.lifetimes import footprint
 from rnnpool_mcu.schedule.planner import plan_graph
-from rnnpool_mcu.schedule.search import pareto_front
-from tests.graphs import INPUT, GraphBuilder
+from rnnpool_mcu.schedule.prices import Frame, Prices
+from rnnpool_mcu.schedule.search import Candidate, Search, pareto_front
+from tests.graphs import INPUT, GraphBuilder, graphs
 
-EXPONENT = 2.5  # of time over depth: about 2 is measured, see docs/benchmarks.md
+DEPTHS = (8, 16, 32)
+GROWTH = 2.3  # of any work, when the depth doubles
+ROW_BYTES = 32 * 4  # of a value between two blocks
+GENERATE = [Phase.explicit, Phase.reuse, Phase.generate]
 
 
 def _chain(blocks: int, side: int = 64) -> Graph:
@@ -24,22 +32,70 @@ def _chain(blocks: int, side: int = 64) -> Graph:
     return builder.graph(value)
 
 
+@lru_cache
+def _searched(blocks: int) -> tuple[Prices, tuple[Candidate, ...]]:
+    search = Search(_chain(blocks))
+    front = search.front()
+    return search.prices, front
+
+
+def _assert_near_linear(depths: tuple[int, ...]) -> None:
+    for shallow, deep in pairwise(depths):
+        few, many = _searched(shallow)[0], _searched(deep)[0]
+        assert many.priced < GROWTH * few.priced
+        assert many.steps < GROWTH * few.steps
+        # every graph tried is as long as the network: of those no more, but for a few
+        assert many.graphs * deep < GROWTH * few.graphs * shallow, f"{few.graphs} and {many.graphs} graphs"
+
+
+def test_the_work_of_planning_at_most_doubles_with_depth() -> None:
+    _assert_near_linear(DEPTHS)
+
+
+@pytest.mark.slow
+def test_the_work_of_planning_at_most_doubles_with_great_depth() -> None:
+    _assert_near_linear((32, 64))
+
+
 def test_cascades_that_tie_are_lowered_one_after_another() -> None:
-    front = pareto_front(_chain(12))
+    front = _searched(16)[1]
     assert any(candidate.tied > 1 for candidate in front[:-1])
     assert front[-1].peak_bytes < 0.75 * front[0].peak_bytes
 
 
-def _seconds(graph: Graph) -> float:
-    """Processor time of the fastest plan and the whole front."""
-    start = time.process_time()
-    plan_graph(graph, exact_effort=0)
-    pareto_front(graph)
-    return time.process_time() - start
+def test_a_block_more_costs_the_smallest_plan_no_more_than_its_own_rows() -> None:
+    """And from some depth on nothing: then a chain is cut into cascades that are all alike."""
+    smallest = {depth: _searched(depth)[1][-1].peak_bytes for depth in (*DEPTHS, 9, 12)}
+    for shallow, deep in pairwise(sorted(smallest)):
+        assert smallest[deep] <= smallest[shallow] + (deep - shallow) * 2 * ROW_BYTES
+    assert smallest[32] == smallest[16]
 
 
-@pytest.mark.slow
-def test_planning_time_grows_mildly_with_depth() -> None:
-    _seconds(_chain(2))  # caches and imports
-    short, long = _seconds(_chain(6)), _seconds(_chain(24))
-    assert long < 4**EXPONENT * max(short, 0.05), f"{short:.2f} s for 6 blocks, {long:.2f} s for 24"
+@settings(max_examples=15, deadline=None, phases=GENERATE, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs(max_layers=5))
+def test_a_price_by_kind_is_the_footprint_itself(graph: Graph) -> None:
+    prices = Prices()
+    for candidate in pareto_front(graph):
+        frame = Frame(candidate.graph, prices)
+        for start, stop in pairwise(frame.edges(candidate.choice.cuts)):
+            price = prices.price(frame, start, stop)
+            alone = footprint(candidate.graph, frame.names[start:stop], frame.names[:start])
+            found = frame.peak(price, start)
+            assert (found.peak_bytes, found.live_bytes) == (alone.peak_bytes, alone.live_bytes)
+            assert {name: alone.at_peak[name] for name in found.at_peak} == found.at_peak
+
+
+def test_equal_blocks_share_their_price() -> None:
+    graph, prices = _chain(6), Prices()
+    frame = Frame(graph, prices)
+    adds = [place for name, place in frame.place.items() if name.endswith("add")]
+    for start, stop in pairwise(adds):
+        prices.price(frame, start + 1, stop + 1)
+    assert len(adds) == 6 and prices.priced == 2  # the last has nobody behind it
+
+
+def test_offsets_of_very_many_blocks_are_looked_for_in_fewer_orders() -> None:
+    plan = plan_graph(_chain(24), exact_effort=0)
+    problem = make_problem(tuple(plan.blocks.values()))
+    assert 100 * sum(map(len, problem.conflicts.values())) > SEARCH_PAIRS / 2
+    assert plan.arena_bytes < 1.1 * plan.placement.bound_bytes
