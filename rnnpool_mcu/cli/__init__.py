@@ -10,6 +10,7 @@ from rnnpool_mcu.cli.compile_command import compile_command
 from rnnpool_mcu.cli.data_command import data_group
 from rnnpool_mcu.cli.doctor_command import doctor_command
 from rnnpool_mcu.cli.evaluate_command import evaluate_command
+from rnnpool_mcu.cli.export_command import export_command
 from rnnpool_mcu.cli.guard import GuardedGroup
 from rnnpool_mcu.cli.plan_command import plan_command
 from rnnpool_mcu.cli.profile_command import profile_command
@@ -32,6 +33,7 @@ for _command in (
     evaluate_command,
     data_group,
     quantize_command,
+    export_command,
     analyze_command,
     plan_command,
     compile_command,

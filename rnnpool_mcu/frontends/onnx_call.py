@@ -256,10 +256,16 @@ def _bias(call: Call, position: int, scales: NDArray[np.float64]) -> NDArray[np.
     """int32 biases at input scale x weight scale; zeros where the layer has none."""
     if not call.has(position):
         return np.zeros(scales.size, np.int32)
+    product = call.inputs[0].scale * scales
+    held = call.weights.get(call.node.inputs[position])
+    if held is not None and held.integers.dtype == np.int32 and not held.zero_points.any():
+        same = held.scales.size == scales.size and np.allclose(held.scales, product, rtol=1e-6, atol=0)
+        if same and held.integers.size == scales.size:
+            return held.integers.reshape(-1).astype(np.int32)
     real = np.asarray(call.stored(position), np.float64).reshape(-1)
     if real.size not in (1, scales.size) or not np.isfinite(real).all():
         raise ModelError(f"bias of {real.size} values, supported: {scales.size} finite ones")
-    steps = np.rint(real / (call.inputs[0].scale * scales))
+    steps = np.rint(real / product)
     if not np.abs(steps).max() < 2.0**31:
         raise ModelError("a bias leaves 32 bits at input scale x weight scale; calibrate again")
     return steps.astype(np.int32)

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE, image_shape
+from rnnpool_mcu.frontends.onnx_own import OWN_DOMAIN, OWN_KINDS
 from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode
 
 INPUT_NAME = "input"
@@ -40,7 +41,8 @@ def check_domain(node: OnnxNode) -> None:
     if node.kind in _CONTROL_FLOW:
         raise ModelError("control flow is not supported; unroll it before export")
     edge = node.kind in EDGES
-    if node.domain not in (_DOMAINS if edge else STANDARD):
+    own = node.domain == OWN_DOMAIN and node.kind in OWN_KINDS
+    if not own and node.domain not in (_DOMAINS if edge else STANDARD):
         raise ModelError(
             f"is of the domain '{node.domain}', supported: ONNX's own, see `rnnpool-mcu supported-ops`; "
             "cut the model before it, and do its work in your own C"

@@ -18,6 +18,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx_call import (
     HOW_TO_QUANTIZE,
     Call,
+    Converter,
     QuantizedConstant,
     QuantizedTensor,
     image_shape,
@@ -44,7 +45,8 @@ from rnnpool_mcu.frontends.onnx_edges import (
 )
 from rnnpool_mcu.frontends.onnx_folding import folded, is_foldable
 from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, composed, paired
-from rnnpool_mcu.frontends.onnx_reader import OnnxModel, OnnxNode
+from rnnpool_mcu.frontends.onnx_own_converters import OWN_CONVERTERS, decode_of, is_decode
+from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode
 from rnnpool_mcu.frontends.onnx_readers import Readers
 from rnnpool_mcu.frontends.onnx_views import VIEWS, reordered, transposed, view_shape
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
@@ -66,10 +68,10 @@ class ImportedOnnx:
     channels_last: bool  # the file's input is [1, height, width, channels]
 
 
-def convert_onnx(model: OnnxModel) -> ImportedOnnx:
-    """Integer graph of a model that was read."""
+def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS) -> ImportedOnnx:
+    """Integer graph of a model that was read; `own` are the converters of our domain."""
     check_precision(model)
-    walk = _Walk(model)
+    walk = _Walk(model, own)
     for node in model.nodes:
         walk.visit(node)
     outputs = walk.outputs()
@@ -91,13 +93,14 @@ def unsupported() -> ModelError:
 class _Walk:
     """One pass over the nodes in execution order."""
 
-    def __init__(self, model: OnnxModel) -> None:
+    def __init__(self, model: OnnxModel, own: Mapping[str, Converter]) -> None:
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
         self.tensors: dict[str, QuantizedTensor] = {}
         self.sources: dict[str, str] = {}
         self.channels_last = False
-        self._model = model
+        self._model, self._own = model, own
+        self._detections: dict[str, str] = {}  # boxes of a detector: tensor -> node
         self._constants: dict[str, NDArray[Any]] = dict(model.constants)
         self._weights: dict[str, QuantizedConstant] = {}
         self._values: dict[str, Value] = {}
@@ -109,6 +112,9 @@ class _Walk:
         """The graph's outputs in the file's order, each once; flattened maps are put in ONNX's order."""
         found = []
         for name in self._model.outputs:
+            if name in self._detections:
+                found.append(self._detections[name])
+                continue
             if name not in self._values:
                 raise ModelError(f"output '{name}' is made by no operator that computes")
             found.append(self._plain(name))
@@ -139,6 +145,8 @@ class _Walk:
             self._quantize(node)
         elif node.kind == DEQUANTIZE:
             self._dequantize(node)
+        elif is_decode(node):
+            self._decode(node)
         elif node.kind in VIEWS:
             self._view(node)
         elif (value := self._function(node)) is not None:
@@ -262,9 +270,10 @@ class _Walk:
     # operators that compute
 
     def _convert(self, node: OnnxNode) -> None:
-        if node.kind not in CONVERTERS:
+        converters = CONVERTERS if node.domain in STANDARD else self._own
+        if node.kind not in converters:
             raise unsupported()
-        converter = CONVERTERS[node.kind]
+        converter = converters[node.kind]
         positions = range(len(node.inputs)) if converter.inputs is None else converter.inputs
         tensors = [
             node.inputs[at] for at in positions if at < len(node.inputs) and not self._stored(node, at)
@@ -300,6 +309,14 @@ class _Walk:
                 self.tensors[name] = QuantizedTensor(target.tensor, -self.types[name].zero_point)
             rank = converter.rank(call) if converter.rank else max(map(len, shapes))
             self._values[target.tensor] = Value(name, onnx_shape(self.types[name], rank))
+
+    def _decode(self, node: OnnxNode) -> None:
+        """A detector's boxes, which only an output may be."""
+        name = free_name(self._names[node.outputs[0]], self.types)
+        op, inputs = decode_of(node), tuple(self._plain(tensor) for tensor in node.inputs)
+        op.infer_type(tuple(self.types[given] for given in inputs))
+        self.nodes.append(Node(name, op, inputs))
+        self.sources[name] = self._detections[node.outputs[0]] = name
 
     def _stored(self, node: OnnxNode, position: int) -> bool:
         name = node.inputs[position]

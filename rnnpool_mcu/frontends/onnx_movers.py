@@ -12,6 +12,7 @@ from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
 from rnnpool_mcu.ops.pad import Mode, Pad
+from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 from rnnpool_mcu.ops.resize import Coordinates, Nearest, Resize
 from rnnpool_mcu.ops.slice import Slice
 
@@ -45,6 +46,8 @@ def convert_pad(call: Call) -> Operator:
     if mode == "constant" and call.has(2) and call.stored(2).size:
         real, given = float(call.stored(2).reshape(-1)[0]), call.inputs[0]
         value = None if real == 0 else int(np.clip(np.rint(real / given.scale) + given.zero_point, -128, 127))
+    if mode == "edge" and not any((*before, after[2])):
+        return ReplicatePad(after[0], after[1])
     return Pad(
         Padding(before[0], before[1], after[0], after[1]), _PAD_MODES[mode], value, (before[2], after[2])
     )

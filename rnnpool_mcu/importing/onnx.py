@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.frontends.onnx_call import Call, Converter
 from rnnpool_mcu.frontends.onnx_front import ImportedOnnx, convert_onnx
+from rnnpool_mcu.frontends.onnx_own_converters import OWN_CONVERTERS
 from rnnpool_mcu.frontends.onnx_reader import OnnxModel, parse_onnx, read_onnx
 from rnnpool_mcu.frontends.onnx_runtime import OnnxRuntime
 from rnnpool_mcu.importing.imported import Calibration, Imported
 from rnnpool_mcu.importing.onnx_float import is_float, quantize_onnx
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import DetectionsType
+from rnnpool_mcu.numerics.lookup_tables import NONLINEARITIES
 from rnnpool_mcu.passes import run_passes
+from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 
 STORED = "stored in the .onnx file"
 
@@ -55,12 +63,48 @@ def runtime_of(path: Path) -> tuple[Imported, OnnxRuntime]:
     return _imported(found, STORED), OnnxRuntime(path, found)
 
 
+def convert_model(model: OnnxModel) -> ImportedOnnx:
+    """Integer graph of a quantized model that was read, those of our own operators too."""
+    return convert_onnx(model, OWN_OPERATORS)
+
+
 def _converted(path: Path, model: OnnxModel) -> ImportedOnnx:
     try:
-        return convert_onnx(model)
+        return convert_model(model)
     except ModelError as error:
         raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
 
 
+def convert_rnnpool(call: Call) -> Operator:
+    """One patch size and stride for rows and columns; its eight float weights stored, in the order w1, u1,
+    gate and update bias of RNN1, then the same of RNN2; the output at scale 1/128.
+    """
+    weights = [np.asarray(call.stored(position), np.float64) for position in range(1, 9)]
+    patch, stride = call.node.integer("patch", 0), call.node.integer("stride", 0)
+    code = call.node.integer("nonlinearity", 0)
+    if min(patch, stride) < 1 or code not in range(len(NONLINEARITIES)):
+        raise ModelError(
+            f"patch {patch}, stride {stride}, nonlinearity {code}, allowed: 1 and more, 0 or 1 "
+            f"({', '.join(NONLINEARITIES)})"
+        )
+    return quantize_rnnpool(
+        *weights,
+        patch=(patch, patch),
+        stride=(stride, stride),
+        nonlinearity=NONLINEARITIES[code],
+        input=call.inputs[0].quantization,
+    )
+
+
+OWN_OPERATORS = {**OWN_CONVERTERS, "RNNPool": Converter((0,), convert_rnnpool, keeps=True)}
+"""Converter of each operator of our own domain that computes."""
+
+
 def _imported(found: ImportedOnnx, origin: str) -> Imported:
-    return Imported(graph=found.graph, kind="classifier", calibration=origin, sources=found.sources)
+    detects = any(isinstance(kind, DetectionsType) for kind in found.graph.types.values())
+    return Imported(
+        graph=found.graph,
+        kind="detector" if detects else "classifier",
+        calibration=origin,
+        sources=found.sources,
+    )

@@ -1,0 +1,58 @@
+"""`rnnpool-mcu export`: a checkpoint as a file of another format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.output_folder import whole_file
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, Calibration
+
+
+@click.command("export")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--onnx", "to_onnx", is_flag=True, help="As .onnx: int8 in the QDQ format.")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [default: NAME.onnx]."
+)
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of images that set the activation ranges [default: those stored in MODEL].",
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=64, show_default=True, help="Calibration images to use."
+)
+@seed_option
+@common_options
+def export_command(
+    say: Speaker,
+    model: Path,
+    to_onnx: bool,
+    out: Path | None,
+    calibration: Path | None,
+    count: int,
+    seed: int,
+) -> None:
+    """Write MODEL, a checkpoint, as an int8 .onnx file that compiles to the same bytes.
+
+    RNNPool and a detector's decode are operators of the domain rnnpool_mcu; the file holds their bodies in
+    standard operators, so that any ONNX runtime computes it. Its input is pixel / 255.
+    """
+    if not to_onnx:
+        raise UsageError("export: no format; give --onnx")
+    if model.suffix.lower() not in CHECKPOINT_SUFFIXES:
+        raise UsageError(f"{model}: is no checkpoint, allowed: {', '.join(CHECKPOINT_SUFFIXES)}")
+    out = Path(f"{model.stem}.onnx") if out is None else out
+    from rnnpool_mcu.importing.onnx_export import export_checkpoint
+
+    with say.progress("exporting"), whole_file(out) as file:
+        found = export_checkpoint(model, file, Calibration(calibration, count, seed))
+    kinds = Counter(found.operators)
+    value = {"model": str(out), "calibration": found.calibration, "operators": dict(kinds)}
+    listed = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    say.result(value, f"{out}: {listed}; activation ranges {found.calibration}")
