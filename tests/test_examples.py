@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PACKAGES = {"onnx": ("onnx", "onnxruntime"), "tflite": ("tflite", "ai_edge_litert")}
+PACKAGES = {
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("tflite", "ai_edge_litert"),
+    "torch_export": ("torch", "torchao"),
+}
 
 
 @pytest.mark.skipif(

@@ -41,11 +41,13 @@ def _hard_sigmoid(x: Reals) -> Reals:
 
 
 def _softplus(x: Reals, beta: float, threshold: float) -> Reals:
-    return np.where(x * beta > threshold, x, np.logaddexp(0.0, x * beta) / beta)
+    found: Reals = np.where(x * beta > threshold, x, np.logaddexp(0.0, x * beta) / beta)
+    return found
 
 
 def _elu(x: Reals, alpha: float, scale: float, input_scale: float) -> Reals:
-    return scale * np.where(x >= 0, x, alpha * np.expm1(np.minimum(x * input_scale, 0)))
+    found: Reals = scale * np.where(x >= 0, x, alpha * np.expm1(np.minimum(x * input_scale, 0)))
+    return found
 
 
 def _gelu(x: Reals, approximate: str) -> Reals:

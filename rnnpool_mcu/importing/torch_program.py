@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from rnnpool_mcu.quantize.quantizer import PIXELS
 from rnnpool_mcu.quantize.torch_runtime import TorchRuntime
 
 Shape = tuple[int, ...]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -203,7 +204,7 @@ def _per_channel(values: Sequence[float], channels: int) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).expand(channels)
 
 
-def _named(path: Path, made: Any) -> Any:
+def _named(path: Path, made: Callable[[], Made]) -> Made:
     """What the call gives; its ModelError names the file."""
     try:
         return made()
