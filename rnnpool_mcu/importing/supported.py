@@ -43,10 +43,14 @@ def _onnx() -> list[Supported]:
     from rnnpool_mcu.frontends.onnx_checks import EDGES
     from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
     from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, LIMITS
+    from rnnpool_mcu.frontends.onnx_own import OWN_DOMAIN
+    from rnnpool_mcu.frontends.onnx_own_converters import DECODE, DECODE_LIMITS
     from rnnpool_mcu.frontends.onnx_views import VIEWS
+    from rnnpool_mcu.importing.onnx import OWN_OPERATORS
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
-    found |= dict.fromkeys(FUNCTIONS, LIMITS)
+    found |= {f"{OWN_DOMAIN}.{name}": converter.limits for name, converter in OWN_OPERATORS.items()}
+    found |= {f"{OWN_DOMAIN}.{DECODE}": DECODE_LIMITS, **dict.fromkeys(FUNCTIONS, LIMITS)}
     return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES}.items())]
 
 
@@ -77,12 +81,16 @@ FORMATS: dict[str, Format] = {
     "onnx": Format(
         ".onnx",
         "QDQ, opset 13 and later, int8 or uint8 activations, int8 weights, one input of batch 1, fixed "
-        "shapes, any number of outputs; maps are height x width x channels in the C, int8 at both ends.",
+        "shapes, any number of outputs; maps are height x width x channels in the C, int8 at both ends. "
+        "Float models of these operators are quantized first, with pictures. Operators of the domain "
+        "rnnpool_mcu are what `rnnpool-mcu export --onnx` writes.",
         _onnx,
     ),
     "torch": Format(
-        ".pt",
-        "A checkpoint of the zoo, exported by torch and quantized by torchao; one image input.",
+        ".pt2, nn.Module, .pt",
+        "A program of torch.export, float or quantized by torchao's PT2E flow, a module, or a checkpoint of the "
+        "zoo; one input of batch 1, fixed shapes, any number of outputs; maps are height x width x channels in "
+        "the C, int8 at both ends.",
         _torch,
     ),
 }
