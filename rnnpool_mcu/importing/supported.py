@@ -88,9 +88,9 @@ FORMATS: dict[str, Format] = {
     ),
     "torch": Format(
         ".pt2, nn.Module, .pt",
-        "A program of torch.export, float or quantized by torchao's PT2E flow, a module, or a checkpoint of the "
-        "zoo; one input of batch 1, fixed shapes, any number of outputs; maps are height x width x channels in "
-        "the C, int8 at both ends.",
+        "A program of torch.export, float or quantized by torchao's PT2E flow, a module, or a checkpoint of "
+        "the zoo; one input of batch 1, fixed shapes, any number of outputs; maps are height x width x "
+        "channels in the C, int8 at both ends.",
         _torch,
     ),
 }
