@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.channels_first import AXES
 from rnnpool_mcu.frontends.onnx_reader import OnnxNode
 from rnnpool_mcu.frontends.quantized_layers import clamp_of, quantization_of
 from rnnpool_mcu.ir.operator import Int8Array, Operator
@@ -27,14 +28,6 @@ HOW_TO_QUANTIZE = (
 )
 UNBOUNDED = (float("-inf"), float("inf"))
 ALL = None
-HEIGHT, WIDTH, CHANNELS = 0, 1, 2
-_AXES: Mapping[int, tuple[int, ...]] = {
-    1: (CHANNELS,),
-    2: (-1, CHANNELS),
-    3: (-1, CHANNELS, WIDTH),
-    4: (-1, CHANNELS, HEIGHT, WIDTH),
-}
-"""Of every axis of a tensor with so many dimensions, the axis of the graph's value; -1 is the batch."""
 Item = TypeVar("Item")
 
 
@@ -142,14 +135,14 @@ class Call:
     def axis(self, axis: int) -> int:
         """The axis of height, width, channels that ONNX's is; ModelError for the batch."""
         rank = self.rank
-        if rank not in _AXES or not -rank <= axis < rank or _AXES[rank][axis] < 0:
+        if rank not in AXES or not -rank <= axis < rank or AXES[rank][axis] < 0:
             raise ModelError(f"axis {axis} of {rank}, supported: any but the batch, of at most 4")
-        return _AXES[rank][axis]
+        return AXES[rank][axis]
 
     def image(self, values: Sequence[Item], absent: Item) -> tuple[Item, Item, Item]:
         """Values by ONNX's dimensions as values of height, width and channels."""
         found = [absent] * 3
-        axes = _AXES.get(len(values), ())
+        axes = AXES.get(len(values), ())
         if len(values) != self.rank or not axes:
             raise ModelError(f"{list(values)} for {self.rank} dimensions; the file is damaged")
         for axis, value in zip(axes, values, strict=True):
@@ -188,22 +181,6 @@ class Filter:
     weights: Int8Array
     bias: NDArray[np.int32]
     scales: NDArray[np.float64]
-
-
-def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """Height, width, channels of a tensor's shape; ModelError for batches and more than 4 dimensions."""
-    if len(shape) > 4:
-        raise ModelError(f"'{name}' is {list(shape)}, supported: at most 4 dimensions")
-    if len(shape) >= 2 and shape[0] != 1:
-        raise ModelError(f"'{name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1")
-    channels, height, width = 1, 1, 1
-    if len(shape) >= 1:
-        channels = shape[min(1, len(shape) - 1)]
-    if len(shape) == 3:
-        width = shape[2]
-    elif len(shape) == 4:
-        height, width = shape[2:]
-    return height, width, channels
 
 
 def onnx_shape(kind: TensorType, rank: int) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.node_names import readable_names
-from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE, image_shape
+from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE
 from rnnpool_mcu.frontends.onnx_own import OWN_DOMAIN, OWN_KINDS
 from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
-from rnnpool_mcu.frontends.onnx_call import ALL, CHANNELS, HEIGHT, WIDTH, Call, Converter, filter_of
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
+from rnnpool_mcu.frontends.onnx_call import ALL, Call, Converter, filter_of
 from rnnpool_mcu.frontends.onnx_movers import MOVERS
 from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, same_padding, scaled_by_constant
 from rnnpool_mcu.ir.operator import Operator

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.channels_first import image_shape, reordered, transposed
 from rnnpool_mcu.frontends.onnx_call import (
     HOW_TO_QUANTIZE,
     Call,
     Converter,
     QuantizedConstant,
     QuantizedTensor,
-    image_shape,
     onnx_shape,
     quantization_from,
 )
@@ -48,7 +48,7 @@ from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, compos
 from rnnpool_mcu.frontends.onnx_own_converters import OWN_CONVERTERS, decode_of, is_decode
 from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode
 from rnnpool_mcu.frontends.onnx_readers import Readers
-from rnnpool_mcu.frontends.onnx_views import VIEWS, reordered, transposed, view_shape
+from rnnpool_mcu.frontends.onnx_views import VIEWS, view_shape
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
