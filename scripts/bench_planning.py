@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.schedule.planner import plan_graph
-from rnnpool_mcu.schedule.search import pareto_front
+from rnnpool_mcu.schedule.search import Search, pareto_front
 from tests.graphs import INPUT, GraphBuilder
 
-DEPTHS = (6, 12, 24)
+Result = TypeVar("Result")
+DEPTHS = (8, 16, 32, 64)
 SIDE = 64
 
 
@@ -27,22 +30,26 @@ def chain(blocks: int) -> Graph:
     return builder.graph(value)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of a piece of work."""
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What a piece of work returns, and its processor time in seconds."""
     start = time.process_time()
-    work()
-    return time.process_time() - start
+    result = work()
+    return result, time.process_time() - start
 
 
 def main() -> None:
     """Print one line per depth."""
     pareto_front(chain(2))  # imports and caches
-    print("| blocks | operators | fastest plan, s | front, s | plans |\n|---:|---:|---:|---:|---:|")
+    columns = "blocks | operators | fastest plan, s | front, s | plans | graphs | cascades | steps | smallest"
+    print(f"| {columns} |\n{'|---:' * (columns.count('|') + 1)}|")
     for blocks in DEPTHS:
-        graph, front = chain(blocks), []
-        single = seconds(lambda graph=graph: plan_graph(graph, exact_effort=0))  # type: ignore[misc]
-        whole = seconds(lambda graph=graph, front=front: front.extend(pareto_front(graph)))  # type: ignore[misc]
-        print(f"| {blocks} | {len(graph.nodes)} | {single:.2f} | {whole:.2f} | {len(front)} |", flush=True)
+        graph = chain(blocks)
+        search = Search(graph)
+        _, single = timed(partial(plan_graph, graph, exact_effort=0))
+        front, whole = timed(search.front)
+        done = search.prices
+        counts = f"{len(front)} | {done.graphs} | {done.priced} | {done.steps:,} | {front[-1].peak_bytes:,}"
+        print(f"| {blocks} | {len(graph.nodes)} | {single:.2f} | {whole:.2f} | {counts} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -122,8 +122,9 @@ class Search:
 
     def front(self) -> tuple[Candidate, ...]:
         """Candidates none of which is beaten in both RAM and cost; fastest first."""
-        starts = (self._all(keep_rows=True), self._all(keep_rows=False), {})
-        seen = [c for i, start in enumerate(starts) if start or i == 2 for c in self._descent(start)]
+        fused = [self._all(keep_rows=True), self._all(keep_rows=False)]
+        starts: list[dict[str, Option]] = [*(start for start in fused if start), {}]
+        seen = [candidate for start in starts for candidate in self._descent(start)]
         if self._faster:
             seen += [
                 self._evaluate(c.choice.blocks, c.choice.cuts, constants_in_ram=True) for c in pareto(seen)
