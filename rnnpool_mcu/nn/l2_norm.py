@@ -16,10 +16,15 @@ def _l2_norm(x: Tensor, weight: Tensor) -> Tensor:
     return x / norm * weight.view(1, -1, 1, 1)
 
 
+def _widened(x: Tensor, weight: Tensor) -> Tensor:
+    """x in weight's type if that is more exact: under autocast x is bfloat16."""
+    return x.to(torch.promote_types(x.dtype, weight.dtype))
+
+
 @torch.library.custom_op("rnnpool_mcu::l2_norm", mutates_args=())
 def l2_norm(x: Tensor, weight: Tensor) -> Tensor:
-    """x [N, C, H, W] divided by its Euclidean norm over C, times weight [C]."""
-    return _l2_norm(x, weight).contiguous()
+    """x [N, C, H, W] divided by its Euclidean norm over C, times weight [C]; of the type of x."""
+    return _l2_norm(_widened(x, weight), weight).to(x.dtype).contiguous()
 
 
 @l2_norm.register_fake
@@ -32,12 +37,13 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> N
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-    x, weight = ctx.saved_tensors
+    given, weight = ctx.saved_tensors
+    x, grad = _widened(given, weight), _widened(grad, weight)
     norm = x.square().sum(dim=1, keepdim=True).sqrt() + EPSILON
     unit = x / norm
     scaled = grad * weight.view(1, -1, 1, 1)
     grad_x = (scaled - unit * (scaled * unit).sum(dim=1, keepdim=True)) / norm
-    return grad_x, (grad * unit).sum(dim=(0, 2, 3))
+    return grad_x.to(given.dtype), (grad * unit).sum(dim=(0, 2, 3))
 
 
 l2_norm.register_autograd(_backward, setup_context=_setup_context)

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.errors import UsageError  # noqa: E402
-from rnnpool_mcu.nn import RNNPool  # noqa: E402
+from rnnpool_mcu.nn import L2Norm, RNNPool  # noqa: E402
 from rnnpool_mcu.training import launch, loop  # noqa: E402
 from rnnpool_mcu.training.batches import batch_stream  # noqa: E402
 from rnnpool_mcu.training.distill import distillation_loss  # noqa: E402
@@ -125,6 +125,17 @@ def test_rnnpool_stays_in_float32_under_autocast() -> None:
         found = pool(x.bfloat16())
     assert found.dtype == torch.float32
     assert torch.equal(found, pool(x.bfloat16().float()))
+
+
+def test_l2_norm_keeps_the_type_of_its_input_and_computes_in_that_of_its_weight() -> None:
+    norm, x = L2Norm(4, 10.0), torch.rand(2, 4, 3, 3) + 0.5
+    coarse = x.bfloat16().requires_grad_()
+    found = norm(coarse)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, norm(x.bfloat16().float()).bfloat16())
+    found.float().square().sum().backward()
+    assert coarse.grad.dtype == torch.bfloat16 and norm.weight.grad.dtype == torch.float32
+    assert norm(x.double()).dtype == torch.float64
 
 
 def test_views_drawn_in_advance_are_the_same(tiny_data: Path, tmp_path: Path) -> None:
