@@ -161,7 +161,7 @@ def import_torch(
     from torch import nn
     from torch.export import ExportedProgram
 
-    from rnnpool_mcu.frontends.torch_export import is_quantized
+    from rnnpool_mcu.frontends.aten_checks import is_quantized
     from rnnpool_mcu.importing import torch_program
 
     if isinstance(module, ExportedProgram):

@@ -187,7 +187,11 @@ def convert_average_pool(call: Call) -> Operator:
     padded = call.pair("padding") != (0, 0) and bool(call.arguments["count_include_pad"])
     if padded and call.arguments["ceil_mode"]:
         raise ModelError("ceil_mode and count_include_pad, supported: one of them")
-    return AveragePool2d(_pool_window(call), call.output, padded, call.clamp)
+    window, image = _pool_window(call), call.inputs[0]
+    whole = window.kernel == (image.height, image.width) and window.padding == Padding()
+    if whole and call.clamp == (-128, 127):
+        return GlobalAveragePool(call.output)
+    return AveragePool2d(window, call.output, padded, call.clamp)
 
 
 def _pool_window(call: Call) -> Window:

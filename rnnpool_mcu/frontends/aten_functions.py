@@ -28,6 +28,7 @@ class Value:
     shape: tuple[int, ...]
     function: Function | None = None  # that waits for the quantization of its result
     label: str = ""
+    last: bool = False  # torch's order of its elements is the graph's: channels last
 
 
 def _sigmoid(x: Reals) -> Reals:
@@ -52,8 +53,10 @@ def _elu(x: Reals, alpha: float, scale: float, input_scale: float) -> Reals:
 
 def _gelu(x: Reals, approximate: str) -> Reals:
     if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    found: Reals = 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+        inside: Reals = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    else:
+        inside = _erf(x / math.sqrt(2))
+    found: Reals = 0.5 * x * (1 + inside)
     return found
 
 

@@ -18,10 +18,12 @@ from torch import fx
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends import fx_reader
 from rnnpool_mcu.frontends.aten_call import HOW_TO_QUANTIZE, UNBOUNDED, Call, Converter
+from rnnpool_mcu.frontends.aten_checks import NOT_SUPPORTED
 from rnnpool_mcu.frontends.aten_converters import CONVERTERS
 from rnnpool_mcu.frontends.aten_functions import FUNCTIONS, Value, bounds_of, composed, paired
 from rnnpool_mcu.frontends.aten_shapes import Shapes, order_of
-from rnnpool_mcu.frontends.channels_first import image_shape, reordered, transposed
+from rnnpool_mcu.frontends.channels_first import HEIGHT, image_shape, reordered, transposed
+from rnnpool_mcu.frontends.channels_last import channels_first, rows_of, turned_view
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.ir.graph import Graph, Node
@@ -40,13 +42,12 @@ from rnnpool_mcu.nn.aten import (
     number,
 )
 from rnnpool_mcu.ops.broadcast import Broadcast
+from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.lookup import Lookup, requantize
+from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.softmax import Softmax
 
 INPUT_NAME = "input"
-NOT_SUPPORTED = (
-    "not supported; build the layer of operators that `rnnpool-mcu supported-ops` lists, or cut the model "
-    "before it"
-)
 _SEVERAL = {*PARTS, aten.adaptive_max_pool2d.default}
 _WHOLE = {aten.slice.Tensor, aten.narrow.default, aten.expand.default, aten.expand_as.default}
 """Operators that are views where they change no size."""
@@ -58,6 +59,7 @@ class ImportedGraph:
 
     graph: Graph
     sources: Mapping[str, str]
+    last: frozenset[str] = frozenset()  # values whose torch tensor has its elements in the graph's order
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +84,6 @@ def import_exported(
     return walk.result()
 
 
-def is_quantized(module: fx.GraphModule) -> bool:
-    """Whether anything in a graph is quantized."""
-    return any(node.target is fx_reader.QUANTIZE for node in module.graph.nodes)
-
-
-def check_operators(module: fx.GraphModule, converters: Mapping[Any, Converter] = CONVERTERS) -> None:
-    """Refuse, in a float graph, operators that the integer graph has none for, before it is quantized."""
-    known = {*converters, *FUNCTIONS, *LIMITS, *VIEWS, *TRANSPOSES, GETITEM, aten.batch_norm.default}
-    for node in module.graph.nodes:
-        if node.op == "call_function" and node.target not in known:
-            raise fx_reader.refuse(node, NOT_SUPPORTED)
-
-
 class _Walk:
     """One pass over the torch graph in execution order; nodes are named by torch's until the end."""
 
@@ -110,6 +99,7 @@ class _Walk:
         self._sources: dict[str, str] = {}
         self._paths: dict[str, str] = {}
         self._folded: set[fx.Node] = set()
+        self._last: set[str] = set()
 
     def result(self) -> ImportedGraph:
         """The verified graph, its nodes named by the modules that made them."""
@@ -128,7 +118,8 @@ class _Walk:
             raise ModelError("an output is the model's input itself, allowed: results of operators")
         graph = Graph(INPUT_NAME, self._types[INPUT_NAME], nodes, outputs)
         verify_graph(graph)
-        return ImportedGraph(graph, {names[name]: source for name, source in self._sources.items()})
+        sources = {names[name]: source for name, source in self._sources.items()}
+        return ImportedGraph(graph, sources, frozenset(names[name] for name in self._last))
 
     def visit(self, node: fx.Node) -> None:
         """Take one torch node; ModelError names it when that is not possible."""
@@ -143,7 +134,7 @@ class _Walk:
 
     def _take(self, node: fx.Node) -> None:
         if node.op == "output":
-            self._outputs = tuple(self._plain(self._value(node, value)) for value in _flat(node.args[0]))
+            self._outputs = tuple(self._output(node, value) for value in _flat(node.args[0]))
         elif node.op == "placeholder":
             self._check_placeholder(node)
         elif node.op != "call_function":
@@ -193,7 +184,9 @@ class _Walk:
         name = source.name if value.function is not None else f"{source.name}_requantized"
         self._append(name, op, (value.name,), fx_reader.module_path(source) or source.name)
         self._sources[name] = source.name
-        self._values[node] = Value(name, value.shape)
+        self._values[node] = Value(name, value.shape, last=value.last)
+        if value.last:
+            self._last.add(name)
 
     def _dequantize(self, node: fx.Node) -> None:
         if fx_reader.is_stored(node):
@@ -210,7 +203,14 @@ class _Walk:
 
     def _transpose(self, node: fx.Node) -> None:
         value = self._real(node, node.args[0])
-        shape, op = transposed(order_of(node, len(value.shape)), value.shape, self._types[value.name])
+        order = order_of(node, len(value.shape))
+        turned = turned_view(value, order, self._types[value.name])
+        if turned is not None:
+            self._values[node] = turned
+            return
+        if value.last:
+            value = Value(self._plain(value), value.shape)
+        shape, op = transposed(order, value.shape, self._types[value.name])
         if op is None:
             self._values[node] = replace(value, shape=shape)
             return
@@ -244,9 +244,13 @@ class _Walk:
         if not values:
             raise ModelError("all its inputs are stored or constant, a computed one is needed")
         shapes = tuple(value.shape for value in values)
+        if all(value.last for value in values) and self._over_rows(node, call, values):
+            return
         if len({len(shape) for shape in shapes}) > 1:
             raise ModelError(f"inputs {[list(s) for s in shapes]}, supported: of equally many dimensions")
-        names = tuple(value.name if converter.flat else self._plain(value) for value in values)
+        names = tuple(
+            value.name if converter.flat and not value.last else self._plain(value) for value in values
+        )
         if converter.broadcast and len(names) > 1:
             names = self._broadcast(names)
         types, target = tuple(self._types[name] for name in names), self._target(node, converter.clamps)
@@ -259,6 +263,26 @@ class _Walk:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
         self._chain(target.node, names, [ops] if isinstance(ops, Operator) else ops, call)
         self._values[target.node] = Value(target.node.name, self._shapes.of(target.node))
+
+    def _over_rows(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> bool:
+        """Take an operator along an axis of values with their channels last; False for any other."""
+        rank, dim = len(values[0].shape), int(call_arguments(call).get("dim") or 0)
+        joins = call.target is aten.cat.default and rank >= 3 and dim % rank == 1
+        if not joins and not (call.target is aten.softmax.int and rank >= 3 and dim % rank == rank - 1):
+            return False
+        shapes = [rows_of(value.shape) for value in values]
+        names = tuple(
+            value.name if self._types[value.name].shape == shape else self._copied(value.name, Reshape(shape))
+            for value, shape in zip(values, shapes, strict=True)
+        )
+        target = self._target(node, clamps=False)
+        if target.quantization is None:
+            raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
+        op = Concat(target.quantization, HEIGHT) if joins else Softmax(target.quantization)
+        self._chain(target.node, names, [op], call)
+        self._values[target.node] = Value(target.node.name, self._shapes.of(target.node), last=True)
+        self._last.add(target.node.name)
+        return True
 
     def _chain(self, node: fx.Node, names: tuple[str, ...], ops: Sequence[Operator], call: fx.Node) -> None:
         """Append operators one behind the other; the last one gives the node's value."""
@@ -305,12 +329,18 @@ class _Walk:
             )
         return found
 
+    def _output(self, node: fx.Node, given: Any) -> str:
+        """Name of an output, whose order of elements is torch's."""
+        value = self._value(node, given)
+        return value.name if value.last and value.function is None else self._plain(value)
+
     def _plain(self, value: Value) -> str:
         """Name of a value in the order that torch's shape stands for."""
         if value.function is not None:
             raise ModelError(f"'{value.label}' of '{value.name}' is not quantized; {HOW_TO_QUANTIZE}")
         name = value.name
-        for op in reordered(self._types[name], image_shape(name, value.shape)):
+        wanted = image_shape(name, value.shape)
+        for op in channels_first(value.shape) if value.last else reordered(self._types[name], wanted):
             name = self._copied(name, op)
         return name
 

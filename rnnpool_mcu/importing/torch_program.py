@@ -15,9 +15,10 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.frontends.aten_checks import check_operators, is_quantized
 from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.pt2_reader import read_pt2
-from rnnpool_mcu.frontends.torch_export import check_operators, import_exported, is_quantized
+from rnnpool_mcu.frontends.torch_export import import_exported
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation
 from rnnpool_mcu.passes import run_passes
@@ -37,6 +38,11 @@ class ImportedProgram(Imported):
 
     module: fx.GraphModule  # with quantize/dequantize nodes
     shape: Shape  # of the input in torch
+    last: frozenset[str]  # values whose torch tensor has its elements in the graph's order
+
+    def runtime(self) -> TorchRuntime:
+        """torch itself, on the same module."""
+        return TorchRuntime(self.module, self.graph, self.sources, self.shape, self.last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +72,7 @@ def runtime_of(path: Path) -> tuple[ImportedProgram, TorchRuntime]:
             f"{path.name} --calibration FOLDER -o int8.pt2`, compile that file, and compare with it"
         )
     imported = _named(path, lambda: import_quantized(program))
-    runtime = TorchRuntime(imported.module, imported.graph, imported.sources, imported.shape)
-    return imported, runtime
+    return imported, imported.runtime()
 
 
 def quantize_file(path: Path, out: Path, calibration: Calibration) -> int:
@@ -140,6 +145,7 @@ def import_quantized(
         sources=found.sources,
         module=module,
         shape=shape,
+        last=found.last,
     )
 
 

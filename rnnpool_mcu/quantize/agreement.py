@@ -8,7 +8,7 @@ inputs that torch computed, in steps of its output; an integer operator may roun
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,16 @@ class LayerAgreement:
 
 
 def layer_agreement(
-    quantized: QuantizedModel, graph: Graph, sources: Mapping[str, str], image: NDArray[np.uint8]
+    quantized: QuantizedModel,
+    graph: Graph,
+    sources: Mapping[str, str],
+    image: NDArray[np.uint8],
+    last: Container[str] = (),
 ) -> list[LayerAgreement]:
     """Agreement of every node that computes a tensor, in order, for a uint8 image [H, W, C].
 
-    `sources` gives the torch node behind each value of the graph, as the frontend returns it.
+    `sources` gives the torch node behind each value of the graph, as the frontend returns it, and `last` the
+    values whose torch tensor has its elements in the graph's order.
     """
     (batch,) = as_batches(image[None])
     wanted = set(sources.values())
@@ -48,7 +53,7 @@ def layer_agreement(
     simulated = record_values(quantized.module, batch, wanted)
     integer = evaluate_graph(graph, image_to_int8(image))
     types = {name: t for name, t in graph.types.items() if isinstance(t, TensorType) and name in sources}
-    given = {name: quantized_pixels(simulated[sources[name]], t) for name, t in types.items()}
+    given = {name: quantized_pixels(simulated[sources[name]], t, name in last) for name, t in types.items()}
     rows = []
     for node in graph.nodes:
         alone = node.op.eval_int8(graph.input_types(node), [given[name] for name in node.inputs])
@@ -58,7 +63,7 @@ def layer_agreement(
         steps = np.abs(alone.astype(np.int64) - given[node.name])
         value_type = types[node.name]
         found = (integer[node.name].astype(np.float64) - value_type.zero_point) * value_type.scale
-        ratio = sqnr_db(_pixels(real[sources[node.name]], value_type), found)
+        ratio = sqnr_db(_pixels(real[sources[node.name]], value_type, node.name in last), found)
         rows.append(LayerAgreement(node.name, ratio, int(steps.max()), float((steps > 0).mean())))
     return rows
 
@@ -94,13 +99,18 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def _pixels(values: NDArray[Any], value_type: TensorType) -> NDArray[Any]:
-    """torch's [1, C, H, W] or [1, C] as [H, W, C]."""
+def _pixels(values: NDArray[Any], value_type: TensorType, last: bool) -> NDArray[Any]:
+    """torch's [1, C, H, W] or [1, C] as [H, W, C]; with `last` its elements are in that order already."""
+    if last:
+        return values.reshape(value_type.shape)
     return values.reshape(value_type.channels, value_type.height, value_type.width).transpose(1, 2, 0)
 
 
-def quantized_pixels(values: NDArray[Any], value_type: TensorType) -> Int8Array:
-    """What torch's quantize node makes of real values: round half to even, then clamp."""
-    steps = np.rint(_pixels(values, value_type) / value_type.scale) + value_type.zero_point
+def quantized_pixels(values: NDArray[Any], value_type: TensorType, last: bool = False) -> Int8Array:
+    """What torch's quantize node makes of real values: round half to even, then clamp.
+
+    With `last` torch's elements are in the order of height, width and channels already.
+    """
+    steps = np.rint(_pixels(values, value_type, last) / value_type.scale) + value_type.zero_point
     result: Int8Array = np.clip(steps, -128, 127).astype(np.int8)
     return result

@@ -13,14 +13,12 @@ from rnnpool_mcu.nn.aten import (
     PARTS,
     TRANSPOSES,
     VIEWS,
-    WEIGHTED,
     aten,
-    call_arguments,
     stored_tensor,
 )
+from rnnpool_mcu.quantize.affine import Affine, depthwise, merge_affine, stored
 
 _ALIASES = {*VIEWS, *TRANSPOSES, *PARTS, GETITEM, aten.slice.Tensor, aten.narrow.default, aten.expand.default}
-_CREATED = "_rewritten"
 
 
 def canonical(module: fx.GraphModule) -> fx.GraphModule:
@@ -28,15 +26,14 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
 
     1. Operators in place become those that return a new tensor.
     2. What is computed of stored tensors alone becomes a stored tensor.
-    3. A BatchNorm that follows no convolution becomes a depthwise convolution of one pixel.
+    3. Arithmetic per channel, BatchNorms that follow no convolution among it, becomes a depthwise convolution
+       of one pixel.
 
     Node names stay. Raises ModelError for a BatchNorm without statistics, or of anything but an image.
     """
     without_mutation(module)
     _fold_constants(module)
-    for node in list(module.graph.nodes):
-        if node.target is aten.batch_norm.default and not _is_folded(node):
-            _as_convolution(module, node)
+    merge_affine(module)
     module.graph.lint()
     module.recompile()
     return module
@@ -49,7 +46,7 @@ def with_normalisation(module: fx.GraphModule, factor: Tensor, term: Tensor) -> 
     with module.graph.inserting_after(given):
         node = module.graph.create_node("call_function", aten.conv2d.default, name="normalised")
     node.meta["val"] = given.meta["val"]
-    _set_convolution(module, node, given, factor, term)
+    depthwise(module, node, Affine(given, factor, term))
     for reader in readers:
         reader.replace_input_with(given, node)
     module.recompile()
@@ -112,53 +109,7 @@ def _fold_constants(module: fx.GraphModule) -> None:
             )
         if isinstance(made, Tensor):
             with module.graph.inserting_before(node):
-                stored = _stored(module, node.name, made)
-            node.replace_all_uses_with(stored)
+                constant = stored(module, node.name, made)
+            node.replace_all_uses_with(constant)
             module.graph.erase_node(node)
-            values[stored] = made
-
-
-def _is_folded(norm: fx.Node) -> bool:
-    """Whether torchao folds the BatchNorm into the convolution or linear layer that only it reads."""
-    before = norm.args[0]
-    return isinstance(before, fx.Node) and before.target in WEIGHTED and len(before.users) == 1
-
-
-def _as_convolution(module: fx.GraphModule, node: fx.Node) -> None:
-    """y = x * factor + term for each channel, as weights and biases."""
-    arguments = call_arguments(node)
-    given = arguments["input"].meta.get("val")
-    mean, variance = stored_tensor(arguments["running_mean"]), stored_tensor(arguments["running_var"])
-    if mean is None or variance is None or arguments["training"]:
-        raise ModelError(f"{node.target} '{node.name}': has no running statistics; train it with them")
-    if given is None or given.ndim != 4:
-        shape = None if given is None else list(given.shape)
-        raise ModelError(
-            f"{node.target} '{node.name}': of a tensor {shape}, supported: [1, channels, height, width]; "
-            "fold it into the linear layer before it"
-        )
-    scale, shift = stored_tensor(arguments["weight"]), stored_tensor(arguments["bias"])
-    factor = (variance.double() + arguments["eps"]).rsqrt()
-    factor = factor if scale is None else factor * scale.double()
-    term = -mean.double() * factor
-    term = term if shift is None else term + shift.double()
-    _set_convolution(module, node, arguments["input"], factor, term)
-
-
-def _set_convolution(
-    module: fx.GraphModule, node: fx.Node, given: fx.Node, factor: Tensor, term: Tensor
-) -> None:
-    """Let the node be a depthwise convolution of one pixel."""
-    with module.graph.inserting_before(node):
-        weight = _stored(module, f"{node.name}_weight", factor.float().reshape(-1, 1, 1, 1))
-        bias = _stored(module, f"{node.name}_bias", term.float())
-    node.target = aten.conv2d.default
-    node.args = (given, weight, bias, [1, 1], [0, 0], [1, 1], factor.numel())
-    node.kwargs = {}
-
-
-def _stored(module: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
-    """A new parameter of the module and the node that reads it."""
-    attribute = f"{_CREATED}_{name}"
-    module.register_parameter(attribute, torch.nn.Parameter(value.detach().clone(), requires_grad=False))
-    return module.graph.get_attr(attribute)
+            values[constant] = made

@@ -18,11 +18,19 @@ class TorchRuntime:
     """Float arithmetic between torch's own quantize nodes."""
 
     def __init__(
-        self, module: fx.GraphModule, graph: Graph, sources: Mapping[str, str], shape: tuple[int, ...]
+        self,
+        module: fx.GraphModule,
+        graph: Graph,
+        sources: Mapping[str, str],
+        shape: tuple[int, ...],
+        last: frozenset[str] = frozenset(),
     ) -> None:
-        """`sources` gives the torch node behind each value of the graph, `shape` is the input's in torch."""
+        """`sources` gives the torch node behind each value of the graph, `shape` is the input's in torch.
+
+        `last` are values whose torch tensor has its elements in the graph's order.
+        """
         self.name = f"torch {torch.__version__}, quantize/dequantize graph"
-        self._module, self._shape = module, shape
+        self._module, self._shape, self._last = module, shape, last
         self._input = graph.input_type
         self._types = {
             name: kind
@@ -38,5 +46,6 @@ class TorchRuntime:
         batch = torch.from_numpy(pixels.reshape(self._shape))
         found = record_values(self._module, batch, {self._sources[name] for name in self._types})
         return {
-            name: quantized_pixels(found[self._sources[name]], kind) for name, kind in self._types.items()
+            name: quantized_pixels(found[self._sources[name]], kind, name in self._last)
+            for name, kind in self._types.items()
         }

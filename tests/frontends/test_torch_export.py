@@ -24,6 +24,7 @@ from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d  # noqa: E402
 from rnnpool_mcu.quantize.agreement import layer_agreement  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model  # noqa: E402
+from rnnpool_mcu.zoo import create  # noqa: E402
 from tests.torch_models import Lambda, face_m4, randomised  # noqa: E402
 
 SIZE = (13, 18, 3)
@@ -97,6 +98,10 @@ MODELS = {
     "written_channel_shuffle": lambda: Lambda(
         lambda m, x: m.c(x).view(1, 2, 4, 11, 16).transpose(1, 2).contiguous().view(1, 8, 11, 16), c=conv()
     ),
+    "channels_last": lambda: Lambda(
+        lambda m, x: m.c(F.relu(m.c(x).permute(0, 2, 3, 1) + 1).permute(0, 3, 1, 2)[:, :3]), c=conv()
+    ),
+    "channels_last_sliced": lambda: Lambda(lambda m, x: m.c(x).permute(0, 2, 3, 1)[:, 2:5], c=conv()),
     "permuted": lambda: Lambda(lambda m, x: m.c(x).permute(0, 3, 1, 2), c=conv()),
     "functions": lambda: nn.Sequential(
         conv(), nn.Hardswish(), nn.Conv2d(8, 8, 1), nn.SiLU(), nn.Conv2d(8, 8, 1), nn.LeakyReLU(0.1)
@@ -138,10 +143,19 @@ def test_every_operator_computes_what_torch_quantized_does(name: str) -> None:
     torch.manual_seed(7)
     found, quantized = imported(MODELS[name]())
     image = synthetic_images(SIZE, 1, seed=9)[0]
-    rows = layer_agreement(quantized, found.graph, found.sources, image)
+    rows = layer_agreement(quantized, found.graph, found.sources, image, found.last)
     assert {row.name for row in rows} >= set(found.graph.outputs) - copies(found)
     assert all(row.max_steps <= 1 for row in rows), rows  # the two may round differently
     assert all(row.sqnr_db > 15 for row in rows), rows  # a wrong scale, zero point or layout gives below 10
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "strided"])
+def test_classifiers_with_other_poolings_are_taken(pooling: str) -> None:
+    size = (16, 16, 3)
+    found, quantized = imported(create("one-shot-pooling", resolution=16, pooling=pooling, hidden=4), size)
+    rows = layer_agreement(quantized, found.graph, found.sources, synthetic_images(size, 1, seed=9)[0])
+    assert [row.name for row in rows] == [node.name for node in found.graph.nodes]
+    assert all(row.max_steps <= 1 and row.sqnr_db > 15 for row in rows), rows
 
 
 def copies(found: ImportedGraph) -> set[str]:

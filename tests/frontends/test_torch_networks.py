@@ -18,7 +18,6 @@ from rnnpool_mcu.importing.torch_program import ImportedProgram  # noqa: E402
 from rnnpool_mcu.passes import run_passes  # noqa: E402
 from rnnpool_mcu.pipeline import Target, generate  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches  # noqa: E402
-from rnnpool_mcu.quantize.torch_runtime import TorchRuntime  # noqa: E402
 from rnnpool_mcu.run import host  # noqa: E402
 from rnnpool_mcu.source_validation import compare_with_source  # noqa: E402
 from rnnpool_mcu.validation import run_reference  # noqa: E402
@@ -59,9 +58,8 @@ def imported(name: str) -> ImportedProgram:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_follows_torch(name: str) -> None:
     found = imported(name)
-    runtime = TorchRuntime(found.module, found.graph, found.sources, found.shape)
     pixels = images(3, found.graph.input_type.shape, seed=2)
-    compared = compare_with_source(found.graph, runtime, found.sources, pixels)
+    compared = compare_with_source(found.graph, found.runtime(), found.sources, pixels)
     assert sum(compared.outputs.values()) > 0
     assert {layer.layer: layer.worst_alone for layer in compared.layers if layer.worst_alone > 1} == {}
     assert compared.rate_alone < 0.02
@@ -86,7 +84,7 @@ def test_generated_c_is_the_imported_graph(name: str, tmp_path: Path) -> None:
 def test_the_largest_output_is_torchs(name: str) -> None:
     """On every image but those whose two largest outputs are within a step in torch."""
     found = imported(name)
-    runtime = TorchRuntime(found.module, found.graph, found.sources, found.shape)
+    runtime = found.runtime()
     pixels = images(100, found.graph.input_type.shape, seed=5)
     (output,) = found.graph.outputs
     clear = 0
@@ -97,3 +95,15 @@ def test_the_largest_output_is_torchs(name: str) -> None:
             clear += 1
             assert np.frombuffer(ours, np.int8).argmax() == theirs.argmax()
     assert clear > 80
+
+
+def test_detection_heads_cost_no_copies_but_for_the_join() -> None:
+    graph = run_passes(imported("SsdHeads").graph)
+    kinds = [type(node.op).__name__ for node in graph.nodes]
+    assert "Transpose" not in kinds and kinds.count("Reshape") == 4 and kinds.count("Concat") == 2
+    assert [graph.types[name].shape for name in graph.outputs] == [(160, 1, 4), (160, 1, 3)]  # type: ignore[union-attr]
+
+
+def test_a_normalisation_of_channels_is_one_layer() -> None:
+    nodes = imported("MobileNetV2").graph.nodes
+    assert [type(node.op).__name__ for node in nodes[:2]] == ["DepthwiseConv2d", "Conv2d"]
