@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,27 @@ def test_a_damaged_file_is_refused(tmp_path: Path, pictures: Path) -> None:
     path.write_bytes(b"PK\x03\x04 no model")
     with pytest.raises(ModelError, match="Keras cannot read it"):
         load_graph(path, calibration=pictures)
+
+
+def test_a_converter_that_crashes_is_reported(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module in TensorFlow's place, in a process of its own, that ends as a crash does."""
+    crash = "import os, sys\nprint('out of memory', file=sys.stderr)\nos._exit(9)"
+    (tmp_path / "tensorflow.py").write_text(crash)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "net.keras"
+    path.write_bytes(b"")
+    with pytest.raises(ModelError, match=r"TensorFlow ended with 9 \(out of memory\)"):
+        load_graph(path, calibration=pictures)
+
+
+@needs_tensorflow
+def test_tensorflow_stays_out_of_this_process(tmp_path: Path, pictures: Path) -> None:
+    """Where it is loaded the planner's exact solver crashes: the whole way, in a process of its own."""
+    path = _saved(tmp_path / "net.keras")
+    arguments = ["compile", path, "--calibration", pictures, "--ram", "64k", "-o", tmp_path / "out"]
+    command = [sys.executable, "-m", "rnnpool_mcu", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Captures" not in done.stdout  # none of TensorFlow's own messages
