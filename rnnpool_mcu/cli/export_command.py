@@ -1,4 +1,4 @@
-"""`rnnpool-mcu export`: a checkpoint as a file of another format."""
+"""`rnnpool-mcu export`: a checkpoint or a quantized .pt2 file as a file of another format."""
 
 from __future__ import annotations
 
@@ -38,20 +38,21 @@ def export_command(
     count: int,
     seed: int,
 ) -> None:
-    """Write MODEL, a checkpoint, as an int8 .onnx file that compiles to the same bytes.
+    """Write MODEL, a checkpoint or quantized .pt2 file, as int8 .onnx that compiles to the same bytes.
 
     RNNPool and a detector's decode are operators of the domain rnnpool_mcu; the file holds their bodies in
-    standard operators, so that any ONNX runtime computes it. Its input is pixel / 255.
+    standard operators, so that any ONNX runtime computes it. A checkpoint's input is pixel / 255.
     """
     if not to_onnx:
         raise UsageError("export: no format; give --onnx")
-    if model.suffix.lower() not in CHECKPOINT_SUFFIXES:
-        raise UsageError(f"{model}: is no checkpoint, allowed: {', '.join(CHECKPOINT_SUFFIXES)}")
+    allowed = (*CHECKPOINT_SUFFIXES, ".pt2")
+    if model.suffix.lower() not in allowed:
+        raise UsageError(f"{model}: suffix '{model.suffix}', allowed: {', '.join(allowed)}")
     out = Path(f"{model.stem}.onnx") if out is None else out
-    from rnnpool_mcu.importing.onnx_export import export_checkpoint
+    from rnnpool_mcu.importing.onnx_export import export_file
 
     with say.progress("exporting"), whole_file(out) as file:
-        found = export_checkpoint(model, file, Calibration(calibration, count, seed))
+        found = export_file(model, file, Calibration(calibration, count, seed))
     kinds = Counter(found.operators)
     value = {"model": str(out), "calibration": found.calibration, "operators": dict(kinds)}
     listed = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())

@@ -30,6 +30,7 @@ from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.detector_decode import DetectorDecode
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.lookup import Lookup
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
@@ -96,12 +97,16 @@ class _Writer:
         self._stored.append(onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
+    def parameters(self, name: str, quantization: Quantization) -> list[str]:
+        """Stored scale and zero point."""
+        return [
+            self.store(f"{name}_scale", _float32(np.array(quantization.scale))),
+            self.store(f"{name}_zero_point", np.array(quantization.zero_point, np.int8)),
+        ]
+
     def _edge(self, tensor: str, value: str, quantization: Quantization) -> None:
         """Quantize and dequantize a float tensor, which is a value of the graph."""
-        edge = [
-            self.store(f"{tensor}_scale", _float32(np.array(quantization.scale))),
-            self.store(f"{tensor}_zero_point", np.array(quantization.zero_point, np.int8)),
-        ]
+        edge = self.parameters(tensor, quantization)
         self.node("QuantizeLinear", [tensor, *edge], f"{tensor}_int8")
         self._real[value] = self.node("DequantizeLinear", [f"{tensor}_int8", *edge], f"{tensor}_real")
 
@@ -222,18 +227,18 @@ def _concat(w: _Writer, node: Node, op: Concat, given: list[str]) -> None:
 
 
 def _replicate(w: _Writer, node: Node, op: ReplicatePad, given: list[str]) -> None:
-    _edge_pad(w, node, Padding(0, 0, op.bottom, op.right), given)
+    _pad_by(w, node, Padding(0, 0, op.bottom, op.right), given, "edge")
 
 
 def _pad(w: _Writer, node: Node, op: Pad, given: list[str]) -> None:
-    if op.mode != "replicate":
-        raise ModelError(f"mode {op.mode}, supported: replicate")
-    _edge_pad(w, node, op.padding, given)
+    if op.mode == "symmetric" or any(op.channels) or op.value is not None:
+        raise ModelError(f"mode {op.mode}, value {op.value}, supported: zeros, reflect, replicate")
+    _pad_by(w, node, op.padding, given, {"constant": "constant", "reflect": "reflect"}.get(op.mode, "edge"))
 
 
-def _edge_pad(w: _Writer, node: Node, pad: Padding, given: list[str]) -> None:
+def _pad_by(w: _Writer, node: Node, pad: Padding, given: list[str], mode: str) -> None:
     sides = np.array([0, 0, pad.top, pad.left, 0, 0, pad.bottom, pad.right], np.int64)
-    w.node("Pad", [*given, w.store(f"{node.name}_sides", sides)], node.name, mode="edge")
+    w.node("Pad", [*given, w.store(f"{node.name}_sides", sides)], node.name, mode=mode)
 
 
 def _rnnpool(w: _Writer, node: Node, op: RnnPool, given: list[str]) -> None:
@@ -255,6 +260,15 @@ def _l2_norm(w: _Writer, node: Node, _: L2Norm, given: list[str]) -> None:
     (weight,) = w.floats[node.name]
     stored = w.store(f"{node.name}_weight", weight.astype(np.float32))
     w.node("L2Norm", [*given, stored], node.name, domain=OWN_DOMAIN)
+
+
+def _lookup(w: _Writer, node: Node, op: Lookup, given: list[str]) -> None:
+    """The table's real values are those of its int8 at the output's scale."""
+    edges = [w.parameters(f"{node.name}_{side}", q) for side, q in (("in", op.input), ("out", op.output))]
+    stored = [w.store(f"{node.name}_table_int", op.table), *edges[1]]
+    table = w.node("DequantizeLinear", stored, f"{node.name}_table")
+    inputs = [*given, *edges[0], table]
+    w.node("Lookup", inputs, node.name, domain=OWN_DOMAIN, function=op.function)
 
 
 def _max_out(w: _Writer, node: Node, op: MaxOut, given: list[str]) -> None:
@@ -311,6 +325,7 @@ WRITERS: Mapping[type[Operator], Callable[[_Writer, Node, Any, list[str]], None]
     FullyConnected: _fully_connected,
     GlobalAveragePool: _global_average,
     L2Norm: _l2_norm,
+    Lookup: _lookup,
     MaxOut: _max_out,
     MaxPool2d: _max_pool,
     Mul: _sum,

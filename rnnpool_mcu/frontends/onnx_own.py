@@ -13,7 +13,7 @@ import onnx
 
 OWN_DOMAIN = "rnnpool_mcu"
 OWN_VERSION = 1
-OWN_KINDS = ("DetectorDecode", "L2Norm", "MaxOut", "RNNPool")
+OWN_KINDS = ("DetectorDecode", "L2Norm", "Lookup", "MaxOut", "RNNPool")
 OPSET = 17  # of the bodies, and of the files that hold them
 _HEADER = f'<domain: "{OWN_DOMAIN}", opset_import: ["" : {OPSET}, "{OWN_DOMAIN}" : {OWN_VERSION}]>\n'
 
@@ -28,6 +28,15 @@ MaxOut <background> (x) => (y) {
     rest = Slice (x, end, all, one)
     largest = ReduceMax <axes = [1], keepdims = 1> (first)
     y = Concat <axis = 1> (largest, rest)
+}"""
+
+_LOOKUP = """
+Lookup <function> (x, scale, zero_point, table) => (y) {
+    q = QuantizeLinear (x, scale, zero_point)
+    step = Cast <to = 7> (q)
+    first = Constant <value_int = 128> ()
+    index = Add (step, first)
+    y = Gather <axis = 0> (table, index)
 }"""
 
 _L2_NORM = """
@@ -232,12 +241,13 @@ def own_functions(
 ) -> list[Any]:
     """Bodies of the operators of a model, as FunctionProtos; anchors and variances are those of its decode.
 
-    They compute in float what the integer operators approximate: `RNNPool`, `L2Norm`, `MaxOut`, and
+    They compute in float what the integer operators approximate: `RNNPool`, `L2Norm`, `MaxOut`, `Lookup`, and
     `DetectorDecode`, whose result is [detections, left, top, right, bottom in pixels, probability].
     """
     needed = {
         "MaxOut": [_MAX_OUT],
         "L2Norm": [_L2_NORM],
+        "Lookup": [_LOOKUP],
         "RNNPool": [_FAST_GRNN, _RNN_POOL],
         "DetectorDecode": [_DECODE_LEVEL, _decode_body(anchors, variances)],
     }

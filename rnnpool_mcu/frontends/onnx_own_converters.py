@@ -17,6 +17,7 @@ from rnnpool_mcu.frontends.onnx_reader import OnnxNode
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.detector_decode import DetectorDecode
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.lookup import Lookup
 from rnnpool_mcu.ops.max_out import MaxOut
 
 DECODE = "DetectorDecode"
@@ -31,6 +32,15 @@ def convert_l2_norm(call: Call) -> Operator:
     return L2Norm.of(np.asarray(call.stored(1), np.float64).reshape(-1), call.output)
 
 
+def convert_lookup(call: Call) -> Operator:
+    """A stored int8 table of 256 entries, by the int8 that the input is at its own scale and zero point."""
+    table = call.weight(3).integers.reshape(-1)
+    if table.dtype != np.int8 or table.size != 256:
+        raise ModelError(f"table of {table.size} {table.dtype}, allowed: 256 int8; export the model again")
+    label = call.node.text("function", "table")
+    return Lookup(table, call.inputs[0].quantization, call.output, label)
+
+
 def convert_max_out(call: Call) -> Operator:
     """The largest of the first `background` channels in their place."""
     return MaxOut(call.node.integer("background", 0))
@@ -38,6 +48,7 @@ def convert_max_out(call: Call) -> Operator:
 
 OWN_CONVERTERS: Mapping[str, Converter] = {
     "L2Norm": Converter((0,), convert_l2_norm),
+    "Lookup": Converter((0,), convert_lookup),
     "MaxOut": Converter((0,), convert_max_out, keeps=True),
 }
 """Converter of each operator of our domain that needs nothing but the call."""

@@ -20,8 +20,9 @@ pytest.importorskip("onnxruntime")
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import nn  # noqa: E402
 
-import rnnpool_mcu.nn  # noqa: E402, F401  registers torch.ops.rnnpool_mcu
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.errors import ModelError  # noqa: E402
 from rnnpool_mcu.frontends.onnx_export import export_onnx  # noqa: E402
@@ -32,13 +33,16 @@ from rnnpool_mcu.importing.onnx import convert_model  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8  # noqa: E402
 from rnnpool_mcu.ir.graph import Graph, Node  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType  # noqa: E402
+from rnnpool_mcu.nn import RNNPool  # noqa: E402
 from rnnpool_mcu.ops.add import Add  # noqa: E402
+from rnnpool_mcu.ops.arg_max import ArgMax  # noqa: E402
 from rnnpool_mcu.ops.detector_decode import DetectorDecode, detections_from_bytes  # noqa: E402
 from rnnpool_mcu.ops.graph_file import save_graph  # noqa: E402
-from rnnpool_mcu.ops.lookup import requantize  # noqa: E402
+from rnnpool_mcu.ops.lookup import Lookup  # noqa: E402
 from rnnpool_mcu.quantize.calibration import synthetic_images  # noqa: E402
 from rnnpool_mcu.source_validation import compare_with_source  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint  # noqa: E402
+from tests.torch_models import randomised  # noqa: E402
 
 own = torch.ops.rnnpool_mcu
 SHIPPED = Path(__file__).parents[2] / "examples/models/face_m4.pt"
@@ -107,6 +111,25 @@ def test_onnx_runtime_runs_it_without_a_plug_in(exported: Path) -> None:
     assert sum(layers["pool"].alone.values()) > 0
     convolutions = [layer for layer in found.layers if layer.operator.endswith("Conv2d")]
     assert len(convolutions) > 10 and all(layer.rate_alone < 0.01 for layer in convolutions)
+
+
+def test_a_quantized_program_gives_the_same_graph(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    layers = (nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.Hardswish(), RNNPool(4, 6, 5, 6, 4), nn.Flatten())
+    module = randomised(nn.Sequential(*layers, nn.Linear(20 * 2 * 3, 7))).eval()
+    program = torch.export.export(module, (torch.zeros(1, 3, 22, 30),))
+    torch.export.save(program, tmp_path / "float.pt2")
+    for index, picture in enumerate(synthetic_images((22, 30, 3), 2)):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{index}.png")
+    found = _run("export", "--onnx", tmp_path / "float.pt2", "-o", tmp_path / "out.onnx")
+    assert found.exit_code == 2 and "make one by `rnnpool-mcu quantize float.pt2" in found.stderr
+    pictures = ("--calibration", tmp_path / "pictures", "--mean", "0.5", "--std", "0.25,0.3,0.2")
+    found = _run("quantize", tmp_path / "float.pt2", *pictures, "-o", tmp_path / "int8.pt2")
+    assert found.exit_code == 0, found.stderr
+    found = _run("export", "--onnx", tmp_path / "int8.pt2", "-o", tmp_path / "out.onnx")
+    assert found.exit_code == 0, found.stderr
+    _assert_same(load_graph(tmp_path / "out.onnx"), load_graph(tmp_path / "int8.pt2"), tmp_path)
 
 
 def test_the_shipped_detector_gives_the_same_graph(tmp_path: Path) -> None:
@@ -192,19 +215,30 @@ def test_the_decode_finds_the_boxes_of_the_integer_one() -> None:
 # what cannot be exported or taken back
 
 
-def _graph(op: Any, scale: float = 0.5) -> Graph:
-    kind = TensorType(4, 4, 3, Quantization(scale, 0))
+def _graph(op: Any, scale: float = 0.5, zero_point: int = 0) -> Graph:
+    kind = TensorType(4, 4, 3, Quantization(scale, zero_point))
     return Graph(
         "input", kind, (Node("made", op, ("input",) * (2 if isinstance(op, Add) else 1)),), ("made",)
     )
 
 
 def test_what_cannot_be_exported_is_named() -> None:
-    table = requantize(Quantization(0.5, 0), Quantization(0.25, 0))
-    with pytest.raises(ModelError, match="Lookup 'made': cannot be exported, supported: Add, AveragePool2d"):
-        export_onnx(_graph(table), {}, {})
+    with pytest.raises(ModelError, match="ArgMax 'made': cannot be exported, supported: Add, AveragePool2d"):
+        export_onnx(_graph(ArgMax()), {}, {})
     with pytest.raises(ModelError, match="a scale has more digits than a float32"):
         export_onnx(_graph(Add(Quantization(0.1, 0))), {}, {})
+
+
+def test_tables_come_back_and_run_as_they_are(tmp_path: Path) -> None:
+    table = Lookup.of(np.tanh, Quantization(1 / 32, -3), Quantization(1 / 128, 5), "Tanh")
+    path = tmp_path / "table.onnx"
+    path.write_bytes(export_onnx(_graph(table, 1 / 32, -3), {}, {}))
+    imported, runtime = source_runtime(path)
+    (node,) = imported.graph.nodes
+    assert isinstance(node.op, Lookup) and node.op.function == "Tanh"
+    assert np.array_equal(node.op.table, table.table) and node.op.output == table.output
+    image = np.random.default_rng(1).integers(-128, 128, (4, 4, 3), np.int8)
+    assert np.array_equal(runtime.values(image)["made"], evaluate_graph(imported.graph, image)["made"])
 
 
 @pytest.mark.parametrize("clamp", [(-128, 127), (-20, 127), (0, 50), (-128, 90), (-7, 127)])
@@ -273,5 +307,5 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     assert found.exit_code == 2 and "no format; give --onnx" in found.stderr
     (tmp_path / "net.onnx").write_bytes(b"x")
     found = _run("export", "--onnx", tmp_path / "net.onnx", "-o", tmp_path / "out.onnx")
-    assert found.exit_code == 2 and "is no checkpoint, allowed: .pt, .pth" in found.stderr
+    assert found.exit_code == 2 and "suffix '.onnx', allowed: .pt, .pth, .pt2" in found.stderr
     assert not (tmp_path / "out.onnx").exists()
