@@ -20,10 +20,22 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnpool_mcu.errors import ModelError, UserError
+from rnnpool_mcu.frontends.onnx_export import export_onnx
 from rnnpool_mcu.frontends.onnx_front import convert_onnx
 from rnnpool_mcu.frontends.onnx_reader import MAX_FILE_BYTES, parse_onnx
 from rnnpool_mcu.importing import load_graph
+from rnnpool_mcu.importing.onnx import convert_model
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.lookup_tables import NONLINEARITIES
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Window
+from rnnpool_mcu.ops.detector_decode import DetectorDecode
+from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.lookup import Lookup
+from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.passes import run_passes
+from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from tests.onnx_models import Builder, quantized, small_network
 
 
@@ -274,23 +286,59 @@ def _fuzzed() -> bytes:
     return quantized(b.finish(x))
 
 
+@cache
+def _fuzzed_detector() -> bytes:
+    """Our own operators: RNNPool, its map normalised, heads of one level, their decode."""
+    random, half = np.random.default_rng(3), Quantization(0.5, 3)
+
+    def conv(ins: int, outs: int) -> Conv2d:
+        weights = random.integers(-127, 128, (outs, 1, 1, ins), np.int8)
+        bias, scales = random.integers(-99, 99, outs, np.int32), np.full(outs, 2.0**-7)
+        return Conv2d(weights, bias, scales, Window((1, 1), (1, 1)), half, (-20, 127))
+
+    shapes = [(3, 4), (4, 4), (1, 4), (1, 4), (4, 2), (2, 2), (1, 2), (1, 2)]
+    weights = [random.normal(0, 0.5, shape).astype(np.float32) for shape in shapes]
+    image = TensorType(8, 10, 3, Quantization(float(np.float32(1 / 255)), -128))
+    pool = quantize_rnnpool(
+        *weights, patch=(4, 4), stride=(2, 2), nonlinearity=NONLINEARITIES[0], input=image.quantization
+    )
+    factors = np.linspace(1, 2, 8).astype(np.float32)
+    nodes = (
+        Node("pool", pool, ("input",)),
+        Node("norm", L2Norm.of(factors.astype(np.float64), half), ("pool",)),
+        Node("gate", Lookup.of(np.tanh, half, half, "Tanh"), ("norm",)),
+        Node("loc", conv(8, 4), ("gate",)),
+        Node("scores", conv(8, 3), ("norm",)),
+        Node("conf", MaxOut(2), ("scores",)),
+        Node("boxes", DetectorDecode(((4, 2),), (8, 10), 0.1), ("loc", "conf")),
+    )
+    return export_onnx(Graph("input", image, nodes, ("boxes",)), {"pool": weights, "norm": [factors]}, {})
+
+
+FUZZED: dict[str, Callable[[], bytes]] = {"network": _fuzzed, "detector": _fuzzed_detector}
+
+
 def _taken(data: bytes) -> None:
     with contextlib.suppress(UserError):
-        run_passes(convert_onnx(parse_onnx(data, "net")).graph)
+        run_passes(convert_model(parse_onnx(data, "net")).graph)
 
 
-def test_the_fuzzed_model_is_sound() -> None:
-    assert run_passes(convert_onnx(parse_onnx(_fuzzed(), "net")).graph).nodes
+@pytest.mark.parametrize("name", FUZZED)
+def test_the_fuzzed_models_are_sound(name: str) -> None:
+    assert run_passes(convert_model(parse_onnx(FUZZED[name](), "net")).graph).nodes
 
 
 _PLACE = st.floats(0, 1, exclude_max=True)
 _BYTES = st.one_of(st.sampled_from([0, 1, 127, 128, 255]), st.integers(0, 255))
 
 
+@pytest.mark.parametrize("name", FUZZED)
 @settings(max_examples=300, deadline=4000, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(_PLACE, _BYTES), min_size=1, max_size=4), cut=st.one_of(st.none(), _PLACE))
-def test_damaged_files_bring_our_errors_only(changes: list[tuple[float, int]], cut: float | None) -> None:
-    data = bytearray(_fuzzed())
+def test_damaged_files_bring_our_errors_only(
+    name: str, changes: list[tuple[float, int]], cut: float | None
+) -> None:
+    data = bytearray(FUZZED[name]())
     for place, value in changes:
         data[int(place * len(data))] = value
     _taken(bytes(data) if cut is None else bytes(data[: int(cut * len(data))]))
@@ -306,17 +354,18 @@ _VALUES = st.one_of(
 )
 
 
+@pytest.mark.parametrize("name", FUZZED)
 @settings(max_examples=300, deadline=4000, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_wrong_attributes_and_tensors_bring_our_errors_only(data: st.DataObject) -> None:
-    model = onnx.ModelProto.FromString(_fuzzed())
+def test_wrong_attributes_and_tensors_bring_our_errors_only(name: str, data: st.DataObject) -> None:
+    model = onnx.ModelProto.FromString(FUZZED[name]())
     nodes = [node for node in model.graph.node if node.attribute or data.draw(st.booleans())]
     node = data.draw(st.sampled_from(nodes))
     names = [a.name for a in node.attribute] + ["axis", "pads", "group", "auto_pad", "block_size"]
-    name, value = data.draw(st.sampled_from(names)), data.draw(_VALUES)
-    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    changed, value = data.draw(st.sampled_from(names)), data.draw(_VALUES)
+    kept = [attribute for attribute in node.attribute if attribute.name != changed]
     del node.attribute[:]
-    node.attribute.extend([*kept, *([helper.make_attribute(name, value)] if value != [] else [])])
+    node.attribute.extend([*kept, *([helper.make_attribute(changed, value)] if value != [] else [])])
     tensor = data.draw(st.sampled_from(list(model.graph.initializer)))
     if data.draw(st.booleans()):
         given = numpy_helper.to_array(tensor)
