@@ -91,7 +91,7 @@ def _picture(model: OnnxModel) -> Picture:
     if given.dtype != "FLOAT":
         raise ModelError(f"input '{given.name}' is {given.dtype}, supported: FLOAT in a float model")
     readers = [node for node in model.nodes if given.name in node.inputs]
-    turned = [node for node in readers if node.attributes.get("perm") == CHANNELS_FIRST]
+    turned = [node for node in readers if node.attributes.get("perm") == CHANNELS_FIRST and node.outputs]
     if len(shape) == 4 and shape[1] in (1, 3):
         return Picture(given.name, (shape[2], shape[3], shape[1]))
     if len(shape) == 4 and shape[3] in (1, 3) and len(readers) == 1 and turned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,7 +22,7 @@ pytest.importorskip("onnxruntime")
 import onnxruntime
 
 from rnnpool_mcu.cli import main
-from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.errors import ModelError, UsageError, UserError
 from rnnpool_mcu.importing import Normalisation, load_graph, source_runtime
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
@@ -207,6 +210,24 @@ def test_wrong_normalisations_are_refused(
     path = _saved(tmp_path, small_network())
     found = _run("plan", path, "--calibration", pictures, *options)
     assert found.exit_code == 2 and words in found.stderr
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3
+    )
+)
+def test_damaged_files_bring_our_errors_only(
+    changes: list[tuple[float, int]], tmp_path_factory: pytest.TempPathFactory, pictures: Path
+) -> None:
+    data = bytearray(small_network().SerializeToString())
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    path = tmp_path_factory.mktemp("damaged") / "float.onnx"
+    path.write_bytes(data)
+    with contextlib.suppress(UserError):
+        load_graph(path, calibration=pictures, count=1)
 
 
 def test_a_quantized_file_needs_no_normalisation(tmp_path: Path, pictures: Path) -> None:
