@@ -27,10 +27,8 @@ from rnnpool_mcu.frontends.onnx_call import (
 )
 from rnnpool_mcu.frontends.onnx_checks import (
     DEQUANTIZE,
-    EDGES,
     INPUT_NAME,
     QUANTIZE,
-    check_domain,
     check_precision,
     free_name,
     input_shape,
@@ -45,10 +43,12 @@ from rnnpool_mcu.frontends.onnx_edges import (
 )
 from rnnpool_mcu.frontends.onnx_folding import folded, is_foldable
 from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, composed, paired
+from rnnpool_mcu.frontends.onnx_known import check_known, unsupported
 from rnnpool_mcu.frontends.onnx_own_converters import OWN_CONVERTERS, decode_of, is_decode
 from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode
 from rnnpool_mcu.frontends.onnx_readers import Readers
 from rnnpool_mcu.frontends.onnx_views import VIEWS, view_shape
+from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
@@ -74,20 +74,14 @@ def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS
     walk = _Walk(model, own)
     for node in model.nodes:
         walk.visit(node)
+    if walk.problems:
+        raise refusal(walk.problems)
     outputs = walk.outputs()
     if INPUT_NAME not in walk.types:
         raise ModelError("no operator reads the model's input; export the model again")
     graph = Graph(INPUT_NAME, walk.types[INPUT_NAME], tuple(walk.nodes), outputs)
     verify_graph(graph)
     return ImportedOnnx(graph, walk.tensors, walk.sources, walk.channels_last)
-
-
-def unsupported() -> ModelError:
-    """The error of an operator that no integer operator stands for."""
-    known = ", ".join(sorted((*CONVERTERS, *FUNCTIONS, *VIEWS, *EDGES)))
-    return ModelError(
-        f"is not supported; supported: {known}; build the layer of these, or cut the model before it"
-    )
 
 
 class _Walk:
@@ -99,6 +93,8 @@ class _Walk:
         self.tensors: dict[str, QuantizedTensor] = {}
         self.sources: dict[str, str] = {}
         self.channels_last = False
+        self.problems: list[Problem] = []
+        self._unknown: set[str] = set()  # tensors that an operator with a problem would have made
         self._model, self._own = model, own
         self._detections: dict[str, str] = {}  # boxes of a detector: tensor -> node
         self._constants: dict[str, NDArray[Any]] = dict(model.constants)
@@ -123,16 +119,20 @@ class _Walk:
         return tuple(dict.fromkeys(found))
 
     def visit(self, node: OnnxNode) -> None:
-        """Take one node; ModelError names it when that is not possible."""
+        """Take one node; where that is not possible it is noted, and what reads it is only looked at."""
         if node.index in self._readers.folded:
             return
         try:
-            self._take(node)
+            check_known(node)
+            if self._unknown.isdisjoint(node.inputs):
+                self._take(node)
+            else:
+                self._unknown.update(node.outputs)
         except (ModelError, ValueError, OverflowError, IndexError, MemoryError) as error:
-            raise ModelError(f"{node}: {error}") from error
+            self.problems.append(Problem(str(node), str(error)))
+            self._unknown.update(node.outputs)
 
     def _take(self, node: OnnxNode) -> None:
-        check_domain(node)
         if not node.outputs or not node.inputs:
             raise ModelError("it has no input or output; the file is damaged")
         for name in node.outputs:

@@ -20,17 +20,14 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE
-from rnnpool_mcu.frontends.onnx_checks import QUANTIZE, check_domain, input_shape
-from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
-from rnnpool_mcu.frontends.onnx_folding import SHAPE_ARITHMETIC
-from rnnpool_mcu.frontends.onnx_front import unsupported
-from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS
-from rnnpool_mcu.frontends.onnx_reader import OnnxModel
-from rnnpool_mcu.frontends.onnx_views import VIEWS
+from rnnpool_mcu.frontends.onnx_checks import QUANTIZE, input_shape
+from rnnpool_mcu.frontends.onnx_known import COMPUTED, check_known
+from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel
+from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
 from rnnpool_mcu.quantize.calibration import calibration_images
 
-QUANTIZABLE = frozenset((*CONVERTERS, *FUNCTIONS, *VIEWS)) - {"Identity", "Dropout"}
+QUANTIZABLE = COMPUTED - {"Identity", "Dropout"}
 CHANNELS_FIRST = [0, 3, 1, 2]
 
 
@@ -104,13 +101,16 @@ def _picture(model: OnnxModel) -> Picture:
 
 def _check_operators(model: OnnxModel) -> None:
     """Refuse what the integer graph has no operator for, before anything is calibrated."""
+    problems = []
     for node in model.nodes:
         try:
-            check_domain(node)
-            if node.kind not in QUANTIZABLE and node.kind not in (*SHAPE_ARITHMETIC, *VIEWS):
-                raise unsupported()
+            check_known(node)
+            if node.domain not in STANDARD:
+                raise ModelError("is of our own domain, supported in quantized models; export the checkpoint")
         except ModelError as error:
-            raise ModelError(f"{node}: {error}") from error
+            problems.append(Problem(str(node), str(error)))
+    if problems:
+        raise refusal(problems)
 
 
 def _quantized(

@@ -93,6 +93,25 @@ def test_operators_are_named(kind: str, words: str) -> None:
     assert words in _refused(_changed(change))
 
 
+def test_every_operator_that_cannot_be_taken_is_named() -> None:
+    """Those with the same problem together; nothing is said of those that are only behind one."""
+
+    def change(model: Any) -> None:
+        convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+        for node, kind in zip(convolutions, ("Cos", "Conv", "Sin"), strict=True):
+            node.op_type = kind
+        convolutions[0].domain, convolutions[0].op_type = "com.example", "Spectrogram"
+        _node(model, "MaxPool").op_type = "Cos"
+
+    lines = _refused(_changed(change)).splitlines()
+    assert lines[0].endswith("3 operators cannot be taken:")
+    assert lines[1].startswith("  com.example.Spectrogram, operator 10 (")
+    assert "is of the domain 'com.example'" in lines[2]
+    assert lines[3].startswith("  Sin, operator ") and lines[4].startswith("  Cos, operator ")
+    assert "is not supported; supported: Abs, Add" in lines[5]
+    assert len(lines) == 6
+
+
 def test_a_custom_operator_is_named() -> None:
     def change(model: Any) -> None:
         _node(model, "Conv").domain = "com.example"

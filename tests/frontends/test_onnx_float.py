@@ -172,6 +172,10 @@ def _unknown(b: Builder) -> str:
     return b.node("Cos", b.conv(b.input(1, 3, 12, 10), 3, 4))
 
 
+def _two_unknown(b: Builder) -> str:
+    return b.relu(b.node("Sin", _unknown(b)))
+
+
 def _five_channels(b: Builder) -> str:
     return b.conv(b.input(1, 5, 12, 10), 5, 4)
 
@@ -184,6 +188,7 @@ def _open_sides(b: Builder) -> str:
     ("build", "words"),
     [
         (_unknown, "Cos, operator 1 ('conv_0' -> 'cos_1'): is not supported; supported: Abs, Add"),
+        (_two_unknown, "2 operators cannot be taken:"),
         (_five_channels, "'image' is [1, 5, 12, 10], supported with pictures: [1, 1 or 3, height, width]"),
         (_open_sides, "sides that are not fixed"),
     ],
@@ -241,5 +246,5 @@ def test_a_quantized_file_needs_no_normalisation(tmp_path: Path, pictures: Path)
 
 def test_other_formats_take_no_normalisation(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"--mean and --std are for float \.onnx files"):
+    with pytest.raises(UsageError, match="--mean and --std are for float"):
         load_graph(tmp_path / "net.tflite", normalisation=IMAGENET)
