@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Group
+from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options, normalisation_options, seed_option
 from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
+
+if TYPE_CHECKING:
+    from rnnpool_mcu.quantize.post_training import QuantizedModel
 
 
 @click.command("quantize")
@@ -31,6 +38,7 @@ from rnnpool_mcu.importing.imported import Calibration, Normalisation
 @click.option(
     "--count", type=click.IntRange(1), default=64, show_default=True, help="Calibration images to use."
 )
+@click.option("--report", is_flag=True, help="Show what quantization costs, layer by layer.")
 @click.option("--compare", metavar="SPLIT", help="Measure float and int8 side by side on this split.")
 @click.option("--compare-count", type=click.IntRange(1), help="Only the first so many images of it.")
 @click.option(
@@ -48,6 +56,7 @@ def quantize_command(
     calibration: Path | None,
     split: str | None,
     count: int,
+    report: bool,
     compare: str | None,
     compare_count: int | None,
     data: Path | None,
@@ -60,9 +69,10 @@ def quantize_command(
     --calibration sets the ranges.
     """
     if model.suffix.lower() in (".onnx", ".pt2"):
-        if calibration is None or split is not None or compare is not None:
+        if calibration is None or split is not None or compare is not None or report:
             raise UsageError(
-                f"quantize: {model.suffix} files take --calibration, and no --split or --compare"
+                f"quantize: {model.suffix} files take --calibration, and no --split, --compare or --report; "
+                "for the last, see `validate --source`"
             )
         _quantize_file(say, model, out, Calibration(calibration, count, seed, normalisation))
         return
@@ -75,21 +85,16 @@ def quantize_command(
     with say.progress("calibrating") as progress:
         images = _images(model, calibration, split, count, data, seed)
         quantized = calibrate_checkpoint(model, out, images)
-        value: dict[str, Any] = {
-            "model": str(out),
-            "images": len(images),
-            "values": len(quantized.calibration),
-        }
-        text = f"{out}: ranges of {len(quantized.calibration)} values from {len(images)} images"
+        values = len(quantized.calibration)
+        value: dict[str, Any] = {"model": str(out), "images": len(images), "values": values}
+        shown: list[Any] = [f"{out}: ranges of {values} values from {len(images)} images"]
+        if report:
+            progress("comparing layers")
+            value |= _layers(quantized, images, shown)
         if compare is not None:
             progress(f"measuring on {compare}")
-            value |= {"split": compare, **_compare(out, compare, compare_count, data)}
-            key, name = ("ap50", "AP at IoU 0.5") if "ap50_float" in value else ("top1", "top-1")
-            text += (
-                f"\n{compare}, {value['compared_images']} images: {name} "
-                f"{value[key + '_float']:.4f} float, {value[key + '_int8']:.4f} int8"
-            )
-    say.result(value, text)
+            value |= {"split": compare, **_compare(out, compare, compare_count, data, shown)}
+    say.result(value, Group(*shown))
 
 
 def _quantize_file(say: Speaker, model: Path, out: Path, calibration: Calibration) -> None:
@@ -122,7 +127,30 @@ def _images(
     return labelled_images_of(loaded.model, size, data, split, count, seed)
 
 
-def _compare(model: Path, split: str, count: int | None, data: Path | None) -> dict[str, Any]:
+def _layers(quantized: QuantizedModel, images: Any, shown: list[Any]) -> dict[str, Any]:
+    """Errors layer by layer on the first images."""
+    from rnnpool_mcu.importing.layer_errors import BAD_SQNR_DB, first_bad, layer_errors
+
+    rows = layer_errors(quantized, images.shape[1:], images)
+    bad = first_bad(rows)
+    table = Table(title="int8 against float")
+    for title in ("layer", "operator", "SQNR, dB", "lost here, dB", "steps off"):
+        table.add_column(title, justify="left" if title in ("layer", "operator") else "right")
+    for row in rows:
+        style = "bold" if row is bad else None
+        ratio, lost = f"{row.sqnr_db:.1f}", f"{row.lost_db:.1f}" if row.lost_db else ""
+        table.add_row(row.name, row.operator, ratio, lost, str(row.max_steps), style=style)
+    verdict = f"no layer is below {BAD_SQNR_DB:.0f} dB"
+    if bad is not None:
+        verdict = f"first layer below {BAD_SQNR_DB:.0f} dB: {bad.name} ({bad.operator}), {bad.sqnr_db:.1f} dB"
+    finite = [asdict(row) | {"sqnr_db": row.sqnr_db if isfinite(row.sqnr_db) else None} for row in rows]
+    shown += [table, verdict]
+    return {"layers": finite, "first_bad": bad.name if bad is not None else None}
+
+
+def _compare(
+    model: Path, split: str, count: int | None, data: Path | None, shown: list[Any]
+) -> dict[str, Any]:
     """AP or accuracy of a calibrated checkpoint in float and in int8 over the same images."""
     from rnnpool_mcu.training.subjects import Request, open_subject
 
@@ -130,7 +158,8 @@ def _compare(model: Path, split: str, count: int | None, data: Path | None) -> d
         request = Request(model, ("torch", "int8"), data, split, count)
         subject = open_subject(request, stack, lambda _: None)
         real, integer = (subject.measure(engine).row for engine in request.engines)
-    key = subject.metric
+    key, name = subject.metric, "AP at IoU 0.5" if subject.metric == "ap50" else "top-1"
+    shown.append(f"{split}, {real['images']} images: {name} {real[key]:.4f} float, {integer[key]:.4f} int8")
     return {
         "compared_images": real["images"],
         f"{key}_float": real[key],

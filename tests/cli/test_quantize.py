@@ -50,3 +50,22 @@ def test_exactly_one_source_of_images(model: Path, tmp_path: Path, source: list[
     result = CliRunner().invoke(main, ["quantize", str(model), "-o", str(out), *source])
     assert result.exit_code == 2 and "either --calibration" in result.output
     assert not out.exists()
+
+
+def test_the_report_names_each_layer_and_the_first_bad_one(model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index, image in enumerate(synthetic_images((60, 80, 3), 2)):
+        Image.fromarray(image).save(photos / f"{index}.png")
+    out = tmp_path / "quantized.pt"
+    command = ["quantize", str(model), "--calibration", str(photos), "-o", str(out), "--report"]
+    result = CliRunner().invoke(main, [*command, "--json", "-"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    rows = {row["name"]: row for row in found["layers"]}
+    assert rows["pool"]["operator"] == "RnnPool" and rows["stem"]["lost_db"] == 0.0
+    bad = [row["name"] for row in found["layers"] if row["sqnr_db"] is not None and row["sqnr_db"] < 10]
+    assert found["first_bad"] == (bad[0] if bad else None)
+    assert max(row["max_steps"] for row in rows.values()) <= 2
+    shown = CliRunner().invoke(main, command).output
+    assert "pool" in shown and "10 dB" in shown
