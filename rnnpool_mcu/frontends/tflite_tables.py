@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,6 +13,8 @@ from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops import lookup
 from rnnpool_mcu.ops.lookup import Lookup
+
+_erf = np.vectorize(math.erf, otypes=[float])
 
 
 def _unary(name: str, make: Callable[..., Operator], *options: str) -> Converter:
@@ -35,6 +38,15 @@ def _clip(low: float, high: float) -> Callable[[Quantization, Quantization], Ope
     return lambda input, output: lookup.clip(input, output, low, high)
 
 
+def _gelu(input: Quantization, output: Quantization, approximate: float) -> Operator:
+    def smooth(x: lookup.Reals) -> lookup.Reals:
+        rough = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        found: lookup.Reals = 0.5 * x * (1.0 + (np.tanh(rough) if approximate else _erf(x / math.sqrt(2))))
+        return found
+
+    return Lookup.of(smooth, input, output, "gelu")
+
+
 def convert_extreme(call: Call) -> Operator:
     """A computed tensor and one stored value, by a table of 256 entries."""
     if len(call.inputs) != 1:
@@ -51,6 +63,9 @@ TABLES: Mapping[str, Converter] = {
     "ABS": _function("|x|", np.abs),
     "ELU": _unary("x, or exp(x) - 1 below 0", lookup.elu),
     "EXP": _function("exp(x)", np.exp),
+    "GELU": _unary(
+        "x times the normal distribution up to x, or its tanh approximation", _gelu, "Approximate"
+    ),
     "HARD_SWISH": _unary("x * relu6(x + 3) / 6", lookup.hard_swish),
     "LEAKY_RELU": _unary("x, or alpha * x below 0", lookup.leaky_relu, "Alpha"),
     "LOGISTIC": _unary("1 / (1 + exp(-x))", lookup.logistic),

@@ -219,6 +219,12 @@ OPERATORS: dict[str, Callable[[Writer, int], int]] = {
     "hard_swish": lambda w, x: w.operator(
         "HARD_SWISH", [x], [w.value((1, 9, 11, 8), 2.0)], "HardSwishOptions"
     ),
+    "gelu": lambda w, x: w.operator(
+        "GELU", [x], [w.value((1, 9, 11, 8), 2.0)], "GeluOptions", Approximate=False
+    ),
+    "gelu_approximate": lambda w, x: w.operator(
+        "GELU", [x], [w.value((1, 9, 11, 8), 2.0)], "GeluOptions", Approximate=True
+    ),
     "relu": lambda w, x: w.operator("RELU", [x], [w.value((1, 9, 11, 8), 2.0, RELU)]),
     "transpose_sides": lambda w, x: w.move(
         "TRANSPOSE", x, (1, 11, 9, 8), [0, 2, 1, 3], options="TransposeOptions"
