@@ -14,10 +14,11 @@ from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
 from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
 from rnnpool_mcu.frontends.onnx_call import ALL, Call, Converter, filter_of
 from rnnpool_mcu.frontends.onnx_movers import MOVERS
+from rnnpool_mcu.frontends.onnx_normalizations import NORMALIZATIONS
 from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, same_padding, scaled_by_constant
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.arg_max import ArgMax
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
@@ -182,17 +183,6 @@ def per_channel(call: Call) -> tuple[int, np.typing.NDArray[np.float64]]:
     return position, array.reshape(-1)
 
 
-def convert_batch_normalization(call: Call) -> Operator:
-    """At inference, where it was not folded into a convolution; Relu, Clip behind it fused."""
-    if call.node.integer("training_mode", 0):
-        raise ModelError("training_mode 1, supported: 0; export the model in inference mode")
-    scale, bias, mean, variance = (np.asarray(call.stored(i), np.float64).reshape(-1) for i in range(1, 5))
-    if len({scale.size, bias.size, mean.size, variance.size}) != 1 or not (variance >= 0).all():
-        raise ModelError("its four constants differ in size, or a variance is negative; the file is damaged")
-    factor = scale / np.sqrt(variance + max(call.node.real("epsilon", 1e-5), 1e-30))
-    return scaled_by_constant(factor, bias - mean * factor, call.inputs[0], call.output, call.clamp)
-
-
 def _pool_window(call: Call) -> Window:
     window, dilation = window_of(call, spatial(call, "kernel_shape", 1, ()))
     if dilation != (1, 1):
@@ -267,6 +257,13 @@ def convert_reduce_mean(call: Call) -> Operator:
     raise ModelError("over these axes, supported: 2 and 3 (height, width), or one of them with keepdims 1")
 
 
+def convert_reduce_sum(call: Call) -> Operator:
+    """Over height and width of an image, both at once."""
+    if reduced_axes(call) != [HEIGHT, WIDTH]:
+        raise ModelError("over these axes, supported: 2 and 3 (height, width) of 4")
+    return SpatialSum(call.output)
+
+
 def convert_reduce_max(call: Call) -> Operator:
     """Over height and width of an image, both at once."""
     if reduced_axes(call) != [HEIGHT, WIDTH]:
@@ -315,7 +312,6 @@ CONVERTERS: Mapping[str, Converter] = {
     "ArgMax": Converter((0,), convert_arg_max, keeps=True, indices=True, rank=_arg_rank),
     "ArgMin": Converter((0,), convert_arg_max, keeps=True, indices=True, rank=_arg_rank),
     "AveragePool": Converter((0,), convert_average_pool, clamps=True),
-    "BatchNormalization": Converter((0,), convert_batch_normalization, clamps=True),
     "Concat": Converter(ALL, convert_concat, keeps=True),
     "Conv": Converter((0,), convert_conv, clamps=True),
     "ConvTranspose": Converter((0,), convert_conv_transpose, clamps=True),
@@ -329,8 +325,10 @@ CONVERTERS: Mapping[str, Converter] = {
     "PRelu": Converter((0,), convert_prelu),
     "ReduceMax": Converter((0,), convert_reduce_max, keeps=True, rank=reduced_rank),
     "ReduceMean": Converter((0,), convert_reduce_mean, rank=reduced_rank),
+    "ReduceSum": Converter((0,), convert_reduce_sum, rank=reduced_rank),
     "Softmax": Converter((0,), convert_softmax),
     "Sub": Converter((0, 1), convert_sub, clamps=True, broadcast=True),
     **MOVERS,
+    **NORMALIZATIONS,
 }
 """Converter of each operator that computes; functions of one value and views are in their own files."""

@@ -42,7 +42,7 @@ from rnnpool_mcu.frontends.onnx_edges import (
     quantized_constant,
 )
 from rnnpool_mcu.frontends.onnx_folding import folded, is_foldable
-from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, PAIRS, Value, composed, paired
+from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, ONE_NUMBER, PAIRS, Value, composed, paired
 from rnnpool_mcu.frontends.onnx_known import check_known, unsupported
 from rnnpool_mcu.frontends.onnx_own_converters import OWN_CONVERTERS, decode_of, is_decode
 from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode
@@ -262,7 +262,7 @@ class _Walk:
         real = {name: weight.real() for name, weight in self._weights.items() if weight.integers.size == 1}
         found = {name: array for name, array in self._constants.items() if array.dtype.kind in "fiu"} | real
         return {
-            name: float(array.reshape(-1)[0])
+            name: float(np.float32(array.reshape(-1)[0]))  # as runtimes have it: 2, not 2 and a rounding
             for name, array in found.items()
             if array.size == 1 and array.ndim <= rank
         }
@@ -271,6 +271,8 @@ class _Walk:
 
     def _convert(self, node: OnnxNode) -> None:
         converters = CONVERTERS if node.domain in STANDARD else self._own
+        if node.kind in ONE_NUMBER:
+            raise ModelError("of two computed tensors, supported: a computed one and one stored number")
         if node.kind not in converters:
             raise unsupported()
         converter = converters[node.kind]

@@ -17,6 +17,9 @@ Function = Callable[[Reals], Reals]
 Numbers = Mapping[str, float]  # stored tensors of a single value
 
 
+_erf = np.vectorize(math.erf, otypes=[float])
+
+
 def _sigmoid(x: Reals) -> Reals:
     found: Reals = 0.5 + 0.5 * np.tanh(0.5 * x)  # no overflow at either end
     return found
@@ -41,6 +44,30 @@ def _hard_sigmoid(node: OnnxNode, _: Numbers) -> Function:
     return lambda x: np.clip(alpha * x + beta, 0.0, 1.0)
 
 
+def _celu(node: OnnxNode, _: Numbers) -> Function:
+    alpha = node.real("alpha", 1.0)
+    return lambda x: np.maximum(x, 0) + np.minimum(alpha * np.expm1(np.minimum(x, 0) / alpha), 0)
+
+
+def _selu(node: OnnxNode, _: Numbers) -> Function:
+    alpha, gamma = (
+        node.real("alpha", 1.6732632),
+        node.real("gamma", 1.050701),
+    )
+    return lambda x: gamma * np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _gelu(node: OnnxNode, _: Numbers) -> Function:
+    if node.text("approximate", "none") == "tanh":
+        return lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+
+
+def _thresholded_relu(node: OnnxNode, _: Numbers) -> Function:
+    alpha = node.real("alpha", 1.0)
+    return lambda x: np.where(x > alpha, x, 0.0)
+
+
 def bounds_of(node: OnnxNode, numbers: Numbers) -> tuple[float, float]:
     """What Relu and Clip limit a value to."""
     if node.kind == "Relu":
@@ -62,28 +89,42 @@ def _clip(node: OnnxNode, numbers: Numbers) -> Function:
 
 FUNCTIONS: Mapping[str, Callable[[OnnxNode, Numbers], Function]] = {
     "Abs": _fixed(np.abs),
+    "Celu": _celu,
     "Clip": _clip,
     "Elu": _elu,
-    "Erf": _fixed(np.vectorize(math.erf, otypes=[float])),
+    "Erf": _fixed(_erf),
     "Exp": _fixed(np.exp),
+    "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _fixed(lambda x: x * np.clip(x / 6 + 0.5, 0.0, 1.0)),
     "LeakyRelu": _leaky_relu,
+    "Log": _fixed(np.log),
+    "Mish": _fixed(lambda x: x * np.tanh(np.logaddexp(0.0, x))),
     "Neg": _fixed(np.negative),
+    "Reciprocal": _fixed(np.reciprocal),
     "Relu": _clip,
+    "Selu": _selu,
     "Sigmoid": _fixed(_sigmoid),
     "Softplus": _fixed(lambda x: np.logaddexp(0.0, x)),
+    "Softsign": _fixed(lambda x: x / (1 + np.abs(x))),
     "Sqrt": _fixed(np.sqrt),
     "Tanh": _fixed(np.tanh),
+    "ThresholdedRelu": _thresholded_relu,
 }
 """Real function of each operator of one value."""
 PAIRS: Mapping[str, Callable[[Reals, Reals], Reals]] = {
     "Add": np.add,
     "Div": np.divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
     "Mul": np.multiply,
+    "Pow": np.power,
     "Sub": np.subtract,
 }
 """Operators of two values, which are functions of one where the other is a number, or the same value."""
+ONE_NUMBER = ("Max", "Min", "Pow")
+"""Of these, those that take nothing else."""
+NUMBER_LIMITS = "A computed tensor and one stored number, by a table of 256 entries."
 LIMITS = (
     "any shape and quantization, by a table of 256 entries; a chain of such functions, as in a hard swish "
     "written as four operators, becomes one table"

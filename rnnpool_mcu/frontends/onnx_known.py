@@ -6,11 +6,11 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx_checks import EDGES, check_domain
 from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
 from rnnpool_mcu.frontends.onnx_folding import SHAPE_ARITHMETIC
-from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS
+from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, ONE_NUMBER
 from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxNode
 from rnnpool_mcu.frontends.onnx_views import VIEWS
 
-COMPUTED = frozenset((*CONVERTERS, *FUNCTIONS, *VIEWS))
+COMPUTED = frozenset((*CONVERTERS, *FUNCTIONS, *ONE_NUMBER, *VIEWS))
 """ONNX's own operators that the integer graph may hold."""
 
 

@@ -42,7 +42,7 @@ def _tflite() -> list[Supported]:
 def _onnx() -> list[Supported]:
     from rnnpool_mcu.frontends.onnx_checks import EDGES
     from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
-    from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, LIMITS
+    from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, LIMITS, NUMBER_LIMITS, ONE_NUMBER
     from rnnpool_mcu.frontends.onnx_own import OWN_DOMAIN
     from rnnpool_mcu.frontends.onnx_own_converters import DECODE, DECODE_LIMITS
     from rnnpool_mcu.frontends.onnx_views import VIEWS
@@ -51,6 +51,7 @@ def _onnx() -> list[Supported]:
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
     found |= {f"{OWN_DOMAIN}.{name}": converter.limits for name, converter in OWN_OPERATORS.items()}
     found |= {f"{OWN_DOMAIN}.{DECODE}": DECODE_LIMITS, **dict.fromkeys(FUNCTIONS, LIMITS)}
+    found |= dict.fromkeys(ONE_NUMBER, NUMBER_LIMITS)
     return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES}.items())]
 
 

@@ -214,6 +214,7 @@ def _deeper_constant(b: Builder, x: str) -> str:
     [
         (_joined, "inputs [[1, 4, 4, 4], [1, 4]], supported: of equally many dimensions"),
         (_deeper_constant, "of shape [1, 4, 1, 1], supported: one value, or one per channel"),
+        (lambda b, x: b.node("Max", x, b.conv(x, 4, 4)), "of two computed tensors, supported: a computed"),
         (lambda b, x: b.node("Softmax", x), "over axis -1, supported: 1, the channels"),
         (lambda b, x: b.node("Add", x, b.normal((4,))), "supported: one value, or one per channel"),
         (lambda b, x: b.node("MatMul", x, b.normal((4, 3))), "supported: 1 x features and a matrix"),
