@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.errors import ModelError, UserError
 from rnnpool_mcu.frontends.tflite import convert_tflite
 from rnnpool_mcu.frontends.tflite_reader import parse_tflite
 from rnnpool_mcu.importing import load_graph
@@ -19,6 +22,7 @@ from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.passes import run_passes
 from tests.frontends.test_tflite import compared, saved
 from tests.tflite_models import add_sequence_classifier as classifier
+from tests.tflite_models import sequence_classifier
 from tests.tflite_writer import Writer
 
 
@@ -110,3 +114,16 @@ def test_options_are_refused(options: dict[str, float], words: str, tmp_path: Pa
     w = Writer(3)
     with pytest.raises(ModelError, match=words):
         load_graph(saved(tmp_path, w.finish(classifier(w, **options))))
+
+
+DATA = sequence_classifier()
+
+
+@settings(max_examples=150, deadline=4000, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255)), min_size=1, max_size=3))
+def test_damaged_files_bring_our_errors_only(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(DATA)
+    for place, value in changes:
+        data[place] = value
+    with contextlib.suppress(UserError):
+        run_passes(convert_tflite(parse_tflite(bytes(data), "net")).graph)
