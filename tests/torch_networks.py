@@ -317,3 +317,26 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+class KeywordSignal(nn.Module):
+    """Convolutions over a signal [1, channels, samples], as for keywords and heart beats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv1d(6, 12, 9, 2, 4, bias=False),
+            nn.BatchNorm1d(12),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+            nn.Conv1d(12, 12, 5, padding="same", groups=12),
+            nn.Hardswish(),
+            nn.AvgPool1d(3, 2, 1),
+            nn.Conv1d(12, 16, 1, dilation=2),
+            nn.ReLU6(),
+            nn.AdaptiveAvgPool1d(1),
+        )
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).squeeze(2))

@@ -64,15 +64,13 @@ class Call:
         node = self.arguments[name]
         return None if node is None else fx_reader.constant(node)
 
-    def pair(self, name: str, absent: int | None = None) -> tuple[int, int]:
-        """An argument of height and width, given as one number or two; `absent` where it is empty."""
+    def pair(self, name: str, neutral: int = 1) -> tuple[int, int]:
+        """An argument of height and width, given as one number or two; a signal's height is `neutral`."""
         value = self.arguments[name]
-        values = [value, value] if isinstance(value, int) else [int(side) for side in value]
-        if not values and absent is not None:
-            values = [absent, absent]
-        if len(values) not in (1, 2):
-            raise ModelError(f"{name} {value}, supported: one number, or height and width")
-        return values[0], values[-1]
+        values = [value] if isinstance(value, int) else [int(side) for side in value]
+        if len(values) not in (1, 2) or self.rank not in (3, 4):
+            raise ModelError(f"{name} {value}, supported: one number, or height and width of an image")
+        return neutral if self.rank == 3 else values[0], values[-1]
 
     def axis(self, axis: int) -> int:
         """The axis of height, width, channels that torch's is; ModelError for the batch."""

@@ -36,20 +36,23 @@ from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 
 
 def convert_conv2d(call: Call) -> Operator:
-    """Any kernel, stride, padding, dilation and groups; an activation behind it fused."""
+    """Any kernel, stride, padding, dilation and groups; a signal as an image of one row; an activation
+    behind it fused.
+    """
     filter_, groups, channels = quantized_filter(call), int(call.arguments["groups"]), call.inputs[0].channels
-    if filter_.weights.ndim != 4 or filter_.weights.shape[1] * groups != channels:
+    weights = filter_.weights[:, :, None] if filter_.weights.ndim == 3 else filter_.weights
+    if weights.ndim != 4 or weights.shape[1] * groups != channels:
         raise ModelError(
             f"weights {list(filter_.weights.shape)}, groups {groups}, for {channels} channels of "
-            f"{call.rank} dimensions, supported: images [1, channels, height, width]"
+            f"{call.rank} dimensions, supported: images [1, channels, height, width], signals"
         )
     dilation = call.pair("dilation")
-    window = _window(call, filter_.weights.shape[2:], dilation)
+    window = _window(call, weights.shape[2:], dilation)
     rest = (filter_.bias, filter_.scales, window, call.output, call.clamp, dilation)
     if groups > 1 and groups == channels:
-        taps = np.ascontiguousarray(filter_.weights[:, 0].transpose(1, 2, 0))
-        return DepthwiseConv2d(taps, *rest, filter_.weights.shape[0] // channels)
-    return Conv2d(np.ascontiguousarray(filter_.weights.transpose(0, 2, 3, 1)), *rest, groups)
+        taps = np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0))
+        return DepthwiseConv2d(taps, *rest, weights.shape[0] // channels)
+    return Conv2d(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)), *rest, groups)
 
 
 def convert_transposed(call: Call) -> Operator:
@@ -121,9 +124,9 @@ def _check_alpha(call: Call) -> None:
 
 
 def convert_mean(call: Call) -> Operator:
-    """Over height, width or both of an image."""
+    """Over height, width or both of an image; over a signal."""
     axes, image = _axes(call), call.inputs[0]
-    if axes == [HEIGHT, WIDTH]:
+    if axes == [HEIGHT, WIDTH] or (axes == [WIDTH] and call.rank == 3):
         return GlobalAveragePool(call.output)
     if axes not in ([HEIGHT], [WIDTH]):
         raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
@@ -146,13 +149,13 @@ def convert_amax(call: Call) -> Operator:
 
 
 def _axes(call: Call) -> list[int]:
-    if call.rank != 4:
+    if call.rank not in (3, 4):
         raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
     return sorted({call.axis(int(dim)) for dim in call.arguments["dim"] or (0,)})
 
 
 def convert_adaptive_average(call: Call) -> Operator:
-    """To 1 x 1, or to sides that the input's are multiples of."""
+    """To one pixel, or to sides that the input's are multiples of."""
     image, size = call.inputs[0], call.pair("output_size")
     if size == (1, 1):
         return GlobalAveragePool(call.output)
@@ -165,7 +168,7 @@ def convert_adaptive_average(call: Call) -> Operator:
 
 
 def convert_adaptive_max(call: Call) -> Operator:
-    """To 1 x 1, or to sides that the input's are multiples of; values only."""
+    """To one pixel, or to sides that the input's are multiples of; values only."""
     image, size = call.inputs[0], call.pair("output_size")
     if call.result or min(size) < 1 or image.height % size[0] or image.width % size[1]:
         raise ModelError(f"{image} to {size}, supported: values, sides that divide the input's")
@@ -182,9 +185,9 @@ def convert_max_pool(call: Call) -> Operator:
 
 def convert_average_pool(call: Call) -> Operator:
     """Any window, stride and padding, ceil_mode without counted padding."""
-    if call.arguments["divisor_override"] is not None:
+    if call.arguments.get("divisor_override") is not None:
         raise ModelError("divisor_override, supported: the window's size; scale behind it")
-    padded = call.pair("padding") != (0, 0) and bool(call.arguments["count_include_pad"])
+    padded = call.pair("padding", neutral=0) != (0, 0) and bool(call.arguments["count_include_pad"])
     if padded and call.arguments["ceil_mode"]:
         raise ModelError("ceil_mode and count_include_pad, supported: one of them")
     window, image = _pool_window(call), call.inputs[0]
@@ -195,12 +198,9 @@ def convert_average_pool(call: Call) -> Operator:
 
 
 def _pool_window(call: Call) -> Window:
-    if call.rank != 4:
-        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
     kernel = call.pair("kernel_size")
-    stride = call.pair("stride", absent=0)
-    stride = kernel if stride == (0, 0) else stride
-    top, left = call.pair("padding")
+    stride = call.pair("stride") if call.arguments["stride"] else kernel
+    top, left = call.pair("padding", neutral=0)
     bottom, right = top, left
     if call.arguments["ceil_mode"]:
         image = call.inputs[0]
@@ -277,13 +277,15 @@ def _window(call: Call, kernel: Sequence[int], dilation: tuple[int, int]) -> Win
         rows, columns = ((taps - 1) * apart for taps, apart in zip(kernel, dilation, strict=True))
         sides = Padding(rows // 2, columns // 2, rows - rows // 2, columns - columns // 2)
     else:
-        rows, columns = (0, 0) if padding == "valid" else call.pair("padding")
+        rows, columns = (0, 0) if padding == "valid" else call.pair("padding", neutral=0)
         sides = Padding(rows, columns, rows, columns)
     return Window((kernel[0], kernel[1]), stride, sides)
 
 
 own = torch.ops.rnnpool_mcu
 CONVERTERS: Mapping[Any, Converter] = {
+    aten.conv1d.default: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv1d.padding: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv2d.default: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv2d.padding: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
@@ -297,6 +299,9 @@ CONVERTERS: Mapping[Any, Converter] = {
     aten.amax.default: Converter(("self",), convert_amax, keeps=True),
     aten.adaptive_avg_pool2d.default: Converter(("self",), convert_adaptive_average),
     aten.adaptive_max_pool2d.default: Converter(("self",), convert_adaptive_max, keeps=True),
+    aten.adaptive_avg_pool1d.default: Converter(("self",), convert_adaptive_average),
+    aten.max_pool1d.default: Converter(("self",), convert_max_pool, keeps=True),
+    aten.avg_pool1d.default: Converter(("self",), convert_average_pool, clamps=True),
     aten.max_pool2d.default: Converter(("self",), convert_max_pool, keeps=True),
     aten.avg_pool2d.default: Converter(("self",), convert_average_pool, clamps=True),
     aten.softmax.int: Converter(("self",), convert_softmax),

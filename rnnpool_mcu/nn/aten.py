@@ -12,7 +12,12 @@ from torch import fx
 aten = torch.ops.aten
 
 GETITEM = operator.getitem
-CONVOLUTIONS = {aten.conv2d.default, aten.conv2d.padding}
+CONVOLUTIONS = {
+    aten.conv1d.default,
+    aten.conv1d.padding,
+    aten.conv2d.default,
+    aten.conv2d.padding,
+}
 TRANSPOSED = {aten.conv_transpose2d.input}
 WEIGHTED = {*CONVOLUTIONS, *TRANSPOSED, aten.linear.default}
 """Operators whose second argument is a weight and whose third is a bias."""
@@ -90,6 +95,7 @@ SELECTORS = {
     aten.channel_shuffle.default,
     aten.expand.default,
     aten.expand_as.default,
+    aten.max_pool1d.default,
     aten.max_pool2d.default,
     aten.narrow.default,
     aten.pixel_shuffle.default,
