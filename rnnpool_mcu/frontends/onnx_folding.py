@@ -10,12 +10,12 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxNode
+from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxNode, array_of
 
 MAX_VALUES = 64  # of a folded tensor: shapes and indices are short
 SHAPE_ARITHMETIC = (
-    *("Add", "Cast", "Concat", "Div", "Floor", "Gather", "Identity", "Mul", "Reshape", "Shape", "Slice"),
-    *("Squeeze", "Sub", "Unsqueeze"),
+    *("Add", "Cast", "Concat", "ConstantOfShape", "Div", "Floor", "Gather", "Identity", "Mul", "Reshape"),
+    *("Shape", "Slice", "Squeeze", "Sub", "Unsqueeze"),
 )
 _NUMBERS = "iufb"
 Constants = Mapping[str, NDArray[Any]]
@@ -30,6 +30,8 @@ def is_foldable(node: OnnxNode, constants: Constants, shapes: Mapping[str, tuple
     if not node.inputs or any(name and name not in constants for name in node.inputs):
         return False
     given = [constants[name] for name in node.inputs if name]
+    if node.kind == "ConstantOfShape" and not 0 <= np.prod(given[0], dtype=object) <= MAX_VALUES:
+        return False
     return all(array.size <= MAX_VALUES and array.dtype.kind in _NUMBERS for array in given)
 
 
@@ -52,6 +54,9 @@ def _computed(node: OnnxNode, given: Constants) -> NDArray[Any]:
     attributes: dict[str, Any] = {
         k: v for k, v in node.attributes.items() if isinstance(v, (int, float, list, bytes))
     }
+    for name, value in node.attributes.items():
+        if isinstance(value, onnx.TensorProto):
+            attributes[name] = onnx.numpy_helper.from_array(array_of(value, None))
     made = onnx.helper.make_node(node.kind, node.inputs, ["out"], **attributes)
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), None)

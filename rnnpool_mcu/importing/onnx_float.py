@@ -22,12 +22,13 @@ from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE
 from rnnpool_mcu.frontends.onnx_checks import QUANTIZE, input_shape
 from rnnpool_mcu.frontends.onnx_known import COMPUTED, check_known
-from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel
+from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
 from rnnpool_mcu.quantize.calibration import calibration_images
 
 QUANTIZABLE = COMPUTED - {"Identity", "Dropout"}
+_WARNINGS, _ERRORS = 2, 3  # severities of the runtime's messages
 CHANNELS_FIRST = [0, 3, 1, 2]
 
 
@@ -64,7 +65,6 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> tup
         )
     try:
         picture = _picture(model)
-        _check_operators(model)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     images = calibration_images(
@@ -72,7 +72,10 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> tup
     )
     with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
-            return _quantized(path, Path(folder), picture, images, calibration.normalisation), len(images)
+            ready = _prepared(path, Path(folder), model, picture, calibration.normalisation)
+            return _quantized(Path(folder), ready, picture, images), len(images)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
         except (UsageError, ModuleNotFoundError):
             raise
         except Exception as error:  # the quantizer's and the runtime's have no common class
@@ -99,53 +102,71 @@ def _picture(model: OnnxModel) -> Picture:
     )
 
 
-def _check_operators(model: OnnxModel) -> None:
-    """Refuse what the integer graph has no operator for, before anything is calibrated."""
-    problems = []
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A float model ready for the quantizer, and how pictures enter it."""
+
+    model: Any
+    mean: NDArray[np.float64]  # of each channel, as the model itself does not subtract them
+    std: NDArray[np.float64]
+    scale: float  # of the input
+    zero_point: int
+
+
+def _prepared(
+    path: Path, folder: Path, model: OnnxModel, picture: Picture, normalisation: Normalisation
+) -> _Prepared:
+    """The model simplified, its operators known; a normalisation is in its input's scale, or in front."""
+    unknown = _unknown_operators(model)
+    if any(node.domain not in STANDARD for node, _ in unknown):
+        raise refusal([problem for _, problem in unknown])  # no runtime would load it
+    stored = onnx.load_model(path)
+    (value,) = [value for value in stored.graph.input if value.name == picture.name]
+    value.type.tensor_type.shape.dim[0].dim_value = 1
+    mean, std = (_per_channel(v, picture.size[2]) for v in (normalisation.mean, normalisation.std))
+    folded = _input_edge(mean, std)
+    if folded is None:
+        _normalise(stored, picture, mean, std)
+        mean, std = np.zeros(1), np.ones(1)
+    simple = _simplified(stored, folder / "float.onnx")
+    left = {node.outputs for node, _ in _unknown_operators(parse_onnx(simple.SerializeToString(), path.name))}
+    problems = [problem for node, problem in unknown if node.outputs in left]
+    if problems:
+        raise refusal(problems)
+    _replace_normalisations(simple)
+    return _Prepared(simple, mean, std, *(folded or (1 / 255, -128)))
+
+
+def _unknown_operators(model: OnnxModel) -> list[tuple[OnnxNode, Problem]]:
+    """What the integer graph has no operator for."""
+    found = []
     for node in model.nodes:
         try:
             check_known(node)
             if node.domain not in STANDARD:
                 raise ModelError("is of our own domain, supported in quantized models; export the checkpoint")
         except ModelError as error:
-            problems.append(Problem(str(node), str(error)))
-    if problems:
-        raise refusal(problems)
+            found.append((node, Problem(str(node), str(error))))
+    return found
 
 
-def _quantized(
-    path: Path, folder: Path, picture: Picture, images: NDArray[np.uint8], normalisation: Normalisation
-) -> bytes:
+def _quantized(folder: Path, ready: _Prepared, picture: Picture, images: NDArray[np.uint8]) -> bytes:
+    """The QDQ file of a prepared model."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    model = onnx.load_model(path)
-    (value,) = [value for value in model.graph.input if value.name == picture.name]
-    value.type.tensor_type.shape.dim[0].dim_value = 1
-    mean, std = (_per_channel(v, picture.size[2]) for v in (normalisation.mean, normalisation.std))
-    folded = _input_edge(mean, std)
-    if folded is None:
-        _normalise(model, picture, mean, std)
     done = folder / "int8.onnx"
-    prepared = _simplified(model, folder / "float.onnx")
-    _replace_normalisations(prepared)
-    shift, factor = (mean, std) if folded is not None else (np.zeros(1), np.ones(1))
-    scale, zero_point = folded or (1 / 255, -128)
+    edge = {"scale": np.array(ready.scale, np.float32), "zero_point": np.array(ready.zero_point, np.int8)}
+    batches = [picture.batch((image / 255.0 - ready.mean) / ready.std) for image in images]
     quantize_static(
-        prepared,
+        ready.model,
         done,
-        _Batches(picture.name, [picture.batch((image / 255.0 - shift) / factor) for image in images]),
+        _Batches(picture.name, batches),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=sorted(QUANTIZABLE & {node.op_type for node in prepared.graph.node}),
+        op_types_to_quantize=sorted(QUANTIZABLE & {node.op_type for node in ready.model.graph.node}),
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        extra_options={
-            "TensorQuantOverrides": {
-                picture.name: [
-                    {"scale": np.array(scale, np.float32), "zero_point": np.array(zero_point, np.int8)}
-                ]
-            }
-        },
+        extra_options={"TensorQuantOverrides": {picture.name: [edge]}},
     )
     return done.read_bytes()
 
@@ -210,6 +231,9 @@ def _replace_normalisations(model: Any) -> None:
         made = _pixel_convolution(model, node.input[0], node.output[0], factor, bias - mean * factor, sides)
         model.graph.node.remove(node)
         model.graph.node.insert(at, made)
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
 
 
 def _pixel_convolution(
@@ -246,10 +270,14 @@ class _Batches:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantizer's advice to its own users."""
+    """Without the quantizer's and the runtime's advice to their own users."""
+    import onnxruntime
+
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(_ERRORS)
     try:
         yield
     finally:
         logging.disable(before)
+        onnxruntime.set_default_logger_severity(_WARNINGS)

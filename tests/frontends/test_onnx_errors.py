@@ -138,6 +138,25 @@ def test_an_open_batch_is_one() -> None:
     assert convert_onnx(parse_onnx(data, "net")).graph.input_type.shape == (12, 10, 3)
 
 
+def test_shapes_that_the_file_computes_are_folded() -> None:
+    """A pad as torch's exporter writes it: zeros of a stored length joined with what is padded."""
+    b = Builder(2)
+    x = b.conv(b.input(1, 2, 6, 5), 2, 4)
+    zeros = b.node("ConstantOfShape", b.stored(np.array([4])), value=numpy_helper.from_array(np.array([0])))
+    sides = b.node("Concat", zeros, b.stored(np.array([0, 0, 1, 2])), axis=0)
+    data = quantized(b.finish(b.conv(b.node("Pad", x, b.node("Cast", sides, to=TensorProto.INT64)), 4, 3)))
+    graph = convert_onnx(parse_onnx(data, "net")).graph
+    assert [graph.types[node.name].shape[:2] for node in graph.nodes] == [(6, 5), (7, 7), (7, 7)]
+
+
+def test_a_folded_tensor_is_small() -> None:
+    b = Builder(2)
+    shape = b.node("ConstantOfShape", b.stored(np.array([1 << 20, 1 << 20])))
+    model = b.finish(b.node("Reshape", b.conv(b.input(1, 2, 6, 5), 2, 4), shape))
+    model.graph.node.append(helper.make_node("QuantizeLinear", ["image", "constant_0"], ["unused"]))
+    assert "ConstantOfShape, operator 0" in _refused(model)
+
+
 def _two_inputs(model: Any) -> None:
     model.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 2]))
 
