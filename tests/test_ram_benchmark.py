@@ -9,8 +9,26 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
-from scripts.bench_ram import LIMITS, PAGE, PLANS, ROUNDING, SMALLEST, chosen, recorded, with_table
+from scripts import bench_ram
+from scripts.bench_ram import (
+    LIMITS,
+    PAGE,
+    PLANS,
+    ROUNDING,
+    SMALLEST,
+    UNREPEATED,
+    chosen,
+    recorded,
+    with_table,
+)
 
+LARGEST_ERROR = 0.1  # of the cost model over whole networks, in instructions and in cycles
+PROMISED = [  # model, plan, RAM of the whole program in KiB at most
+    *(("face-m4", SMALLEST, 64), ("face-m4, image resident", SMALLEST, 120), ("face-quant", SMALLEST, 96)),
+    *(("face-a", SMALLEST, 256), ("face-b", SMALLEST, 256), ("face-c", "<= 30 %", 256)),
+    *(("mobilenetv2 224", UNREPEATED, 128), ("mobilenetv2 224", "<= 10 %", 80)),
+    *(("mobilenetv2-rnnpool", SMALLEST, 100), ("mobilenetv2-0.35 144", SMALLEST, 32)),
+]
 ROWS = recorded()
 MODELS = {model: list(rows) for model, rows in itertools.groupby(ROWS, key=lambda row: row["model"])}
 
@@ -43,6 +61,24 @@ def test_rows_agree_with_each_other(model: str) -> None:
         row = rows[f"<= {limit} %"]
         assert row["extra_cycles_percent"] < limit + ROUNDING
         assert row["planned_ram_bytes"] >= rows[SMALLEST]["planned_ram_bytes"]
+
+
+def test_every_model_was_measured() -> None:
+    assert list(MODELS) == [model.name for model in bench_ram.MODELS]
+
+
+@pytest.mark.parametrize(("model", "plan", "kibibytes"), PROMISED)
+def test_the_ram_that_was_promised(model: str, plan: str, kibibytes: int) -> None:
+    (row,) = (row for row in MODELS[model] if row["plan"] == plan)
+    assert row["planned_ram_bytes"] <= kibibytes * 1024
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_cost_model_predicts_whole_networks(model: str) -> None:
+    for row in MODELS[model]:
+        assert row["predicted_instructions"] == pytest.approx(row["instructions"], rel=LARGEST_ERROR)
+        if "cycles" in row:
+            assert row["predicted_cycles"] == pytest.approx(row["cycles"], rel=LARGEST_ERROR)
 
 
 def test_an_unknown_model_is_refused() -> None:
