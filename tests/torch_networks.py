@@ -28,7 +28,7 @@ class MobileNetV1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.avg_pool2d(self.features(x), 4)
-        return F.softmax(self.head(torch.flatten(x, 1)), dim=1)
+        return self.head(torch.flatten(x, 1))
 
 
 class InvertedResidual(nn.Module):

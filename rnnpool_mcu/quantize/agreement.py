@@ -63,7 +63,7 @@ def layer_agreement(
         steps = np.abs(alone.astype(np.int64) - given[node.name])
         value_type = types[node.name]
         found = (integer[node.name].astype(np.float64) - value_type.zero_point) * value_type.scale
-        ratio = sqnr_db(_pixels(real[sources[node.name]], value_type, node.name in last), found)
+        ratio = sqnr_db(pixels_of(real[sources[node.name]], value_type, node.name in last), found)
         rows.append(LayerAgreement(node.name, ratio, int(steps.max()), float((steps > 0).mean())))
     return rows
 
@@ -99,7 +99,7 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def _pixels(values: NDArray[Any], value_type: TensorType, last: bool) -> NDArray[Any]:
+def pixels_of(values: NDArray[Any], value_type: TensorType, last: bool) -> NDArray[Any]:
     """torch's [1, C, H, W] or [1, C] as [H, W, C]; with `last` its elements are in that order already."""
     if last:
         return values.reshape(value_type.shape)
@@ -111,6 +111,6 @@ def quantized_pixels(values: NDArray[Any], value_type: TensorType, last: bool = 
 
     With `last` torch's elements are in the order of height, width and channels already.
     """
-    steps = np.rint(_pixels(values, value_type, last) / value_type.scale) + value_type.zero_point
+    steps = np.rint(pixels_of(values, value_type, last) / value_type.scale) + value_type.zero_point
     result: Int8Array = np.clip(steps, -128, 127).astype(np.int8)
     return result

@@ -1,0 +1,60 @@
+"""`.pt2` files on the command line: quantized with pictures, analysed, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchao")
+
+from torch import nn  # noqa: E402
+
+from rnnpool_mcu.cli import main  # noqa: E402
+from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
+from rnnpool_mcu.quantize.calibration import synthetic_images  # noqa: E402
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A float program."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7 * 7, 2)).eval()
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 3, 16, 16),)), path)
+    return path
+
+
+def test_a_float_file_is_quantized_once_and_analysed_without_pictures(model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index, image in enumerate(synthetic_images((20, 30, 3), 2)):
+        Image.fromarray(image).save(photos / f"{index}.png")
+    int8 = tmp_path / "int8.pt2"
+    given = ["--calibration", str(photos), "--mean", "0.4,0.5,0.6", "--std", "0.25"]
+    result = CliRunner().invoke(main, ["quantize", str(model), *given, "-o", str(int8), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"model": str(int8), "images": 2}
+    result = CliRunner().invoke(main, ["analyze", str(int8), "--ram", "32k", "--json", "-"])
+    assert result.exit_code == 0, result.output
+    layers = json.loads(result.stdout)["layers"]
+    assert layers[0]["operator"] == "depthwise_conv2d_s8"  # the normalisation
+    assert [layer["name"] for layer in layers[1:]] == ["layer_0", "layer_3"]
+    again = CliRunner().invoke(main, ["quantize", str(int8), *given[:2], "-o", str(tmp_path / "twice.pt2")])
+    assert again.exit_code == UsageError.exit_code and "quantized already" in again.output
+
+
+def test_a_float_file_without_pictures_is_refused(model: Path) -> None:
+    result = CliRunner().invoke(main, ["analyze", str(model)])
+    assert result.exit_code == UsageError.exit_code and "--calibration" in result.output
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt2"
+    torch.save({"weights": torch.zeros(3)}, path)
+    result = CliRunner().invoke(main, ["analyze", str(path)])
+    assert result.exit_code == ModelError.exit_code and "torch.export.save" in result.output
