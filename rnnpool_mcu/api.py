@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.cli.output_folder import whole_folder
 from rnnpool_mcu.cli.sizes import parse_size
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import ToolMissingError, UsageError
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import TensorType
@@ -158,8 +158,12 @@ def import_torch(
     progress: Progress = lambda _: None,
 ) -> ImportedProgram:
     """The integer graph of a module or program, passes not run; see `compile`."""
-    from torch import nn
-    from torch.export import ExportedProgram
+    try:
+        import torchao  # noqa: F401  only asked whether it is there
+        from torch import nn
+        from torch.export import ExportedProgram
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(f"{error.name} is not installed; pip install 'rnnpool-mcu[torch]'") from error
 
     from rnnpool_mcu.frontends.aten_checks import is_quantized
     from rnnpool_mcu.importing import torch_program
