@@ -176,7 +176,8 @@ def normalisation_options(command: Command) -> Command:
             "--mean",
             type=_Numbers(),
             default=(0.0,),
-            help="A float .onnx or .pt2 file takes (pixel / 255 - mean) / std: one number, or one per channel [0].",
+            help="A float .onnx or .pt2 file takes (pixel / 255 - mean) / std: one number, or one for each "
+            "channel [0].",
         ),
         click.option("--std", type=_Numbers(), default=(1.0,), help="See --mean [1]."),
     )
