@@ -17,7 +17,9 @@ pytest.importorskip("tflite")
 
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.importing import load_graph
+from rnnpool_mcu.importing import load_graph, source_runtime
+from rnnpool_mcu.importing.keras import _converted_apart
+from rnnpool_mcu.source_validation import compare_with_source
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not HAS_TENSORFLOW, reason="tensorflow is not installed")
@@ -101,3 +103,24 @@ def test_tensorflow_stays_out_of_this_process(tmp_path: Path, pictures: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Captures" not in done.stdout  # none of TensorFlow's own messages
+
+
+@needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "width"), [("MobileNet", 0.25), ("MobileNetV2", 0.35)])
+def test_networks_of_keras_follow_the_interpreter(
+    tmp_path: Path, pictures: Path, name: str, width: float
+) -> None:
+    """As Keras builds and its converter writes them: each layer within a step, the same largest output."""
+    pytest.importorskip("ai_edge_litert")
+    applications = pytest.importorskip("tensorflow").keras.applications
+    network = getattr(applications, name)(
+        (64, 64, 3), width, weights=None, classes=10, classifier_activation=None
+    )
+    network.save(tmp_path / "net.keras")
+    data, _ = _converted_apart(tmp_path / "net.keras", pictures, 4, 0)
+    (tmp_path / "net.tflite").write_bytes(data)
+    imported, runtime = source_runtime(tmp_path / "net.tflite")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    found = compare_with_source(imported.graph, runtime, imported.sources, pixels)
+    assert found.agrees and found.same_top1 == 5
