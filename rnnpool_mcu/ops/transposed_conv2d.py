@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.conv2d import PLAIN, Conv2d
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.conv_work import PLAIN
 from rnnpool_mcu.ops.convolution import OutputStage, Padding, Window
 
 MAX_STRIDE = 4  # of rows: the kernel's parameters have room for as many convolutions
