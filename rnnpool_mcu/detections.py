@@ -44,7 +44,8 @@ def parse_detections(output: bytes, *, labelled: bool = False) -> tuple[Detectio
         raise ValueError(f"{count} boxes, allowed: 0..{room}")
     labels = output[_COUNT.size + room * _BOX.size :] if labelled else [None] * count
     boxes = (_BOX.unpack_from(output, _COUNT.size + i * _BOX.size) for i in range(count))
-    return tuple(_detection(*box, label) for box, label in zip(boxes, labels, strict=False))
+    pairs = zip(boxes, labels, strict=False)
+    return tuple(_detection(x1, y1, x2, y2, score, label) for (x1, y1, x2, y2, score), label in pairs)
 
 
 def _detection(x1: int, y1: int, x2: int, y2: int, score: int, label: int | None) -> Detection:
