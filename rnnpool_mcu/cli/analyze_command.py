@@ -21,7 +21,7 @@ from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.report.analysis_text import analysis_renderable
-from rnnpool_mcu.schedule.costs import predicted_instructions
+from rnnpool_mcu.schedule.costs import predicted_cycles, predicted_instructions
 from rnnpool_mcu.toolchain.board import available_boards, load_board
 
 CODE_BYTES = 32 * 1024
@@ -41,8 +41,9 @@ def analyze_command(
 ) -> None:
     """Tell whether MODEL fits, and what it needs: RAM of its fastest and smallest plan, flash, its layers.
 
-    Nothing is built: stack, static data and code are estimates, instructions predicted. A model that holds
-    something unsupported is refused as `compile` would. Ends with exit code 4 where nothing asked for fits.
+    Nothing is built: stack, static data and code are estimates, instructions and cycles predicted. A model
+    that holds something unsupported is refused as `compile` would. Ends with exit code 4 where nothing asked
+    for fits.
     """
     from rnnpool_mcu.importing import load_graph
 
@@ -112,6 +113,7 @@ def _layers(graph: Graph) -> list[dict[str, Any]]:
                 "macs": node.op.macs(types),
                 "flash_bytes": sum(array.bytes for _, array in node.op.c_params(types).arrays()),
                 "predicted_instructions": round(predicted_instructions(graph, node)),
+                "predicted_cycles": round(predicted_cycles(graph, node)),
             }
         )
     return found

@@ -26,7 +26,7 @@ from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
-from rnnpool_mcu.schedule.costs import predicted_total
+from rnnpool_mcu.schedule.costs import predicted_cost, predicted_total
 from rnnpool_mcu.schedule.planner import saved_by_streaming
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
@@ -57,8 +57,8 @@ def plan_command(
     """Plan the memory of MODEL without building anything.
 
     Shows the fastest plan that fits --ram, or with --objective ram the smallest; with --front all plans of
-    which no other is both smaller and faster. Instructions are predicted, and RAM beside arena, image and
-    output is an estimate: compile measures both and proves the budget.
+    which no other is both smaller and faster. Instructions and cycles are predicted, and RAM beside arena,
+    image and output is an estimate: compile measures both and proves the budget.
     """
     from rnnpool_mcu.importing import load_graph
 
@@ -76,7 +76,7 @@ def plan_command(
         _write(memory, memory_svg(plan, f"Memory over time: {title}"))
     if plot is not None:
         points = planning.points()
-        _write(plot, front_svg(points, planning.index_of(plan), f"RAM and instructions: {title}"))
+        _write(plot, front_svg(points, planning.index_of(plan), f"RAM and cycles: {title}"))
     for note in value["notes"]:
         say.note(note)
     say.result(value, front_renderable(value) if whole_front else plan_renderable(value))
@@ -177,7 +177,7 @@ class Planning:
 
     def points(self) -> list[FrontPoint]:
         """The front as drawn."""
-        return [FrontPoint(c.peak_bytes, c.instructions, _label(c)) for c in self.front()]
+        return [FrontPoint(c.peak_bytes, c.cost, _label(c)) for c in self.front()]
 
     def index_of(self, plan: Plan) -> int | None:
         """Where a plan made by `chosen` stands on the front; None for the uncut one, if that is beaten."""
@@ -190,8 +190,8 @@ class Planning:
         return same.index(True) if True in same else None
 
     def _summary(self, plan: Plan) -> dict[str, Any]:
-        instructions, fewest = predicted_total(plan.graph), predicted_total(self._graph)
-        return plan_summary(plan, instructions, 100 * (instructions / fewest - 1))
+        instructions, cycles = predicted_total(plan.graph), predicted_cost(plan.graph)
+        return plan_summary(plan, instructions, cycles, predicted_cost(self._fastest))
 
     def _too_small(self, smallest: Plan, ram_bytes: int) -> str:
         needed = self._needed(smallest)
@@ -211,6 +211,6 @@ class Planning:
 def _label(candidate: Candidate) -> str:
     cuts, blocks = len(candidate.choice.cuts), len(candidate.choice.blocks)
     return (
-        f"{candidate.peak_bytes:,} bytes, {candidate.instructions / 1e6:,.1f} M instructions predicted, "
+        f"{candidate.peak_bytes:,} bytes, {candidate.cost / 1e6:,.1f} M cycles predicted, "
         f"{cuts + 1} cascades, {blocks} blocks fused"
     )

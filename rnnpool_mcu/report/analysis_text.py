@@ -51,12 +51,15 @@ def _board_table(value: Mapping[str, Any]) -> Table:
 
 
 def _plan_table(value: Mapping[str, Any]) -> Table:
-    table = _table("plan", " RAM, about", " arena", " instructions", " extra", "most live in")
+    table = _table("plan", " RAM, about", " arena", " instructions", " cycles", " extra", "most live in")
     for title, plan in value["plans"].items():
         table.add_row(
             title,
-            *(f"{plan[key]:,}" for key in ("ram_bytes", "arena_bytes", "predicted_instructions")),
-            f"{plan['extra_instructions_percent']:+.1f} %",
+            *(
+                f"{plan[key]:,}"
+                for key in ("ram_bytes", "arena_bytes", "predicted_instructions", "predicted_cycles")
+            ),
+            f"{plan['extra_cycles_percent']:+.1f} %",
             f" {plan['peak']['operator']}",
         )
     return table
@@ -64,11 +67,11 @@ def _plan_table(value: Mapping[str, Any]) -> Table:
 
 def _layer_table(value: Mapping[str, Any]) -> Table:
     table = _table("layer", "operator", "output", " MACs", " flash", " time")
-    total = max(1, sum(layer["predicted_instructions"] for layer in value["layers"]))
+    total = max(1, sum(layer["predicted_cycles"] for layer in value["layers"]))
     for layer in value["layers"]:
         table.add_row(
             *(layer["name"], layer["operator"].removesuffix("_s8"), layer["output"]),
             *(f"{layer[key]:,}" for key in ("macs", "flash_bytes")),
-            f"{100 * layer['predicted_instructions'] / total:.1f} %",
+            f"{100 * layer['predicted_cycles'] / total:.1f} %",
         )
     return table

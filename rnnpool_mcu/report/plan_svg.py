@@ -27,7 +27,7 @@ class FrontPoint:
     """A plan of a front."""
 
     peak_bytes: int
-    instructions: float  # predicted, of one inference
+    cycles: float  # predicted, of one inference
     label: str  # shown when the pointer rests on it
 
 
@@ -126,11 +126,11 @@ def _legend(sizes: Mapping[str, int], colours: Mapping[str, str], total: int) ->
 
 
 def front_svg(points: Sequence[FrontPoint], chosen: int | None, title: str) -> str:
-    """Peak bytes over predicted instructions; `chosen` is the index of a plan to mark."""
-    fewest = min(point.instructions for point in points)
-    span = max(max(point.instructions for point in points) - fewest, 0.01 * fewest)
+    """Peak bytes over predicted cycles; `chosen` is the index of a plan to mark."""
+    fewest = min(point.cycles for point in points)
+    span = max(max(point.cycles for point in points) - fewest, 0.01 * fewest)
     top_bytes = max(point.peak_bytes for point in points)
-    xs = [LEFT + _drawing_width() * (point.instructions - fewest) / span for point in points]
+    xs = [LEFT + _drawing_width() * (point.cycles - fewest) / span for point in points]
     ys = [HEIGHT - BOTTOM - _drawing_height() * point.peak_bytes / top_bytes for point in points]
     body = [*_byte_axis(top_bytes), *_percent_axis(100 * span / fewest)]
     stairs = "".join(f"H{x:.1f}V{y:.1f}" for x, y in zip(xs[1:], ys[1:], strict=True))
@@ -145,7 +145,7 @@ def front_svg(points: Sequence[FrontPoint], chosen: int | None, title: str) -> s
         if i == chosen or xs[i] - labelled >= LEAST_GAP or i == len(points) - 1:
             body.append(_text(xs[i] + 7, ys[i] - 7, f"{point.peak_bytes:,}"))
             labelled = xs[i]
-    subtitle = "most bytes live at once over predicted instructions; the marked plan is red"
+    subtitle = "most bytes live at once over predicted cycles; the marked plan is red"
     return _document(title, subtitle if chosen is not None else subtitle.partition(";")[0], body)
 
 
@@ -160,7 +160,7 @@ def _percent_axis(top_percent: float) -> Iterator[str]:
     for value in _ticks(top_percent):
         x = LEFT + _drawing_width() * value / top_percent
         yield _text(x, HEIGHT - BOTTOM + 18, f"+{value:g} %", anchor="middle")
-    yield _text(LEFT, HEIGHT - 12, "predicted instructions more than the fastest plan's")
+    yield _text(LEFT, HEIGHT - 12, "predicted cycles more than the fastest plan's")
 
 
 def _ticks(top: float) -> list[float]:

@@ -18,6 +18,8 @@ from rnnpool_mcu.ops.l2_norm_convs import L2NormConvs
 from rnnpool_mcu.report.plan_lines import bound_lines, placement_line
 
 KEEPS, RECOMPUTES, TILES = "keeps rows", "recomputes rows", "in tiles"
+CYCLES_OF = "a NUCLEO-F439ZI"
+"""The board whose flash waits `schedule/costs.json` counts."""
 NORMALISES = "normalises rows as they are read"
 _PARTS = (
     ("arena", "arena_bytes"),
@@ -28,8 +30,8 @@ _PARTS = (
 )
 
 
-def plan_summary(plan: Plan, instructions: float, extra_percent: float) -> dict[str, Any]:
-    """A plan as a JSON object; `instructions` are predicted, `extra_percent` against the fastest plan."""
+def plan_summary(plan: Plan, instructions: float, cycles: float, fewest_cycles: float) -> dict[str, Any]:
+    """A plan as a JSON object, with its predicted instructions and cycles, and the fastest plan's cycles."""
     step = plan.peak_step()
     return {
         "arena_bytes": plan.arena_bytes,
@@ -39,7 +41,8 @@ def plan_summary(plan: Plan, instructions: float, extra_percent: float) -> dict[
         "method": plan.placement.method,
         "peak": {"operator": step.value, "row": step.row},
         "predicted_instructions": round(instructions),
-        "extra_instructions_percent": round(extra_percent, 2),
+        "predicted_cycles": round(cycles),
+        "extra_cycles_percent": round(100 * (cycles / fewest_cycles - 1), 2),
         "cascades": [{"first": c[0], "last": c[-1], "values": len(c)} for c in plan.cascades],
         "blocks": [
             {"name": node.name, **_fused(node.op, plan.graph.input_types(node))}
@@ -71,8 +74,8 @@ def plan_renderable(value: Mapping[str, Any]) -> Group:
         f"Most is live in '{plan['peak']['operator']}', row {plan['peak']['row']}: "
         f"{plan['peak_bytes']:,} bytes.",
         *bound_lines(value["no_recompute_bound_bytes"], value["recomputed_macs"], value["macs"]),
-        f"Instructions predicted: {plan['predicted_instructions']:,}, "
-        f"{plan['extra_instructions_percent']:+.1f} % against the fastest plan.",
+        f"Predicted: {plan['predicted_instructions']:,} instructions, {plan['predicted_cycles']:,} cycles "
+        f"on {CYCLES_OF}, {plan['extra_cycles_percent']:+.1f} % against the fastest plan.",
     ]
     if value["constants_in_ram"]:
         lines.append(f"Constants copied to RAM for speed: {', '.join(value['constants_in_ram'])}.")
@@ -88,23 +91,23 @@ def front_renderable(value: Mapping[str, Any]) -> Group:
     beside = value["ram_estimate"]["total_bytes"] - value["ram_estimate"]["arena_bytes"]
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("most live in", overflow="fold")
-    titles = ("peak", "arena", "RAM, about", "instructions", "extra", "cascades", "keep", "recompute")
+    titles = ("arena", "RAM, about", "instructions", "cycles", "extra", "cascades", "keep", "again")
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for plan in value["front"]:
         table.add_row(
             plan["peak"]["operator"],
-            *(f"{number:,}" for number in (plan["peak_bytes"], plan["arena_bytes"])),
+            f"{plan['arena_bytes']:,}",
             f"{plan['arena_bytes'] + beside:,}",
-            f"{plan['predicted_instructions']:,}",
-            f"{plan['extra_instructions_percent']:.1f} %",
+            *(f"{plan[key]:,}" for key in ("predicted_instructions", "predicted_cycles")),
+            f"{plan['extra_cycles_percent']:.1f} %",
             str(len(plan["cascades"])),
             *(str(_count(plan, how)) for how in (KEEPS, RECOMPUTES)),
         )
     note = (
         f"RAM, about: the arena and {beside:,} bytes: image, output, an estimate of stack and static data.\n"
-        "Instructions are predicted. Keep, recompute: blocks run as one operator that keep the rows of\n"
-        "their expansion, or compute them again."
+        f"Instructions and cycles are predicted, cycles on {CYCLES_OF}; extra: of the cycles.\n"
+        "Keep, again: blocks run as one operator that keep the rows of their expansion, or make them again."
     )
     return Group(Text(_head(value)), table, Text(note))
 
