@@ -168,6 +168,11 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
         ModelError,
         ["aten.log_softmax", "'1'", "supported-ops"],
     ),
+    "two_operators": (
+        lambda: import_torch(nn.Sequential(nn.GLU(2), small(), nn.LogSoftmax(1)), EXAMPLE, inputs()),
+        ModelError,
+        ["2 operators", "aten.glu", "aten.log_softmax", "supported-ops"],
+    ),
     "no_calibration": (
         lambda: import_torch(small(), EXAMPLE, None),
         UsageError,

@@ -10,6 +10,7 @@ from torch import fx
 from rnnpool_mcu.frontends import fx_reader
 from rnnpool_mcu.frontends.aten_call import Converter
 from rnnpool_mcu.frontends.aten_functions import FUNCTIONS
+from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.nn.aten import GETITEM, LIMITS, TRANSPOSES, VIEWS, aten
 
 NOT_SUPPORTED = (
@@ -24,8 +25,12 @@ def is_quantized(module: fx.GraphModule) -> bool:
 
 
 def check_operators(module: fx.GraphModule, converters: Mapping[Any, Converter]) -> None:
-    """Refuse, in a float graph, operators that the integer graph has none for, before it is quantized."""
+    """Refuse, in a float graph, all operators that the integer graph has none for, before it is quantized."""
     known = {*converters, *FUNCTIONS, *LIMITS, *VIEWS, *TRANSPOSES, GETITEM, aten.batch_norm.default}
-    for node in module.graph.nodes:
-        if node.op == "call_function" and node.target not in known:
-            raise fx_reader.refuse(node, NOT_SUPPORTED)
+    problems = [
+        Problem(fx_reader.where(node), NOT_SUPPORTED)
+        for node in module.graph.nodes
+        if node.op == "call_function" and node.target not in known
+    ]
+    if problems:
+        raise refusal(problems)
