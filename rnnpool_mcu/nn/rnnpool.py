@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 
 from rnnpool_mcu.nn.fastgrnn import FastGRNNCell, SweepTrace, sweep_backward, sweep_forward
 
@@ -314,7 +315,7 @@ class RNNPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool every patch; one `rnnpool_mcu::rnnpool` node under torch.export; float32 under autocast."""
-        if torch.is_autocast_enabled(x.device.type):
+        if is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x.float())
         first, second = self.rnn1, self.rnn2
