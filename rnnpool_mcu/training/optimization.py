@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.nn import RNNPool
+from rnnpool_mcu.nn import ReplicatePad, RNNPool
 from rnnpool_mcu.zoo.checkpoint import read_plain
 
 NAMES_SHOWN = 8
@@ -88,8 +88,12 @@ def read_state(path: Path, now: Mapping[str, Any], settings: Sequence[str]) -> d
 
 
 def compile_around_rnnpool(model: nn.Module) -> None:
-    """torch.compile in place; RNNPool keeps its own forward and backward passes, which it would run twice."""
+    """torch.compile in place.
+
+    RNNPool keeps its own forward and backward passes, which it would run twice, and ReplicatePad torch's: the
+    compiled backward pass expects another layout of channels_last maps than it gets.
+    """
     for module in model.modules():
-        if isinstance(module, RNNPool):
+        if isinstance(module, RNNPool | ReplicatePad):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
     model.compile()

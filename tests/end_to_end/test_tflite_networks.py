@@ -80,7 +80,7 @@ def test_the_board_gives_the_imported_graphs_bytes(name: str, tmp_path: Path) ->
     folder.mkdir()
     report = compile_graph(graph, Target("net", RAM_BYTES, "resident", "mps2-an386", name, path.name), folder)
     assert report["ram"]["total_bytes"] <= RAM_BYTES
-    pixels = random_pixels(2, graph.input_type.shape)
+    pixels = random_pixels(3, graph.input_type.shape)
     expected = run_reference(graph, pixels, lambda _: None).outputs
     assert len(set(expected)) > 1
     assert qemu.run(folder, pixels).outputs == expected

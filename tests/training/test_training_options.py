@@ -236,7 +236,10 @@ def test_processes_of_torchrun_end_with_the_same_weights(tiny_data: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_compiled_model_gives_the_same_outputs_and_gradients() -> None:
+def test_a_compiled_model_gives_the_same_outputs_and_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a killed run leaves half-written files
     plain, compiled = (create("face-m4", hidden=4).train() for _ in range(2))
     compiled.load_state_dict(plain.state_dict())
     compile_around_rnnpool(compiled)
