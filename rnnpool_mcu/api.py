@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.cli.output_folder import whole_folder
-from rnnpool_mcu.cli.sizes import parse_size
 from rnnpool_mcu.errors import ToolMissingError, UsageError
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.output_folder import whole_folder
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import Report
+from rnnpool_mcu.sizes import parse_size
 from rnnpool_mcu.toolchain.board import check_ram, load_board
 
 if TYPE_CHECKING:

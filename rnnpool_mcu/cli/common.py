@@ -15,10 +15,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Normalisation
+from rnnpool_mcu.output_folder import whole_file
 
 Command = Callable[..., Any]
 OBJECTIVES = ("cycles", "ram")

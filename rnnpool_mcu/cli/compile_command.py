@@ -16,8 +16,8 @@ from rnnpool_mcu.cli.common import (
     model_options,
     plan_options,
 )
-from rnnpool_mcu.cli.output_folder import whole_folder
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.output_folder import whole_folder
 
 
 @click.command("compile")

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.detections import Detection
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.output_folder import whole_file
 
 BOX_COLOUR = (64, 255, 64)
 TEXT_COLOUR = (0, 0, 0)

@@ -17,10 +17,10 @@ from rnnpool_mcu.cli.common import (
     model_options,
     plan_options,
 )
-from rnnpool_mcu.cli.output_folder import whole_file
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.output_folder import whole_file
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan_summary
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT

@@ -125,7 +125,7 @@ def test_signals_leave_nothing_half_written(tmp_path: Path, number: signal.Signa
     script = (
         "import time, click, pathlib\n"
         "from rnnpool_mcu.cli.guard import GuardedGroup\n"
-        "from rnnpool_mcu.cli.output_folder import whole_folder\n"
+        "from rnnpool_mcu.output_folder import whole_folder\n"
         "@click.group(cls=GuardedGroup)\n"
         "def group(): pass\n"
         "@group.command()\n"

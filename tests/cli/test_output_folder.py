@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnpool_mcu.cli.output_folder import whole_folder
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.output_folder import whole_folder
 
 
 def _write(out: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnnpool_mcu.cli.sizes import parse_size
+from rnnpool_mcu.sizes import parse_size
 
 
 @pytest.mark.parametrize(
