@@ -13,7 +13,8 @@ from torch import fx
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends import fx_reader
 from rnnpool_mcu.frontends.channels_first import AXES
-from rnnpool_mcu.ir.operator import Int8Array, Operator
+from rnnpool_mcu.frontends.quantized_layers import Filter, summary
+from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 BIAS_LIMIT = 2.0**28
@@ -102,17 +103,7 @@ class Converter:
     @property
     def limits(self) -> str:
         """What is supported, in one line."""
-        text = (self.convert.__doc__ or "").partition("\n\n")[0]
-        return " ".join(text.split())
-
-
-@dataclass(frozen=True, eq=False)
-class Filter:
-    """int8 weights as torch lays them out, the bias at input scale x weight scale, and the weight scales."""
-
-    weights: Int8Array
-    bias: NDArray[np.int32]
-    scales: NDArray[np.float64]
+        return summary(self.convert)
 
 
 def quantized_filter(call: Call, channel_axis: int = 0) -> Filter:

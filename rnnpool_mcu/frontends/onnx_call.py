@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.channels_first import AXES
 from rnnpool_mcu.frontends.onnx_reader import OnnxNode
-from rnnpool_mcu.frontends.quantized_layers import clamp_of, quantization_of
-from rnnpool_mcu.ir.operator import Int8Array, Operator
+from rnnpool_mcu.frontends.quantized_layers import Filter, clamp_of, quantization_of, summary
+from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 HOW_TO_QUANTIZE = (
@@ -170,17 +170,7 @@ class Converter:
     @property
     def limits(self) -> str:
         """What is supported, in one line."""
-        text = (self.convert.__doc__ or "").partition("\n\n")[0]
-        return " ".join(text.split())
-
-
-@dataclass(frozen=True, eq=False)
-class Filter:
-    """int8 weights, with biases and weight scales of every output channel."""
-
-    weights: Int8Array
-    bias: NDArray[np.int32]
-    scales: NDArray[np.float64]
+        return summary(self.convert)
 
 
 def onnx_shape(kind: TensorType, rank: int) -> tuple[int, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.operator import Int8Array, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
@@ -21,6 +22,24 @@ MAX_SPAN = 1024
 """Of a window with its dilation, in rows or columns."""
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """The least normal float32; a denormal scale has too few bits left to compute with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """int8 weights as the format lays them out; biases and weight scales of every output channel.
+
+    The biases are at input scale x weight scale.
+    """
+
+    weights: Int8Array
+    bias: NDArray[np.int32]
+    scales: NDArray[np.float64]
+
+
+def summary(convert: Callable[..., object]) -> str:
+    """What a converter supports: the first paragraph of its docstring, in one line."""
+    text = (convert.__doc__ or "").partition("\n\n")[0]
+    return " ".join(text.split())
 
 
 def quantization_of(scale: float, zero_point: int) -> Quantization:

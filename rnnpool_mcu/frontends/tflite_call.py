@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.quantized_layers import clamp_of, quantization_of
+from rnnpool_mcu.frontends.quantized_layers import clamp_of, quantization_of, summary
 from rnnpool_mcu.frontends.tflite_reader import StoredModel, StoredOperator, StoredTensor
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -103,8 +103,7 @@ class Converter:
     @property
     def limits(self) -> str:
         """What is supported, in one line."""
-        text = (self.convert.__doc__ or "").partition("\n\n")[0]
-        return " ".join(text.split())
+        return summary(self.convert)
 
 
 def int8_quantization(tensor: StoredTensor) -> Quantization:

@@ -6,14 +6,13 @@ The first lines of a function's docstring say what is supported: docs/operators.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
-from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, quantization_of, same_padding
+from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, Filter, quantization_of, same_padding
 from rnnpool_mcu.frontends.tflite_call import (
     ALL,
     Call,
@@ -25,7 +24,7 @@ from rnnpool_mcu.frontends.tflite_dilation import EXPLICIT
 from rnnpool_mcu.frontends.tflite_lstm import convert_lstm
 from rnnpool_mcu.frontends.tflite_movers import MOVERS
 from rnnpool_mcu.frontends.tflite_tables import TABLES
-from rnnpool_mcu.ir.operator import Int8Array, Operator
+from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
@@ -43,15 +42,6 @@ from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 _SAME, _VALID = 0, 1
 BIAS_TOLERANCE = 0.02
 """Of a bias's scale against input scale x weight scale, in output steps: as the interpreter allows."""
-
-
-@dataclass(frozen=True, eq=False)
-class Filter:
-    """int8 weights with the output channels on `axis`, biases and weight scales of every output channel."""
-
-    weights: Int8Array
-    bias: NDArray[np.int32]
-    scales: NDArray[np.float64]
 
 
 def filter_of(call: Call, axis: int, weights_at: int = 1, bias_at: int = 2) -> Filter:
