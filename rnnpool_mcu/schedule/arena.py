@@ -202,6 +202,7 @@ def _solve_exactly(
     solver.parameters.max_deterministic_time = effort
     solver.parameters.num_workers = 1  # one worker, a fixed seed, no clock: the same offsets every time
     solver.parameters.random_seed = 0
+    solver.parameters.catch_sigint_signal = False  # its handler would swallow Ctrl-C, and leave none behind
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return dict(hint), False
