@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,5 +121,12 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {pair}: give NAME=VALUE, e.g. num_classes=10")
-        settings[name] = int(text) if text.lstrip("-").isdigit() else text
+        settings[name] = _number_or_text(text)
     return settings
+
+
+def _number_or_text(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

@@ -10,6 +10,7 @@ Loaded with `weights_only=True`: a file that would run code is refused.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import tempfile
@@ -76,18 +77,27 @@ def save_checkpoint(
 
 
 def atomic_save(content: Any, path: str | Path) -> None:
-    """torch.save into a temporary file beside `path`, then rename it: no reader sees half a file."""
-    path = Path(path)
+    """torch.save into a temporary file beside `path`, then rename it: no reader sees half a file.
+
+    Links are followed, and what is no file (a pipe, a device) is written to. Raises OSError with `path` where
+    it cannot be written.
+    """
+    path, archive = Path(path).resolve(), io.BytesIO()
+    torch.save(content, archive)  # straight into a file, it hides why the file cannot be written
+    if path.exists() and not path.is_file():
+        path.write_bytes(archive.getbuffer())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
+            file.write(archive.getbuffer())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(path: str | Path) -> LoadedModel:
@@ -95,14 +105,14 @@ def load_checkpoint(path: str | Path) -> LoadedModel:
     path = Path(path)
     content = read_plain(path)
     _check_keys(path, content)
-    arch, config, state = content["arch"], content["config"], content["state_dict"]
+    arch, config, state = content["arch"], content["config"] or {}, content["state_dict"] or {}
     check_finite(path, state)
     model = create(arch, **config)
     load_weights(path, model, state)
     model.eval()
     labels, metrics = content["labels"] or [], content["metrics"] or {}
     calibration = _calibration(path, content.get("calibration"))
-    preprocessing = dict(content["preprocessing"])
+    preprocessing = dict(content["preprocessing"] or {})
     return LoadedModel(model, arch, dict(config), preprocessing, list(labels), dict(metrics), calibration)
 
 
@@ -111,6 +121,21 @@ def read_plain(path: Path) -> Any:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"{path}: {what}; give a .pt file of this project")
+    try:
+        _refuse_other_files(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path}: holds pickled Python objects (a whole nn.Module?), which are not loaded since they can "
+            f"run code; {HOW_TO_SAVE}, which stores the state_dict"
+        ) from error
+    except Exception as error:  # a damaged archive brings whatever its bytes happen to mean
+        raise ModelError(f"{path}: damaged or not a checkpoint ({error}); fetch or save it again") from error
+
+
+def _refuse_other_files(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         raise ModelError(_why_not_zip(path))
     with zipfile.ZipFile(path) as archive:
@@ -120,15 +145,6 @@ def read_plain(path: Path) -> Any:
             f"{path}: a TorchScript archive; only plain checkpoints are read: load it with torch.jit.load, "
             f"copy its state_dict() into a model of rnnpool_mcu.zoo and {HOW_TO_SAVE}"
         )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path}: holds pickled Python objects (a whole nn.Module?), which are not loaded since they can "
-            f"run code; {HOW_TO_SAVE}, which stores the state_dict"
-        ) from error
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: damaged or not a checkpoint ({error}); fetch or save it again") from error
 
 
 def _why_not_zip(path: Path) -> str:
@@ -158,8 +174,13 @@ def _check_keys(path: Path, content: Any) -> None:
         )
     if content["arch"] not in names():
         raise ModelError(f"{path}: model {content['arch']!r} is not known; known: {', '.join(names())}")
-    if not isinstance(content["config"], dict) or not isinstance(content["state_dict"], dict):
-        raise ModelError(f"{path}: config and state_dict must be dicts; {HOW_TO_SAVE}")
+    dicts = [content[key] or {} for key in ("config", "state_dict", "preprocessing", "metrics")]
+    plain = all(isinstance(value, dict) and all(isinstance(k, str) for k in value) for value in dicts)
+    if not plain or not isinstance(content["labels"] or [], list):
+        raise ModelError(
+            f"{path}: config, state_dict, preprocessing and metrics must be dicts by name, labels a list; "
+            f"{HOW_TO_SAVE}"
+        )
 
 
 def _calibration(path: Path, content: Any) -> dict[str, tuple[float, int]] | None:

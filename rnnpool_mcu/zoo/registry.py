@@ -28,14 +28,20 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_MODELS))
 
 
-def create(arch: str, **config: Any) -> nn.Module:
-    """Build a model with fresh weights; ModelError for an unknown name or a setting it does not have."""
+def create(arch: str, /, **config: Any) -> nn.Module:
+    """Build a model with fresh weights; ModelError for an unknown name or a setting that it cannot have."""
     build = _MODELS.get(arch)
     if build is None:
         close = difflib.get_close_matches(arch, _MODELS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ModelError(f"model {arch!r} is not known; known: {', '.join(names())}{hint}")
     try:
-        return build(**config)
-    except TypeError as error:
+        model = build(**config)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
         raise ModelError(f"model {arch!r}: configuration {config!r} does not fit: {error}") from error
+    size = getattr(model, "input_size", (1,))
+    if min(size) < 1:
+        raise ModelError(
+            f"model {arch!r}: configuration {config!r} makes an input of {size}, allowed: sides from 1 on"
+        )
+    return model

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -122,3 +126,48 @@ def test_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
         atomic_save({"f": lambda: None}, tmp_path / "x.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_and_its_target_is_written(good: Path) -> None:
+    link, target = good.parent / "link.pt", good.parent / "target.pt"
+    link.symlink_to(target)
+    atomic_save({"a": 1}, link)
+    assert link.is_symlink() and torch.load(target, weights_only=True) == {"a": 1}
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            atomic_save({"a": torch.zeros(9999)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_bytes_bring_our_error_only(good: Path) -> None:
+    data, rng = good.read_bytes(), np.random.default_rng(1)
+    places = [*rng.integers(0, len(data), 10), *range(len(data) - 400, len(data), 8)]
+    refusals = 0
+    for place in places:
+        changed = bytearray(data)
+        changed[int(place)] ^= 1 << int(rng.integers(8))
+        good.write_bytes(changed)
+        try:
+            load_checkpoint(good)
+        except ModelError as error:
+            assert str(good) in str(error)
+            refusals += 1
+    assert refusals > 20
+
+
+def test_what_is_no_dict_by_name_is_refused(good: Path) -> None:
+    for changes in ({"metrics": "abc"}, {"preprocessing": [1]}, {"labels": 3}, {"config": {1: 2}}):
+        data = good.read_bytes()
+        refused(change(good, **changes), "must be dicts by name")
+        good.write_bytes(data)

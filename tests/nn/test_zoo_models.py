@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,21 @@ def test_training_and_operator_paths_agree() -> None:
     trained = pool(x)
     with torch.no_grad():
         assert torch.equal(trained, pool(x))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"hidden": 0}, {"hidden": -1}, {"hidden": "--5"}, {"nonlinearity": "foo"}, {"arch": "x"}, {"width": 2}],
+)
+def test_settings_that_no_model_can_have_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"'face-m4': configuration .* does not fit"):
+        create("face-m4", **config)
+
+
+@pytest.mark.parametrize("config", [{"num_classes": -1}, {"resolution": 0}, {"resolution": -32}])
+def test_classifiers_without_pixels_or_classes_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="configuration"):
+        create("mobilenetv2-rnnpool-0.35", **config)
 
 
 def test_unknown_model_has_a_suggestion() -> None:
