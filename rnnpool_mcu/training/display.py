@@ -1,4 +1,4 @@
-"""What a training shows: a progress bar on a terminal, plain lines elsewhere."""
+"""What a training shows on stderr: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Display:
     """Progress bar with losses and speed; a context manager."""
 
     def __init__(self, title: str, quiet: bool) -> None:
-        self.console = Console(quiet=quiet)
+        self.console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
-from torch.multiprocessing.spawn import ProcessExitedException, spawn
+from torch.multiprocessing.spawn import ProcessException, spawn
 
 from rnnpool_mcu.errors import UsageError, UserError
 
@@ -96,12 +99,24 @@ def process_count(processes: int) -> int:
 
 
 def output_folder(out: Path, resume: bool) -> Path:
-    """The folder, made if need be; UsageError when it is a file, or holds nothing to resume."""
+    """The folder, made if need be; UsageError when it is a file, or does not hold what `resume` asks for.
+
+    That is last.pt to resume from, and otherwise neither last.pt nor best.pt, which would be lost.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"train: the output folder {out} is a file; give another")
     out.mkdir(parents=True, exist_ok=True)
-    if resume and is_first_process() and not (out / "last.pt").is_file():
+    if not is_first_process():
+        return out
+    there = [name for name in ("last.pt", "best.pt") if (out / name).is_file()]
+    if resume and "last.pt" not in there:
         raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
+    if there and not resume:
+        go_on = "go on from it with --resume, or " if "last.pt" in there else ""
+        raise UsageError(
+            f"train: {out} holds {' and '.join(there)} of an earlier training; {go_on}give another folder "
+            "with -o"
+        )
     return out
 
 
@@ -111,37 +126,53 @@ def launch(
     """Run `train(place, *arguments)` in every process; returns what the first one returned.
 
     Under torchrun this process is one of its; otherwise `processes` of them are started. `train` and what
-    it takes and gives must be picklable. A UserError of any process is raised here.
+    it takes and gives must be picklable. A UserError or an OSError of any process is raised here.
     """
     place = torchrun_place(device)
     if place is not None:
         return _run_together(place, "env://", train, *arguments)
     if processes == 1:
         return train(Place(_device(device, 0)), *arguments)
-    results = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    address = f"tcp://127.0.0.1:{_free_port()}"
+    with tempfile.TemporaryDirectory(prefix="rnnpool-mcu-") as folder:
+        return _spawn_all(Path(folder), train, processes, device, arguments)
+
+
+def _spawn_all(
+    folder: Path, train: Any, processes: int, device: str, arguments: tuple[Any, ...]
+) -> dict[str, Any]:
+    """`processes` new processes, which hand results and errors over as files in `folder`.
+
+    None is left behind, however this one ends.
+    """
+    address, others = f"tcp://127.0.0.1:{_free_port()}", set(active_children())
     try:
-        spawn(_spawned, (results, address, processes, device, train, arguments), nprocs=processes)
-    except ProcessExitedException:
-        if results.empty():
-            raise
-    found = results.get()
-    if isinstance(found, UserError):
-        raise found
-    return dict(found)
+        spawn(_spawned, (folder, address, processes, device, train, arguments), nprocs=processes)
+    except ProcessException:
+        for path in sorted(folder.glob("error*")):
+            raise pickle.loads(path.read_bytes()) from None
+        raise
+    finally:
+        for child in set(active_children()) - others:
+            child.terminate()
+            child.join()
+    return dict(pickle.loads((folder / "result").read_bytes()))
 
 
 def _spawned(
-    rank: int, results: Any, address: str, processes: int, device: str, train: Any, arguments: Any
+    rank: int, folder: Path, address: str, processes: int, device: str, train: Any, arguments: Any
 ) -> None:
+    def train_or_tell(*given: Any) -> dict[str, Any]:
+        """Tells before the others notice that this process is gone, and fail for it."""
+        try:
+            return dict(train(*given))
+        except (UserError, OSError) as error:
+            (folder / f"error{rank:04}").write_bytes(pickle.dumps(error))
+            raise SystemExit(getattr(error, "exit_code", 1)) from error
+
     place = Place(_device(device, rank), rank, rank, processes)
-    try:
-        result = _run_together(place, address, train, *arguments)
-    except UserError as error:
-        results.put(error)
-        raise SystemExit(error.exit_code) from error
+    result = _run_together(place, address, train_or_tell, *arguments)
     if place.first:
-        results.put(result)
+        (folder / "result").write_bytes(pickle.dumps(result))
 
 
 def _run_together(place: Place, address: str, train: Any, *arguments: Any) -> dict[str, Any]:
