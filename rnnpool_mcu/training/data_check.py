@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.annotations import Annotated, read_coco, read_scut_head, read_wider
-from rnnpool_mcu.training.labelled_images import Labelled, Picture, load_labelled, open_picture
+from rnnpool_mcu.training.labelled_images import Labelled, Picture, abridged, load_labelled, open_picture
 
 ERRORS = {
     "missing": "the file is not there",
@@ -29,6 +29,7 @@ ERRORS = {
     "not finite": "a box with NaN or infinity",
     "few": "too few pictures",
     "class empty": "a class without pictures",
+    "classes differ": "train and test do not name the same classes",
 }
 NOTES = {
     "no boxes": "an annotation without boxes",
@@ -42,6 +43,11 @@ OUTSIDE_TOLERANCE = 1.0
 """Pixels that a box may reach over the edge: rounding of resized annotations."""
 LEAST_IMAGES = 2
 ORIENTATION_TAG, UPRIGHT = 0x0112, 1
+UNREADABLE = (
+    UsageError, UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError
+)  # fmt: skip
+Size = tuple[int, int]
+"""Width, height."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,20 @@ def check_data(path: Path, progress: Callable[[str], None] = lambda _: None) -> 
         progress(name)
         checked.sets[name] = (len(images), sum(len(image.boxes) for image in images))
         checked.findings.extend(check_annotations(name, images))
+    first: dict[str, tuple[str, ...]] = {}
     for name, labelled in classification_sets(path):
         progress(name)
         checked.sets[name] = (len(labelled), 0)
         checked.findings.extend(check_labelled(name, labelled))
+        known = first.setdefault(name.rpartition("/")[0], labelled.classes)
+        if labelled.classes != known:
+            text = f"{abridged(labelled.classes)}; train's are {abridged(known)}"
+            checked.findings.append(Finding("classes differ", name, text))
     if not checked.sets:
-        raise UsageError(f"{path}: no data set of a known layout; docs/training.md lists them")
+        raise UsageError(
+            f"{path}: no data set of a known layout; docs/training.md lists those with boxes, "
+            "docs/evaluation.md those with classes"
+        )
     return checked
 
 
@@ -150,19 +164,20 @@ def check_annotations(name: str, images: Sequence[Annotated]) -> Iterator[Findin
         if found.path in seen:
             yield Finding("twice", where, "annotated more than once")
         seen.add(found.path)
-        findings, size = check_picture(where, found.path)
+        findings, sizes = check_picture(where, found.path)
         yield from findings
         if not len(found.boxes):
             yield Finding("no boxes", where, "no boxes")
-        if size is not None:
-            if found.size is not None and found.size not in (size, size[::-1]):
-                yield Finding("size differs", where, f"annotated {_by(found.size)}, the picture {_by(size)}")
-            yield from _check_boxes(where, found, size)
+        if sizes is not None:
+            if found.size is not None and found.size not in sizes:
+                text = f"annotated {_by(found.size)}, the picture {_by(sizes[0])}"
+                yield Finding("size differs", where, text)
+            yield from _check_boxes(where, found, found.size if found.size in sizes else sizes[0])
 
 
-def _check_boxes(where: str, found: Annotated, size: tuple[int, int]) -> Iterator[Finding]:
+def _check_boxes(where: str, found: Annotated, size: Size) -> Iterator[Finding]:
     """Boxes against the size that they were drawn on."""
-    width, height = found.size if found.size == size[::-1] else size
+    width, height = size
     for index, (x1, y1, x2, y2) in enumerate(found.boxes.tolist()):
         text = f"box {index}: {x1:g}, {y1:g} to {x2:g}, {y2:g}"
         if not np.isfinite((x1, y1, x2, y2)).all():
@@ -184,10 +199,10 @@ def check_labelled(name: str, labelled: Labelled) -> Iterator[Finding]:
         yield from check_picture(f"{name}: {picture_name}", picture)[0]
 
 
-def check_picture(where: str, picture: Picture) -> tuple[list[Finding], tuple[int, int] | None]:
-    """Findings in one picture, and its upright (width, height) if it can be read."""
+def check_picture(where: str, picture: Picture) -> tuple[list[Finding], tuple[Size, Size] | None]:
+    """Findings in one picture, and its (width, height) upright and as stored if it can be read."""
     if isinstance(picture, np.ndarray):
-        return [], (picture.shape[1], picture.shape[0])
+        return [], ((picture.shape[1], picture.shape[0]),) * 2
     if isinstance(picture, Path) and not picture.is_file():
         return [Finding("missing", where, f"no file {picture}")], None
     with warnings.catch_warnings():
@@ -195,8 +210,9 @@ def check_picture(where: str, picture: Picture) -> tuple[list[Finding], tuple[in
         try:
             with Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture)) as stored:
                 mode, orientation = stored.mode, stored.getexif().get(ORIENTATION_TAG, UPRIGHT)
+                size = stored.size
             upright = open_picture(picture)
-        except (UsageError, UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        except UNREADABLE as error:
             return [Finding("unreadable", where, str(error))], None
     findings = []
     kind = _kind_of_mode(mode)
@@ -204,7 +220,7 @@ def check_picture(where: str, picture: Picture) -> tuple[list[Finding], tuple[in
         findings.append(Finding(kind, where, f"mode {mode}"))
     if orientation != UPRIGHT:
         findings.append(Finding("turned", where, f"EXIF orientation {orientation}"))
-    return findings, upright.size
+    return findings, (upright.size, size)
 
 
 def _kind_of_mode(mode: str) -> str | None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,6 +38,11 @@ KEEP_BYTES = 2 << 30
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_RECORD = 1 + 3 * 32 * 32
 PERSON, VWW_SHARE = 1, 0.005
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
+    AttributeError, IndexError, KeyError, TypeError, ValueError,
+)  # fmt: skip
+"""What readers raise for files that are cut off or hold something else."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class ImageBank:
             return self._kept[index]
         try:
             image = model_image(open_picture(self.content.pictures[index]), self.input_size, "stretch")
-        except (UsageError, OSError, ValueError, SyntaxError) as error:
+        except (UsageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             self.broken[index] = str(error)
             return None
         if index < len(self._kept):
@@ -116,7 +123,7 @@ def open_picture(picture: Picture) -> Image.Image:
 def load_labelled(folder: Path, split: str) -> Labelled:
     """`split` of the data set in `folder`: train, test, or train's fixed parts fit and held_out.
 
-    UsageError names the layouts when none is recognised, and a split that holds nothing.
+    UsageError names the layouts when none is recognised, a split that holds nothing, and labels of no class.
     """
     if split in ("fit", "held_out"):
         return _fit_or_held_out(load_labelled(folder, "train"), split)
@@ -129,12 +136,23 @@ def load_labelled(folder: Path, split: str) -> Labelled:
         if found is not None:
             if len(found) == 0:
                 raise UsageError(f"{folder}: split '{split}' holds no pictures")
+            _check_labels(folder, found)
             return found
     raise UsageError(
         f"{folder}: no split '{split}' of a known layout: {split}.npz, cifar-10-batches-py/, "
         f"cifar-10-batches-bin/, annotations/instances_{split}2017.json, {split}/<class>/; see "
-        "docs/training.md"
+        "docs/evaluation.md"
     )
+
+
+def _check_labels(folder: Path, found: Labelled) -> None:
+    """UsageError for the first label that is no class's index."""
+    wrong = np.flatnonzero((found.labels < 0) | (found.labels >= len(found.classes)))
+    if len(wrong):
+        raise UsageError(
+            f"{folder}: {found.names[wrong[0]]} has label {found.labels[wrong[0]]}, allowed: 0 to "
+            f"{len(found.classes) - 1} ({len(wrong)} such labels); fetch it again, or mend its labels"
+        )
 
 
 def _fit_or_held_out(train: Labelled, split: str) -> Labelled:
@@ -148,13 +166,25 @@ def load_packed(folder: Path, split: str) -> Labelled | None:
     path = _first_existing(folder, [f"{name}.npz" for name in SPLIT_NAMES[split]])
     if path is None:
         return None
+    try:
+        return _unpack(path)
+    except DAMAGED as error:
+        raise UsageError(
+            f"{path}: is no pack of pictures ({type(error).__name__}: {error}); fetch it again"
+        ) from error
+
+
+def _unpack(path: Path) -> Labelled:
     with np.load(path, allow_pickle=False) as pack:
         missing = {"data", "offsets", "labels", "classes"} - set(pack.files)
         if missing:
-            raise UsageError(f"{path}: no {', '.join(sorted(missing))}; see docs/training.md for the layout")
+            raise UsageError(
+                f"{path}: no {', '.join(sorted(missing))}; see docs/evaluation.md for the layout"
+            )
         data, offsets = pack["data"], pack["offsets"]
         labels, classes = pack["labels"].astype(np.int64), tuple(map(str, pack["classes"]))
-    if len(offsets) != len(labels) + 1 or offsets[-1] > len(data) or (np.diff(offsets) < 0).any():
+    fits = len(offsets) == len(labels) + 1 and offsets[0] >= 0 and offsets[-1] <= len(data)
+    if not fits or (np.diff(offsets) < 0).any():
         raise UsageError(
             f"{path}: offsets do not fit {len(labels)} labels and {len(data)} bytes; fetch again"
         )
@@ -167,9 +197,8 @@ def load_cifar_python(folder: Path, split: str) -> Labelled | None:
     paths = _cifar_files(folder, "cifar-10-batches-py", split, "")
     if not paths:
         return None
-    parts = [_PlainUnpickler(io.BytesIO(path.read_bytes())).load_dict(path) for path in paths]
-    data = np.concatenate([np.asarray(part[b"data"], np.uint8) for part in parts])
-    labels = np.concatenate([np.asarray(part[b"labels"], np.int64) for part in parts])
+    parts = [_PlainUnpickler(io.BytesIO(path.read_bytes())).load_batch(path) for path in paths]
+    data, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return _cifar(data, labels, split)
 
 
@@ -195,9 +224,12 @@ def _cifar(data: NDArray[np.uint8], labels: NDArray[np.int64], split: str) -> La
 def _cifar_files(folder: Path, inner: str, split: str, suffix: str) -> list[Path]:
     names = ["test_batch"] if split == "test" else [f"data_batch_{i}" for i in range(1, 6)]
     for place in (folder, folder / inner):
-        paths = [place / (name + suffix) for name in names if (place / (name + suffix)).is_file()]
-        if paths:
+        paths = [place / (name + suffix) for name in names]
+        missing = [path.name for path in paths if not path.is_file()]
+        if not missing:
             return paths
+        if len(missing) < len(paths):
+            raise UsageError(f"{place}: CIFAR-10 without {', '.join(missing)}; fetch it again")
     return []
 
 
@@ -219,15 +251,17 @@ class _PlainUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it wants {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
-    def load_dict(self, path: Path) -> dict[bytes, Any]:
-        """The dict of a batch file; UsageError for anything else."""
+    def load_batch(self, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Pixels [n, 3072] and labels [n] of a batch file; UsageError for anything else."""
         try:
             content = self.load()
-        except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
-            raise UsageError(f"{path}: is no CIFAR-10 batch ({error}); fetch it again") from error
-        if not isinstance(content, dict) or not {b"data", b"labels"} <= set(content):
-            raise UsageError(f"{path}: is no CIFAR-10 batch (no data and labels); fetch it again")
-        return content
+            data, labels = np.asarray(content[b"data"], np.uint8), np.asarray(content[b"labels"], np.int64)
+            if data.ndim != 2 or data.shape != (len(labels), CIFAR_RECORD - 1):
+                raise ValueError(f"data of shape {data.shape} for labels of shape {labels.shape}")
+        except (pickle.UnpicklingError, *DAMAGED) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise UsageError(f"{path}: is no CIFAR-10 batch ({what}); fetch it again") from error
+        return data, labels
 
 
 def load_visual_wake_words(folder: Path, split: str) -> Labelled | None:
@@ -236,7 +270,16 @@ def load_visual_wake_words(folder: Path, split: str) -> Labelled | None:
     path = _first_existing(folder, stems)
     if path is None:
         return None
-    content = json.loads(path.read_text())
+    try:
+        return _relabelled(path, folder)
+    except DAMAGED as error:
+        raise UsageError(
+            f"{path}: is no COCO JSON ({type(error).__name__}: {error}); fetch it again"
+        ) from error
+
+
+def _relabelled(path: Path, folder: Path) -> Labelled:
+    content = json.loads(path.read_text(encoding="utf-8"))
     images = {image["id"]: image for image in content["images"]}
     people: set[int] = set()
     for box in content["annotations"]:
@@ -253,20 +296,48 @@ def load_visual_wake_words(folder: Path, split: str) -> Labelled | None:
 
 
 def load_image_folder(folder: Path, split: str) -> Labelled | None:
-    """`<split>/<class>/`, pictures at any depth below; classes in the order of their names."""
+    """`<split>/<class>/`, pictures at any depth below; classes in the order of their names.
+
+    They are train's wherever there is a train, so that each has the same index in every split. Names that
+    start with a dot are left out. UsageError for a class that train does not have.
+    """
     place = _first_existing(folder, SPLIT_NAMES[split])
     if place is None or not place.is_dir():
         return None
-    classes = tuple(sorted(path.name for path in place.iterdir() if path.is_dir()))
+    train = _first_existing(folder, SPLIT_NAMES["train"])
+    classes = _class_folders(place)
+    known = (_class_folders(train) if train is not None else ()) or classes
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise UsageError(
+            f"{place}: {abridged(unknown)} not among the classes of {train} ({abridged(known)}); "
+            "give both splits the same classes"
+        )
     found = [
         (path, label)
-        for label, name in enumerate(classes)
+        for label, name in enumerate(known)
         for path in sorted((place / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and not _is_hidden(path.relative_to(place))
     ]
     labels = np.array([label for _, label in found], np.int64)
     names = [path.relative_to(folder).as_posix() for path, _ in found]
-    return Labelled([path for path, _ in found], names, labels, classes)
+    return Labelled([path for path, _ in found], names, labels, known)
+
+
+def _class_folders(place: Path) -> tuple[str, ...]:
+    if not place.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in place.iterdir() if path.is_dir() and path.name[0] != "."))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def abridged(names: Sequence[str], most: int = 5) -> str:
+    """The first few names, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + more
 
 
 def _first_existing(folder: Path, names: Sequence[str]) -> Path | None:

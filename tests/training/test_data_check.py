@@ -181,6 +181,19 @@ def test_turned_pictures_are_read_as_their_boxes_were_drawn(tmp_path: Path) -> N
         assert image[bright].min() > 200 and image.mean() < 140
 
 
+def test_only_a_turned_picture_may_be_annotated_on_its_side(tmp_path: Path) -> None:
+    """Orientations 5 to 8 swap width and height, 2 to 4 do not."""
+    orientations = {"upright.png": 1, "half.png": 3, "turned.png": TURNED, "mirrored.png": 5}
+    for name, orientation in orientations.items():
+        picture(tmp_path / "images" / name, orientation=orientation)
+    file = write_coco(tmp_path, {name: [[1, 1, 8, 8]] for name in orientations})
+    assert "size differs" not in kinds(check_data(file))
+    file = write_coco(
+        tmp_path, {name: [[1, 1, 8, 8]] for name in orientations}, dict.fromkeys(orientations, (40, 60))
+    )
+    assert kinds(check_data(file))["size differs"] == ["upright.png", "half.png"]
+
+
 def test_evaluation_and_cache_skip_unreadable_pictures(tmp_path: Path) -> None:
     samples = []
     for index in range(4):
