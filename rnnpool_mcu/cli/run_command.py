@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.outputs import tensor_outputs
 from rnnpool_mcu.cli.pictures import save_boxes
 from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import UsageError
@@ -60,10 +60,8 @@ def run_command(
             save_boxes(picture, found, out)
         say.result(value | {"detections": [asdict(d) for d in found]}, _detections_text(found, value, out))
     else:
-        logits = np.frombuffer(result.outputs[0], dtype=np.int8).tolist()
-        say.result(
-            value | {"logits": logits, "top1": int(np.argmax(logits))}, f"class {int(np.argmax(logits))}"
-        )
+        outputs, text = tensor_outputs(load_graph(folder / FILE_NAME), result.outputs[0])
+        say.result(value | outputs, text)
 
 
 def _has_labels(folder: Path) -> bool:
