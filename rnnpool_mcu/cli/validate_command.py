@@ -20,6 +20,9 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import ValidationResult, read_report, with_run, with_validation, write_report
 from rnnpool_mcu.source_validation import STEPS_ALLOWED, SourceComparison, compare_with_source
 
+_RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
+"""Beginnings of what a report says of ranges that a checkpoint alone decides."""
+
 
 @click.command("validate")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -56,6 +59,8 @@ def validate_command(
 ) -> None:
     """Compare numpy, host C and the emulated board byte for byte on the model in DIR."""
     project, report = Project.load(folder), read_report(folder)
+    if source is not None:
+        _check_ranges(folder, source, report["calibration"])
     pixels = _pixels(project, images, count, seed)
     outcomes: list[ValidationResult] = []
     with say.progress("numpy") as progress:
@@ -93,6 +98,19 @@ def _pixels(project: Project, images: Path | None, count: int, seed: int) -> NDA
             f"--images: the model takes {size[2]} channels, pictures have 1 or 3; leave --images out"
         )
     return read_folder(images, count, size, "fit" if project.kind == "detector" else "stretch")
+
+
+def _check_ranges(folder: Path, source: Path, calibration: str | None) -> None:
+    """Refuses a checkpoint whose activation ranges came from pictures given to `compile`: it has others."""
+    from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES
+
+    own = calibration is None or calibration.startswith(_RANGES_OF_CHECKPOINTS)
+    if source.suffix.lower() in CHECKPOINT_SUFFIXES and not own:
+        raise UsageError(
+            f"--source {source}: the activation ranges of {folder} came from --calibration ({calibration}), "
+            f"not from this file; store them in it by `rnnpool-mcu quantize {source.name} --calibration "
+            "FOLDER -o q.pt`, compile that file, and compare with it"
+        )
 
 
 def _compare(
