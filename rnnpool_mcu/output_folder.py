@@ -35,7 +35,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
 def whole_file(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its name when the block ends well.
 
-    Links and devices are written to as they stand. An OSError that names no file is given `path`.
+    Links and devices are written to as they stand. An OSError of the system that names no file is given
+    `path`.
     """
     direct = path.is_symlink() or (path.exists() and not path.is_file())
     target = path if direct else path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -44,7 +45,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if not direct:
             target.replace(path)
     except OSError as error:
-        if error.filename is None or error.filename == str(target):
+        if error.errno is not None and error.filename in (None, str(target)):
             error.filename = str(path)
         raise
     finally:
@@ -53,9 +54,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raises `UsageError` unless `out` is free, an empty folder, or a former output."""
+    """Raises `UsageError` unless `out` is free, an empty folder, or a former output, and can be renamed."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"{out}: is not a folder; give a folder to write to, or a name that is free")
+    place = out.resolve()
+    if place.is_mount():
+        raise UsageError(f"{out}: is a mount point, which cannot be replaced; give a folder inside it")
+    if Path.cwd().is_relative_to(place):
+        raise UsageError(f"{out}: is or holds the current folder, so it is not replaced; give one inside it")
     if out.is_dir() and any(out.iterdir()) and not _is_former_output(out):
         raise UsageError(
             f"{out}: holds files but no {JSON_NAME} of rnnpool-mcu, so it is not replaced; "

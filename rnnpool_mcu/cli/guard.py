@@ -2,7 +2,7 @@
 
 Exit codes: 0 ok, 1 a defect of this package (or nobody reads our output any more), 2 usage, which includes
 files that cannot be read or written, 3 unsupported operator or model, 4 budget exceeded, 5 validation
-mismatch, 6 toolchain or simulator missing, 130 interrupted, 143 terminated.
+mismatch, 6 toolchain or simulator missing, 129 the terminal closed, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rnnpool_mcu.errors import ToolMissingError, UsageError, UserError
 
 INTERRUPTED = 130
 TERMINATED = 143
+HUNG_UP = 129
 PIPE_CLOSED = 1  # as click itself does
 
 _EXTRAS = {
@@ -40,6 +41,8 @@ _NEXT_STEPS = {
     errno.EISDIR: "a file is needed there, not a folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "choose another name, or remove what is there",
+    errno.EBUSY: "it is in use, perhaps a mount point; choose another place",
+    errno.EXDEV: "it is on another file system; choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -53,8 +56,16 @@ class GuardedGroup(click.Group):
         """Runs the command line and exits the process."""
         extra["standalone_mode"] = False
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that clean-up runs
+            _end_cleanly_on("SIGTERM", TERMINATED)
+            _end_cleanly_on("SIGHUP", HUNG_UP)
         sys.exit(_run(lambda: super(GuardedGroup, self).main(args, prog_name, **extra)))
+
+
+def _end_cleanly_on(name: str, code: int) -> None:
+    """Lets clean-up run when the signal comes, where there is such a one and it is not ignored (nohup)."""
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, lambda *_: sys.exit(code))
 
 
 def _run(command: Any) -> int:

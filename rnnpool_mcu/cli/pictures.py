@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -47,5 +48,16 @@ def save_boxes(photo: Image.Image, detections: Sequence[Detection], path: Path) 
     try:
         with whole_file(path) as file:
             picture.save(file)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UsageError(f"{path}: {error}; name it .png") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raises `UsageError` unless `path` ends like a picture format in which colours can be written."""
+    form = Image.registered_extensions().get(path.suffix.lower())
+    try:
+        Image.new("RGB", (16, 16)).save(BytesIO(), format=form or "")
+    except (KeyError, ValueError, OSError) as error:
         raise UsageError(f"{path}: not a picture format that can be written; name it .png or .jpg") from error

@@ -10,7 +10,7 @@ import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.outputs import tensor_outputs
-from rnnpool_mcu.cli.pictures import save_boxes
+from rnnpool_mcu.cli.pictures import check_writable, save_boxes
 from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import Project
@@ -39,10 +39,12 @@ def run_command(
     from rnnpool_mcu.images import fit, model_image, read_image
 
     project = Project.load(folder)
-    if out is not None and project.kind != "detector":
-        raise UsageError(
-            f"-o {out}: '{project.name}' is a {project.kind}, it has no boxes to draw; leave -o out"
-        )
+    if out is not None:
+        if project.kind != "detector":
+            raise UsageError(
+                f"-o {out}: '{project.name}' is a {project.kind}, it has no boxes to draw; leave -o out"
+            )
+        check_writable(out)
     picture = read_image(photo)
     size = (project.input_height, project.input_width, project.input_channels)
     resize = "fit" if project.kind == "detector" else "stretch"

@@ -60,7 +60,10 @@ def test_user_errors_end_with_their_code(error: UserError, code: int) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EFBIG, errno.ENAMETOOLONG],
+    [
+        *(errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EFBIG),
+        *(errno.ENAMETOOLONG, errno.EBUSY, errno.EXDEV),
+    ],
 )
 def test_system_errors_say_where_and_what_next(number: int) -> None:
     code, stderr = _ending(OSError(number, os.strerror(number), "some/file"))
@@ -120,7 +123,9 @@ def _closed_pipe() -> int:
     return writer
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_signals_leave_nothing_half_written(tmp_path: Path, number: signal.Signals, code: int) -> None:
     script = (
         "import time, click, pathlib\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.output_folder import whole_folder
+from rnnpool_mcu.output_folder import whole_file, whole_folder
 
 
 def _write(out: Path, text: str) -> None:
@@ -71,3 +71,28 @@ def test_what_is_not_ours_is_refused(tmp_path: Path, case: str) -> None:
     with pytest.raises(UsageError, match=r"out: "), whole_folder(out):
         pytest.fail("the block must not be entered")
     assert _names(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", [".", "..", "../../a", "../b"])
+def test_the_current_folder_and_those_above_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with pytest.raises(UsageError, match="current folder"), whole_folder(Path(out)):
+        pytest.fail("the block must not be entered")
+    assert _names(tmp_path) == ["a"]
+
+
+def test_a_mount_point_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == (tmp_path / "out").resolve())
+    with pytest.raises(UsageError, match="out: is a mount point"), whole_folder(tmp_path / "out"):
+        pytest.fail("the block must not be entered")
+    _write(tmp_path / "out" / "inside", "new")
+
+
+def test_an_error_that_is_not_the_systems_keeps_its_words(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"^cannot write mode RGB$"), whole_file(tmp_path / "a.xbm"):
+        raise OSError("cannot write mode RGB")
+    assert _names(tmp_path) == []
