@@ -81,7 +81,14 @@ def read_scut_head(folder: Path, split: str) -> list[Annotated]:
     listing = folder / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise UsageError(f"no split {split!r} in {folder}: {listing} is missing")
-    return [_voc_image(folder, name) for name in listing.read_text(encoding="utf-8").split()]
+    return [_voc_image(folder, name) for name in _listed(listing).split()]
+
+
+def _listed(listing: Path) -> str:
+    try:
+        return listing.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{listing}: is no UTF-8 text ({error}); fetch it again") from error
 
 
 def _voc_image(folder: Path, name: str) -> Annotated:
@@ -108,7 +115,7 @@ def read_wider(folder: Path, split: str = "train") -> list[Annotated]:
     listing = next((p for p in (folder / "wider_face_split" / name, folder / name) if p.is_file()), None)
     if listing is None:
         raise UsageError(f"no {name} in {folder} or its wider_face_split/")
-    lines = iter(listing.read_text(encoding="utf-8").splitlines())
+    lines = iter(_listed(listing).splitlines())
     found = []
     try:
         for line in lines:

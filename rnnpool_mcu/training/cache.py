@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.datasets import Sample, read_sample
+from rnnpool_mcu.training.datasets import Sample, boxes_inside, read_sample
 
 LEAST_LONG_SIDE = 512
 """Pixels; small models too draw their views from images of this size, so that they can zoom in."""
 LARGEST_BROKEN_SHARE = 0.05
 """More unreadable images than this share (and than three) are no accident."""
+
+
+def allowed_broken(total: int) -> int:
+    """How many of `total` images may be unreadable: a few, but not all."""
+    return min(max(3, round(LARGEST_BROKEN_SHARE * total)), max(0, total - 1))
 
 
 class ImageCache:
@@ -55,20 +60,15 @@ class ImageCache:
         return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(shape)
 
 
-def boxes_inside(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Boxes [n, 4] cut to the image; those that lie outside of it are left out: there is nothing to see."""
-    cut = np.clip(boxes, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
-    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
-
-
 def open_cache(
     samples: Sequence[Sample], folder: Path, long_side: int = LEAST_LONG_SIDE, channels: int = 1
 ) -> ImageCache:
     """Open the cache of `samples` in `folder`, building it (atomically) if it is not there.
 
+    It is made anew when a file has changed since: was repaired, or replaced.
     Images keep their size, or are shrunk to `long_side`; grey for one channel, RGB for three.
     """
-    names = "\n".join(str(sample.path) for sample in samples)
+    names = "\n".join(f"{sample.path} {sample.size} {_state(sample.path)}" for sample in samples)
     colour = "" if channels == 1 else " rgb"
     key = hashlib.sha256(f"{long_side}{colour}\n{names}".encode()).hexdigest()[:16]
     data, index = folder / f"{key}.bin", folder / f"{key}.npy"
@@ -77,20 +77,31 @@ def open_cache(
     sizes = np.load(index)
     if data.stat().st_size != int((sizes[:, 0] * sizes[:, 1]).sum()) * channels:
         raise UsageError(f"{data}: is damaged; remove it, and it is made again")
-    _check_readable(samples, sizes)
+    _check_readable(samples, sizes, folder)
     return ImageCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), sizes, channels)
 
 
-def _check_readable(samples: Sequence[Sample], sizes: NDArray[np.int64]) -> None:
+def _state(path: Path) -> str:
+    """When the file was changed and how long it is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "missing"
+    return f"{found.st_mtime_ns} {found.st_size}"
+
+
+def _check_readable(samples: Sequence[Sample], sizes: NDArray[np.int64], folder: Path) -> None:
     """Warn of images that cannot be read; UsageError when they are more than a few."""
     broken = [sample.path for sample, size in zip(samples, sizes, strict=True) if not size[0]]
     if not broken:
         return
-    allowed = max(3, round(LARGEST_BROKEN_SHARE * len(samples)))
+    allowed = allowed_broken(len(samples))
     names = ", ".join(str(path) for path in broken[:5])
     told = f"{len(broken)} of {len(samples)} images cannot be read: {names}{', ..' * (len(broken) > 5)}"
-    if len(broken) > allowed or len(broken) == len(samples):
-        raise UsageError(f"{told}; allowed {allowed}: fetch them again and empty the cache folder")
+    if len(broken) > allowed:
+        raise UsageError(
+            f"{told}; allowed {allowed}: fetch them again; if they are sound, empty the cache folder {folder}"
+        )
     warnings.warn(f"{told}; skipped", stacklevel=3)
 
 

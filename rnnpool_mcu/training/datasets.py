@@ -114,6 +114,7 @@ def _load_official(root: Path, split: str) -> list[Sample]:
 class LabelledCanvas:
     """A letterboxed image, uint8 [H, W, C], its boxes and ignored boxes on it, and canvas / image size [4].
 
+    The boxes are cut to the image, as detections are; those that lie outside of it are left out.
     The sizes' ratios are across, down, across, down, as a box's coordinates.
     """
 
@@ -143,10 +144,14 @@ class DetectionDataset:
     def canvas(self, index: int) -> LabelledCanvas:
         """Image `index` with all that is known of it; UsageError when it cannot be read."""
         sample = self.samples[index]
-        image, placed = letterbox(read_sample(sample), *self.input_size)
+        picture = read_sample(sample)
+        image, placed = letterbox(picture, *self.input_size)
         scale = np.array((placed.across, placed.down) * 2, np.float32)
-        boxes, ignored = (sample.boxes * scale, sample.ignored * scale)
-        return LabelledCanvas(image, boxes.astype(np.float32), ignored.astype(np.float32), scale)
+        boxes, ignored = (
+            boxes_inside(each, picture.height, picture.width) * scale
+            for each in (sample.boxes, sample.ignored)
+        )
+        return LabelledCanvas(image, boxes, ignored, scale)
 
     def read(self, index: int) -> LabelledCanvas | None:
         """As `canvas`, but None for an image that cannot be read."""
@@ -155,6 +160,12 @@ class DetectionDataset:
         except UsageError as error:
             self.broken[index] = str(error)
             return None
+
+
+def boxes_inside(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Boxes [n, 4] cut to the image; those that lie outside of it are left out: there is nothing to see."""
+    cut = np.clip(boxes, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
+    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
 
 
 def read_sample(sample: Sample) -> Image.Image:

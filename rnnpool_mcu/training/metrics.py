@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.anchors import iou_matrix
 from rnnpool_mcu.training.datasets import DetectionDataset
 from rnnpool_mcu.training.decode import Predict
@@ -131,7 +132,10 @@ class Collected:
 
 
 def collect(predict: PredictMany, dataset: DetectionDataset, chunk: int = 1) -> Collected:
-    """Every readable image of a data set, predicted `chunk` at a time; `dataset.broken` has the others."""
+    """Every readable image of a data set, predicted `chunk` at a time; `dataset.broken` has the others.
+
+    UsageError when no image can be read.
+    """
     collected = Collected([], [], [], [])
     for first in range(0, len(dataset), chunk):
         read = [dataset.read(index) for index in range(first, min(len(dataset), first + chunk))]
@@ -142,6 +146,9 @@ def collect(predict: PredictMany, dataset: DetectionDataset, chunk: int = 1) -> 
         collected.truth.extend(canvas.boxes for canvas in canvases)
         collected.ignored.extend(canvas.ignored for canvas in canvases)
         collected.scales.extend(canvas.scale for canvas in canvases)
+    if not collected.found:
+        reason = next(iter(dataset.broken.values()), "the split holds none")
+        raise UsageError(f"none of {len(dataset)} pictures could be read; the first: {reason}")
     return collected
 
 

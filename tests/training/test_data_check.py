@@ -18,7 +18,13 @@ from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.cache import open_cache
 from rnnpool_mcu.training.data_check import Checked, check_data
-from rnnpool_mcu.training.datasets import DetectionDataset, Sample, load_coco, load_scut_head_voc
+from rnnpool_mcu.training.datasets import (
+    DetectionDataset,
+    Sample,
+    load_coco,
+    load_scut_head_voc,
+    load_wider_official,
+)
 from rnnpool_mcu.training.metrics import evaluate_detector
 
 TURNED = 6  # EXIF: the stored picture is to be turned by 90 degrees
@@ -179,6 +185,38 @@ def test_turned_pictures_are_read_as_their_boxes_were_drawn(tmp_path: Path) -> N
         (sample,) = load_coco(write_coco(tmp_path, {"x.png": []}, {"x.png": size}), tmp_path / "images")
         image, _ = DetectionDataset([sample], (size[1], size[0], 1))[0]
         assert image[bright].min() > 200 and image.mean() < 140
+
+
+def test_an_evaluation_of_no_readable_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"broken")
+    for samples, reason in (([Sample(tmp_path / "x.png", np.zeros((0, 4)))], "x.png"), ([], "holds none")):
+        dataset = DetectionDataset(samples, (40, 60, 1))
+        with pytest.raises(UsageError, match=f"none of {len(samples)} pictures could be read; .*{reason}"):
+            evaluate_detector(lambda _: np.zeros((0, 5), np.float32), dataset)
+
+
+def test_evaluation_cuts_boxes_to_the_picture_and_leaves_out_those_outside(tmp_path: Path) -> None:
+    """A picture of 60 x 40 on a canvas of twice the size; WIDER FACE's protocol keeps the boxes as drawn."""
+    picture(tmp_path / "x.png")
+    drawn = np.array([[-10, 5, 10, 25], [60, 0, 70, 10], [50, 30, 80, 60], [-9, 3, -2, 7]], np.float32)
+    sample = Sample(tmp_path / "x.png", drawn, drawn[:2], (60, 40), drawn)
+    dataset = DetectionDataset([sample], (80, 120, 1))
+    canvas = dataset.canvas(0)
+    assert canvas.boxes.tolist() == [[0, 10, 20, 50], [100, 60, 120, 80]] and canvas.boxes.dtype == np.float32
+    assert canvas.ignored.tolist() == [[0, 10, 20, 50]]
+    found = np.array([[0, 10, 20, 50, 0.9], [100, 60, 120, 80, 0.8]], np.float32)
+    assert evaluate_detector(lambda _: found, dataset)["ap50"] == 1.0
+    assert sample.annotated is drawn
+
+
+def test_listings_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_bytes(b"PartB_\xff\n")
+    with pytest.raises(UsageError, match=r"test\.txt: is no UTF-8 text"):
+        load_scut_head_voc(tmp_path, "test")
+    (tmp_path / "wider_face_val_bbx_gt.txt").write_bytes(b"0--Parade/\xe9.jpg\n0\n")
+    with pytest.raises(UsageError, match=r"wider_face_val_bbx_gt\.txt: is no UTF-8 text"):
+        load_wider_official(tmp_path, "val")
 
 
 def test_only_a_turned_picture_may_be_annotated_on_its_side(tmp_path: Path) -> None:
