@@ -18,6 +18,12 @@ BOX_COLOUR = (64, 255, 64)
 TEXT_COLOUR = (0, 0, 0)
 
 
+def check_channels(channels: int, given: str, remedy: str) -> None:
+    """Raises `UsageError` with the argument and what to do unless pictures have as many channels."""
+    if channels not in (1, 3):
+        raise UsageError(f"{given}: the model takes {channels} channels, pictures have 1 or 3; {remedy}")
+
+
 def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:
     """The first `count` pictures of a folder as the model sees them, uint8 [N, H, W, C]."""
     from rnnpool_mcu.images import image_files, model_image, read_image

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.cli.common import Speaker, board_option, common_options, seed_option
-from rnnpool_mcu.cli.pictures import read_folder
+from rnnpool_mcu.cli.pictures import check_channels, read_folder
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.ir.profile import Profile
 from rnnpool_mcu.ir.project import Project
@@ -71,6 +71,7 @@ def profile_command(
 def _pixels(project: Project, images: Path | None, count: int, seed: int) -> NDArray[np.uint8]:
     size = (project.input_height, project.input_width, project.input_channels)
     if images is not None:
+        check_channels(size[2], "--images", "leave --images out")
         return read_folder(images, count, size, "fit" if project.kind == "detector" else "stretch")
     return np.random.default_rng(seed).integers(0, 256, (1, *size), dtype=np.uint8)
 

@@ -10,7 +10,7 @@ import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.outputs import tensor_outputs
-from rnnpool_mcu.cli.pictures import check_writable, save_boxes
+from rnnpool_mcu.cli.pictures import check_channels, check_writable, save_boxes
 from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import Project
@@ -45,6 +45,8 @@ def run_command(
                 f"-o {out}: '{project.name}' is a {project.kind}, it has no boxes to draw; leave -o out"
             )
         check_writable(out)
+    remedy = "try `rnnpool-mcu validate`, which makes inputs up, or call the C with your data"
+    check_channels(project.input_channels, str(photo), remedy)
     picture = read_image(photo)
     size = (project.input_height, project.input_width, project.input_channels)
     resize = "fit" if project.kind == "detector" else "stretch"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu import validation
 from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
-from rnnpool_mcu.cli.pictures import read_folder
+from rnnpool_mcu.cli.pictures import check_channels, read_folder
 from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
@@ -93,10 +93,7 @@ def _pixels(project: Project, images: Path | None, count: int, seed: int) -> NDA
     size = (project.input_height, project.input_width, project.input_channels)
     if images is None:
         return np.random.default_rng(seed).integers(0, 256, (count, *size), np.uint8)
-    if size[2] not in (1, 3):
-        raise UsageError(
-            f"--images: the model takes {size[2]} channels, pictures have 1 or 3; leave --images out"
-        )
+    check_channels(size[2], "--images", "leave --images out")
     return read_folder(images, count, size, "fit" if project.kind == "detector" else "stretch")
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from rnnpool_mcu.cli import main
 from rnnpool_mcu.cli.pictures import check_writable, save_boxes
+from rnnpool_mcu.cli.profile_command import _pixels as profile_pixels
+from rnnpool_mcu.cli.validate_command import _pixels as validate_pixels
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.project import Project
 
 
 @pytest.mark.parametrize("name", ["a.xbm", "a.hdf", "a.txt", "a", "a.palm"])
@@ -28,3 +33,15 @@ def test_a_format_that_fails_in_the_end_is_told_in_its_words(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"a\.xbm: cannot write mode RGB"):
         save_boxes(Image.new("L", (20, 20)), [], tmp_path / "a.xbm")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_models_of_other_channels_take_no_pictures(tmp_path: Path) -> None:
+    project = Project("net", "classifier", 8, 8, 2, 4, 64, "resident", 65536, "mps2-an386")
+    project.save(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
+    done = CliRunner().invoke(main, ["run", str(tmp_path), str(tmp_path / "p.png")])
+    assert done.exit_code == 2 and "the model takes 2 channels, pictures have 1 or 3" in done.stderr
+    for pixels in (profile_pixels, validate_pixels):
+        with pytest.raises(UsageError, match="the model takes 2 channels"):
+            pixels(project, tmp_path, 1, 0)
+        assert pixels(project, None, 1, 0).shape == (1, 8, 8, 2)
