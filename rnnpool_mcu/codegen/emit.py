@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +15,11 @@ from rnnpool_mcu.codegen.c_literals import c_array
 from rnnpool_mcu.codegen.layers import (
     Call,
     Layer,
-    Naming,
-    absorbed_counter,
     make_layer,
     needed_body,
-    settled_counter,
     slot_expression,
 )
+from rnnpool_mcu.codegen.naming import Naming, make_naming
 from rnnpool_mcu.codegen.render import read_plain, render
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Absorber, CArray
@@ -52,7 +52,8 @@ class NamedArray:
 
 def emit(plan: Plan, *, name: str, title: str) -> dict[str, str]:
     """C sources below the project's src/ folder: file name -> text. `name` prefixes every symbol."""
-    naming = Naming(name, plan.graph.outputs)
+    beside = {path: read_plain(path) for path in INCLUDES} | _kernel_files(plan.graph)
+    naming = make_naming(plan.graph, name, _identifiers(beside.values()))
     layers = [make_layer(plan, node, i, naming) for i, node in enumerate(plan.graph.nodes, start=1)]
     common: dict[str, Any] = {"name": name, "upper": name.upper(), "title": title, "version": __version__}
     arrays = _arrays(plan, naming)
@@ -64,8 +65,12 @@ def emit(plan: Plan, *, name: str, title: str) -> dict[str, str]:
             "weights.c.j2", **common, arrays=arrays, total_bytes=sum(a.array.bytes for a in arrays)
         ),
     }
-    files |= {path: read_plain(path) for path in INCLUDES}
-    return files | _kernel_files(plan.graph)
+    return files | beside
+
+
+def _identifiers(texts: Iterable[str]) -> frozenset[str]:
+    """Names that C sources use, and that of the one variable of generated functions which has a `_`."""
+    return frozenset(["out_row"]).union(*(re.findall(r"\b[a-z]\w*", text) for text in texts))
 
 
 def _kernel_files(graph: Graph) -> dict[str, str]:
@@ -86,7 +91,7 @@ def _arrays(plan: Plan, naming: Naming) -> list[NamedArray]:
             arrays.append(NamedArray(f"{naming.symbol(node.name)}_{field}", note, array))
     for zero_point, size in sorted(_outside_rows(plan).items()):
         note = f"what lies above and below maps with zero point {zero_point}"
-        arrays.append(NamedArray(_outside_symbol(naming, zero_point), note, _constant_row(zero_point, size)))
+        arrays.append(NamedArray(naming.outside(zero_point), note, _constant_row(zero_point, size)))
     return arrays
 
 
@@ -120,10 +125,6 @@ def _outside_rows(plan: Plan) -> dict[int, int]:
     return sizes
 
 
-def _outside_symbol(naming: Naming, zero_point: int) -> str:
-    return f"{naming.model}_outside_{'m' if zero_point < 0 else ''}{abs(zero_point)}"
-
-
 def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
     graph, headers = plan.graph, []
     outputs: list[dict[str, int | str]] = []
@@ -149,9 +150,9 @@ def _source_context(plan: Plan, naming: Naming, layers: list[Layer]) -> dict[str
     graph = plan.graph
     return {
         "layers": [_wrapped(layer) for layer in layers],
-        "counters": _counters(plan),
+        "counters": _counters(plan, naming),
         "staged": [
-            {"function": naming.needed(name), "value": name, "body": needed_body(graph, name, naming)}
+            {"function": naming.needed(name), "body": needed_body(graph, name, naming)}
             for name in _staged(plan)
         ],
         "buffers": [_buffer_context(plan, value, naming) for value in plan.buffers],
@@ -172,20 +173,20 @@ def _staged(plan: Plan) -> list[str]:
     return [name for name, buffer in plan.buffers.items() if buffer.staged]
 
 
-def _counters(plan: Plan) -> list[str]:
+def _counters(plan: Plan, naming: Naming) -> list[str]:
     graph = plan.graph
-    names = [graph.input_name]
+    names = [naming.value(graph.input_name)]
     for node in graph.nodes:
-        names.append(node.name)
+        names.append(naming.value(node.name))
         if isinstance(node.op, Absorber):
-            names += [absorbed_counter(node.name, g) for g in range(len(node.op.groups()))]
-    return names + [settled_counter(name) for name in _staged(plan)]
+            names += [naming.absorbed(node.name, g) for g in range(len(node.op.groups()))]
+    return names + [naming.settled(name) for name in _staged(plan)]
 
 
 def _buffer_context(plan: Plan, value: str, naming: Naming) -> dict[str, Any]:
     buffer, source = plan.buffers[value], plan.graph.types[value]
     assert isinstance(source, TensorType)
-    outside = _outside_symbol(naming, source.zero_point) if _reads_outside(plan.graph, value) else "NULL"
+    outside = naming.outside(source.zero_point) if _reads_outside(plan.graph, value) else "NULL"
     return {
         "note": f"{value}, {source}: {buffer.bytes} bytes",
         "symbol": naming.rows(value),
@@ -205,8 +206,8 @@ def _image_context(plan: Plan, naming: Naming) -> dict[str, Any]:
     name, buffer = plan.graph.input_name, plan.buffers[plan.graph.input_name]
     return {
         "symbol": naming.rows(name),
-        "slot": slot_expression(plan, name, f"made->{name}", naming),
-        "counter": name,
+        "slot": slot_expression(plan, name, f"made->{naming.value(name)}", naming),
+        "counter": naming.value(name),
         "left_bytes": buffer.margin.left * buffer.channels,
         "pixel_bytes": plan.graph.input_type.row_bytes,
     }
@@ -219,9 +220,9 @@ def _cascade_context(
     steps = [{"condition": call.condition, "action": call.action} for call in calls]
     graph = plan.graph
     if graph.input_name in values:
-        model = naming.model
+        model, counter = naming.model, naming.value(graph.input_name)
         pull = f"if (!{model}_pull_image(arena, &made, rows, user)) {{ return {model.upper()}_NO_ROW; }}"
-        steps.append({"condition": f"made.{graph.input_name} < {graph.input_type.height}", "action": pull})
+        steps.append({"condition": f"made.{counter} < {graph.input_type.height}", "action": pull})
     comment = "The deepest layer whose input rows are there goes first; the image only when none can."
     return {"comment": comment, "steps": steps}
 

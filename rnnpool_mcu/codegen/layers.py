@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rnnpool_mcu.codegen.c_literals import c_params
+from rnnpool_mcu.codegen.naming import Naming
 from rnnpool_mcu.codegen.windows import WindowExpression, first_rows_read, window_expressions
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
@@ -36,28 +37,6 @@ class Layer:
     comment: tuple[str, ...]
     params: str
     calls: tuple[Call, ...]
-
-
-@dataclass(frozen=True)
-class Naming:
-    """The C names of one model's values."""
-
-    model: str
-    outputs: tuple[str, ...]  # graph outputs, in order
-
-    def symbol(self, node: str) -> str:
-        return f"{self.model}_{node}"
-
-    def rows(self, value: str) -> str:
-        return f"{self.model}_{value}_rows"
-
-    def needed(self, value: str) -> str:
-        """Function that gives the first row of a staged value which has yet to be read."""
-        return f"{self.model}_{value}_needed"
-
-    def output_field(self, value: str) -> str:
-        """Field of the output structure that holds a tensor output."""
-        return "logits" if len(self.outputs) == 1 else value
 
 
 def make_layer(plan: Plan, node: Node, index: int, naming: Naming) -> Layer:
@@ -98,7 +77,7 @@ def _row_call(
     out = graph.types[node.name]
     assert isinstance(out, TensorType)
     body = [
-        f"const int32_t row = made->{node.name};",
+        f"const int32_t row = made->{naming.value(node.name)};",
         f"const int8_t *in[{sum(w.count for w in windows)}];",
         *_output_slot(plan, node.name, naming),
         "",
@@ -107,12 +86,12 @@ def _row_call(
         *_row_done(plan, node.name, index, naming),
         *_settle_lines(plan, node.inputs, naming),
     ]
-    made = f"made.{node.name}"
+    made = f"made.{naming.value(node.name)}"
     ready = [f"{made} < {out.height}"]
     for name, window in zip(node.inputs, windows, strict=True):
         source = graph.types[name]
         assert isinstance(source, TensorType)
-        ready.append(f"made.{name} >= {_stop_at(window, made, source.height, out.height)}")
+        ready.append(f"made.{naming.value(name)} >= {_stop_at(window, made, source.height, out.height)}")
     return Call(
         f"{naming.symbol(node.name)}_row",
         tuple(body),
@@ -146,28 +125,23 @@ def _window_line(plan: Plan, value: str, first: str, count: int, skip: int, rows
     """The call that sets pointers to `count` rows of a value."""
     if not plan.buffers[value].staged:
         return f"row_buffer_window(&{naming.rows(value)}, arena, {first}, {count}, {skip}, {rows});"
-    where = f"&{naming.rows(value)}, arena, made->{settled_counter(value)}"
+    where = f"&{naming.rows(value)}, arena, made->{naming.settled(value)}"
     return f"row_buffer_window_staged({where}, {first}, {count}, {skip}, {rows});"
-
-
-def settled_counter(value: str) -> str:
-    """Name of the counter of rows of a staged value that stand in their slots."""
-    return f"{value}_settled"
 
 
 def slot_expression(plan: Plan, value: str, row: str, naming: Naming) -> str:
     """C expression of where a new row is written."""
     if not plan.buffers[value].staged:
         return f"row_buffer_slot(&{naming.rows(value)}, arena, {row})"
-    needed, settled = f"{naming.needed(value)}(made)", f"&made->{settled_counter(value)}"
+    needed, settled = f"{naming.needed(value)}(made)", f"&made->{naming.settled(value)}"
     return f"row_buffer_place(&{naming.rows(value)}, arena, {row}, {needed}, {settled})"
 
 
 def _settle_lines(plan: Plan, inputs: Iterable[str], naming: Naming) -> list[str]:
     """After a step that read rows of these values."""
     return [
-        f"row_buffer_settle(&{naming.rows(name)}, arena, made->{name}, {naming.needed(name)}(made), "
-        f"&made->{settled_counter(name)});"
+        f"row_buffer_settle(&{naming.rows(name)}, arena, made->{naming.value(name)}, "
+        f"{naming.needed(name)}(made), &made->{naming.settled(name)});"
         for name in dict.fromkeys(inputs)
         if plan.buffers[name].staged
     ]
@@ -175,13 +149,13 @@ def _settle_lines(plan: Plan, inputs: Iterable[str], naming: Naming) -> list[str
 
 def needed_body(graph: Graph, value: str, naming: Naming) -> tuple[str, ...]:
     """Body of the function that gives the first row of a value which has yet to be read."""
-    lines = [f"int32_t row = made->{value};"]
+    lines = [f"int32_t row = made->{naming.value(value)};"]
     for node in graph.consumers[value]:
         if isinstance(node.op, Absorber):
             groups = (g for g, m in enumerate(node.op.groups()) if value in (node.inputs[i] for i in m))
-            lines += [f"row = at_most(row, made->{absorbed_counter(node.name, g)});" for g in groups]
+            lines += [f"row = at_most(row, made->{naming.absorbed(node.name, g)});" for g in groups]
             continue
-        made, height = f"made->{node.name}", height_of(graph, node.name)
+        made, height = f"made->{naming.value(node.name)}", height_of(graph, node.name)
         first = first_rows_read(graph, node, value, height, made, naming.symbol(node.name))
         lines += [f"if ({made} < {height}) {{", f"    row = at_most(row, {first});", "}"]
     return (*lines, "return row;")
@@ -231,7 +205,7 @@ def _row_done(plan: Plan, value: str, index: int, naming: Naming) -> list[str]:
         field, size = naming.output_field(value), out.row_bytes
         lines.append(f"memcpy(out->{field} + row * {size}, out_row, {size});")
     lines.append(f"TRACE_ROW({index}, row, out_row, {out.row_bytes});")
-    lines.append(f"made->{value} = row + 1;")
+    lines.append(f"made->{naming.value(value)} = row + 1;")
     return lines
 
 
@@ -247,9 +221,9 @@ def _absorber_calls(plan: Plan, node: Node, op: Absorber, index: int, naming: Na
 
 def _absorb_call(plan: Plan, node: Node, op: Absorber, group: int, naming: Naming) -> Call:
     graph, members = plan.graph, op.groups()[group]
-    counter = absorbed_counter(node.name, group)
+    counter = naming.absorbed(node.name, group)
     symbol, state = naming.symbol(node.name), _address(plan, f"{node.name}.state")
-    nothing_yet = " && ".join(f"made->{absorbed_counter(node.name, g)} == 0" for g in range(len(op.groups())))
+    nothing_yet = " && ".join(f"made->{naming.absorbed(node.name, g)} == 0" for g in range(len(op.groups())))
     body = [f"const int32_t row = made->{counter};", f"const int8_t *in[{len(members)}];", ""]
     body += [f"if ({nothing_yet}) {{", f"    {op.kernel}_begin(&{symbol}, {state});", "}"]
     for at, i in enumerate(members):
@@ -261,7 +235,7 @@ def _absorb_call(plan: Plan, node: Node, op: Absorber, group: int, naming: Namin
     source = graph.types[node.inputs[members[0]]]
     assert isinstance(source, TensorType)
     ready = [f"made.{counter} < {source.height}"]
-    ready += [f"made.{node.inputs[i]} > made.{counter}" for i in members]
+    ready += [f"made.{naming.value(node.inputs[i])} > made.{counter}" for i in members]
     absorbs = tuple(node.inputs[i] for i in members)
     return Call(f"{symbol}_absorb_{group}", tuple(body), " && ".join(dict.fromkeys(ready)), "", absorbs)
 
@@ -270,7 +244,8 @@ def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Namin
     graph, symbol = plan.graph, naming.symbol(node.name)
     state, out = _address(plan, f"{node.name}.state"), graph.types[node.name]
     if isinstance(out, TensorType):
-        body = [f"const int32_t row = made->{node.name};", *_output_slot(plan, node.name, naming), ""]
+        body = [f"const int32_t row = made->{naming.value(node.name)};"]
+        body += [*_output_slot(plan, node.name, naming), ""]
         body.append(f"{op.kernel}_finish(&{symbol}, {state}, out_row);")
         body += _row_done(plan, node.name, index, naming)
     else:
@@ -278,16 +253,11 @@ def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Namin
         body = [
             f"{op.kernel}_finish(&{symbol}, {state}, &out->count, out->box{labels});",
             f"TRACE_ROW({index}, 0, (const int8_t *)out, (int32_t)sizeof *out);",
-            f"made->{node.name} = 1;",
+            f"made->{naming.value(node.name)} = 1;",
         ]
-    ready = [f"made.{node.name} == 0"]
+    ready = [f"made.{naming.value(node.name)} == 0"]
     for g, members in enumerate(op.groups()):
         source = graph.types[node.inputs[members[0]]]
         assert isinstance(source, TensorType)
-        ready.append(f"made.{absorbed_counter(node.name, g)} == {source.height}")
+        ready.append(f"made.{naming.absorbed(node.name, g)} == {source.height}")
     return Call(f"{symbol}_finish", tuple(body), " && ".join(ready), _out_parameter(node.name, naming))
-
-
-def absorbed_counter(node: str, group: int) -> str:
-    """Name of the counter of rows absorbed from one group."""
-    return f"{node}_in{group}"
