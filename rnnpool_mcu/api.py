@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ToolMissingError, UsageError
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.output_folder import whole_folder
 from rnnpool_mcu.pipeline import Target, compile_graph
@@ -37,6 +38,7 @@ class CompiledModel:
     folder: Path
     report: Report
     graph: Graph
+    example_shape: tuple[int, ...] = ()  # of the input as the module takes it
 
     @property
     def ram_bytes(self) -> int:
@@ -46,8 +48,9 @@ class CompiledModel:
     def run(self, image: NDArray[Any]) -> tuple[NDArray[np.int8], ...]:
         """The outputs that the C gives, byte for byte, by the definition in numpy: int8 [H, W, C] each.
 
-        `image` is uint8 [H, W, C] as the C takes it, or float (array or tensor) as the module takes it.
-        Raises UsageError for another shape.
+        `image` is uint8 [H, W, C] as the C takes it, or float (array or tensor) [1, C, H, W] or [C, H, W] as
+        the module takes it, or of the shape of its example. Raises UsageError for another shape, and for
+        values that are not finite.
         """
         values = evaluate_graph(self.graph, self._quantized(image))
         return tuple(values[name] for name in self.graph.outputs)
@@ -63,15 +66,21 @@ class CompiledModel:
         return tuple(found)
 
     def _quantized(self, image: Any) -> NDArray[np.int8]:
-        kind, values = self.graph.input_type, np.asarray(image)
+        kind, values = self.graph.input_type, _as_array(image)
         if values.dtype == np.uint8 and values.shape == kind.shape:
             return image_to_int8(values)
-        if values.dtype.kind != "f" or values.size != kind.bytes:
+        channels_first = (kind.channels, kind.height, kind.width)
+        if values.dtype.kind != "f" or values.shape not in (
+            *((1, *channels_first), channels_first),
+            self.example_shape or channels_first,
+        ):
             raise UsageError(
-                f"image: {values.dtype} {list(values.shape)}, allowed: uint8 {list(kind.shape)}, or a float "
-                "input of the module"
+                f"image: {values.dtype} {list(values.shape)}, allowed: uint8 {list(kind.shape)}, or float "
+                f"{list(self.example_shape or (1, *channels_first))}"
             )
-        maps = values.reshape(kind.channels, kind.height, kind.width).transpose(1, 2, 0)
+        if not np.isfinite(values).all():
+            raise UsageError("image: holds NaN or infinite values, allowed: finite ones; mend what makes it")
+        maps = values.reshape(channels_first).transpose(1, 2, 0)
         steps = np.rint(maps.astype(np.float64) / kind.scale) + kind.zero_point
         quantized: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
         return quantized
@@ -105,6 +114,9 @@ def compile(
     BudgetError, ToolMissingError), whose message tells what to do.
     """
     _check_name(name)
+    _check_choice("image", image, IMAGE_MODES)
+    _check_choice("optimize", optimize, OPTIMIZE)
+    _check_choice("objective", objective, OBJECTIVES)
     ram_bytes = _size(ram)
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
@@ -126,7 +138,8 @@ def compile(
     path = Path(out) if out is not None else Path(f"{name}_out")
     with whole_folder(path) as folder:
         report = compile_graph(graph, target, folder, progress=progress, warn=warn)
-    return CompiledModel(path, report, replace(graph, image_resident=image == "resident"))
+    resident = replace(graph, image_resident=image == "resident")
+    return CompiledModel(path, report, resident, tuple(imported.shape))
 
 
 def quantize_module(
@@ -158,6 +171,8 @@ def import_torch(
     progress: Progress = lambda _: None,
 ) -> ImportedProgram:
     """The integer graph of a module or program, passes not run; see `compile`."""
+    _check_least("count", count, 1)
+    _check_least("seed", seed, 0)
     try:
         import torchao  # noqa: F401  only asked whether it is there
         from torch import nn
@@ -189,6 +204,24 @@ def import_torch(
 def _check_name(name: str) -> None:
     if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
         raise UsageError(f"name '{name}': is no C prefix; use a-z, 0-9 and _, a letter first, e.g. face")
+
+
+def _check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{argument}: {value!r}, allowed: {', '.join(allowed)}")
+
+
+def _check_least(argument: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise UsageError(f"{argument}: {value!r}, allowed: whole numbers of at least {least}")
+
+
+def _as_array(image: Any) -> NDArray[Any]:
+    """A torch tensor, or what numpy takes, as an array; tensors may ask for gradients, or be bfloat16."""
+    if hasattr(image, "detach"):
+        image = image.detach().cpu()
+        image = image.double() if image.is_floating_point() else image
+    return np.asarray(image)
 
 
 def _size(ram: str | int) -> int:

@@ -185,6 +185,23 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
     "not_finite": (lambda: import_torch(small(), EXAMPLE, EXAMPLE / 0), UsageError, ["input 0", "NaN"]),
     "labels": (lambda: import_torch(small(), EXAMPLE, ["a"]), UsageError, ["holds str"]),
     "name": (lambda: rnnpool_mcu.compile(small(), EXAMPLE, inputs(), name="2x"), UsageError, ["'2x'", "a-z"]),
+    "image": (
+        lambda: rnnpool_mcu.compile(None, image="stream"),  # type: ignore[arg-type]
+        UsageError,
+        ["image", "'stream'", "resident, streamed"],
+    ),
+    "optimize": (
+        lambda: rnnpool_mcu.compile(None, optimize="fast"),  # type: ignore[arg-type]
+        UsageError,
+        ["optimize", "'fast'", "speed, size"],
+    ),
+    "objective": (
+        lambda: rnnpool_mcu.compile(None, objective="RAM"),  # type: ignore[arg-type]
+        UsageError,
+        ["objective", "'RAM'", "cycles, ram"],
+    ),
+    "count": (lambda: import_torch(small(), EXAMPLE, inputs(), count=0), UsageError, ["count: 0", "least 1"]),
+    "seed": (lambda: import_torch(small(), EXAMPLE, inputs(), seed=-1), UsageError, ["seed: -1", "least 0"]),
     "size": (lambda: rnnpool_mcu.compile(small(), EXAMPLE, inputs(), ram="lots"), UsageError, ["'lots'"]),
 }
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Normalisation
+from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.output_folder import whole_file
 
 Command = Callable[..., Any]
-OBJECTIVES = ("cycles", "ram")
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Speaker:
         elif self.verbosity < 0 or not sys.stderr.isatty():
             yield lambda _message: None
         else:
-            with Console(stderr=True).status(first) as status:
-                yield status.update
+            with Console(stderr=True).status(escape(first)) as status:
+                yield lambda message: status.update(escape(message))
 
 
 def common_options(command: Command) -> Command:
@@ -116,8 +117,8 @@ class PlanOptions:
     """What a plan has to meet."""
 
     ram_bytes: int | None  # None: no limit
-    image: str  # "resident" or "streamed"
-    optimize: str  # "speed" or "size"
+    image: str  # one of IMAGE_MODES
+    optimize: str  # one of OPTIMIZE
     objective: str  # one of OBJECTIVES
 
 
@@ -132,7 +133,7 @@ seed_option = click.option(
 
 image_option = click.option(
     "--image",
-    type=click.Choice(["resident", "streamed"]),
+    type=click.Choice(IMAGE_MODES),
     default="resident",
     show_default=True,
     help="Where image rows come from; a resident image counts against --ram.",
@@ -244,7 +245,7 @@ def plan_options(*, ram_required: bool) -> Callable[[Command], Command]:
             image_option,
             click.option(
                 "--optimize",
-                type=click.Choice(["speed", "size"]),
+                type=click.Choice(OPTIMIZE),
                 default="speed",
                 show_default=True,
                 help="speed: constants in RAM where there is room; size: the smallest code.",

@@ -14,6 +14,7 @@ from rnnpool_mcu.errors import UsageError
 
 IMAGE_MODES = ("resident", "streamed")
 OPTIMIZE = ("speed", "size")
+OBJECTIVES = ("cycles", "ram")
 KINDS = ("detector", "classifier")
 DEFAULT_STACK_BYTES = 2048
 
