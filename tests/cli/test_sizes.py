@@ -27,7 +27,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "k", "0", "0k", "-5k", "256g", "1.3", "12 34", "0x10", "1e3", "256 k k", "nan"]
+    "text", ["", "k", "0", "0k", "-5k", "256g", "1.3", "12 34", "0x10", "1e3", "256 k k", "nan", "9" * 310]
 )
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="is not a"):
