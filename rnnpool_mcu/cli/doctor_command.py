@@ -35,15 +35,22 @@ _TOOLS = (
         True,
         "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
     ),
-    ("qemu-system-arm", "run firmware on an emulated board", True, "apt-get install qemu-system-arm"),
-    ("gcc", "run the generated C on this machine", True, "apt-get install gcc libc6-dev"),
-    ("clang", "a second host compiler in tests", False, "apt-get install clang"),
+    ("arm-none-eabi-objdump", "find the worst-case stack", True, "apt-get install binutils-arm-none-eabi"),
+    ("make", "build firmware and host C", True, "apt-get install make"),
+    ("qemu-system-arm", "run on an emulated board", True, "apt-get install qemu-system-arm"),
+    ("gcc", "run C on this machine", True, "apt-get install gcc libc6-dev"),
+    ("clang", "a second host compiler", False, "apt-get install clang"),
     ("renode", "a second simulator", False, "see the Renode project's releases"),
 )
 _PACKAGES = (
     # distribution, what for, needed, extra
-    ("torch", "read and quantize .pt models, train", True, "torch"),
-    ("torchao", "quantize .pt models", True, "torch"),
+    ("torch", "read .pt and .pt2, train", False, "torch"),
+    ("torchao", "quantize .pt and .pt2", False, "torch"),
+    ("onnx", "read .onnx", False, "onnx"),
+    ("onnxruntime", "quantize .onnx, compare", False, "onnx"),
+    ("tflite", "read .tflite", False, "tflite"),
+    ("ai-edge-litert", "compare with .tflite", False, "tflite"),
+    ("tensorflow", "read .keras and .h5", False, "tensorflow"),
     ("ortools", "prove arena plans optimal", False, "plan"),
     ("scikit-image", "the demo's photograph", False, "demo"),
 )
@@ -53,7 +60,8 @@ _PACKAGES = (
 @common_options
 def doctor_command(say: Speaker) -> None:
     """Tell which tools and optional packages are there, and how to get the others."""
-    findings = [*(_tool(*row) for row in _TOOLS), *(_package(*row) for row in _PACKAGES)]
+    packages = (_package(*row) for row in _PACKAGES)
+    findings = [*(_tool(*row) for row in _TOOLS), _newlib(), *packages]
     missing = [finding for finding in findings if finding.needed and finding.version is None]
     value = {"python": sys.version.split()[0], "ok": not missing, "findings": [asdict(f) for f in findings]}
     say.result(value, _table(findings))
@@ -68,17 +76,32 @@ def _tool(program: str, purpose: str, needed: bool, remedy: str) -> Finding:
     return Finding(program, purpose, needed, _program_version(program), remedy)
 
 
+def _newlib() -> Finding:
+    """The C library's headers, which Debian has in a package apart from the compiler's."""
+    version = None
+    if (compiler := shutil.which("arm-none-eabi-gcc")) is not None:
+        source = "#include <string.h>\n#include <_newlib_version.h>\nrnnpool _NEWLIB_VERSION\n"
+        lines = _output([compiler, "-E", "-P", "-x", "c", "-"], source)
+        version = lines[-1].removeprefix("rnnpool ").strip('"') if lines else None
+    return Finding("newlib", "build firmware", True, version, "apt-get install libnewlib-arm-none-eabi")
+
+
 def _program_version(program: str) -> str | None:
     """The first line of `program --version`; None when it is not on the PATH or does not start."""
     path = shutil.which(program)
     if path is None:
         return None
+    lines = _output([path, "--version"])
+    return lines[0] if lines else None
+
+
+def _output(command: list[str], text: str = "") -> list[str]:
+    """The lines that a program given `text` prints; none when it fails."""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = done.stdout.splitlines()
-    return lines[0] if done.returncode == 0 and lines else None
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []
 
 
 def _package(distribution: str, purpose: str, needed: bool, extra: str) -> Finding:
