@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.supported import FORMATS, Supported, integer_operators
 
 _PREFACE = """# Operators
@@ -36,6 +37,8 @@ _INTEGER_NOTE = (
 @common_options
 def supported_ops_command(say: Speaker, formats: tuple[str, ...], markdown: bool) -> None:
     """List the operators of each model format, with their limits."""
+    if markdown and say.json_path is not None:
+        raise UsageError("--markdown and --json: each is a form of the same list; give one of them")
     chosen = formats or tuple(FORMATS)
     found = {name: FORMATS[name].operators() for name in chosen}
     own = [] if formats else integer_operators()

@@ -38,3 +38,8 @@ def test_the_page_is_up_to_date() -> None:
     pytest.importorskip("tflite")
     pytest.importorskip("torch")
     assert PAGE.read_text(encoding="utf-8") == _run("--markdown").stdout, "run `make operators`"
+
+
+def test_one_form_at_a_time(tmp_path: Path) -> None:
+    done = _run("--markdown", "--json", str(tmp_path / "ops.json"))
+    assert done.exit_code == 2 and "--markdown and --json" in done.stderr
