@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from rnnpool_mcu.errors import BudgetError, ToolMissingError, UserError
+from rnnpool_mcu.errors import BudgetError, ToolMissingError, UsageError, UserError
 
 DEBIAN_PACKAGES = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
@@ -39,7 +40,7 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
     """Runs `make target` in a project folder; BuildError with the end of its log when it fails.
 
     BudgetError when the linker finds that the RAM budget is exceeded, ToolMissingError when a program or
-    the C library's headers are missing.
+    the C library's headers are missing, UsageError when the folder cannot be written to.
     """
     find_tool(compiler)
     command = [str(find_tool("make")), "--no-print-directory", "-j2", "-C", str(project), target]
@@ -47,6 +48,7 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return
+    _check_writable(project)
     log = done.stdout + done.stderr
     overflow = re.search(r"region `(RAM|FLASH)' overflowed by (\d+) bytes", log)
     if overflow is not None:
@@ -62,3 +64,12 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
         )
     tail = "\n".join(log.splitlines()[-_LOG_LINES:])
     raise BuildError(f"{project}: `{' '.join(command)}` failed:\n{tail}")
+
+
+def _check_writable(project: Path) -> None:
+    """Raises UsageError where `make` may not write, also on a read-only file system."""
+    for folder in (project, project / "build"):
+        if folder.is_dir() and not os.access(folder, os.W_OK):
+            raise UsageError(
+                f"{folder}: cannot be written to, and the build goes there; copy {project} elsewhere"
+            )
