@@ -62,12 +62,9 @@ def evaluate_command(say: Speaker, **arguments: Any) -> None:
     The engines int8, c and qemu must agree to the last box or logit; where several are asked for, this is
     checked (exit code 5).
     """
-    from rnnpool_mcu.training.plots import check_plot_path
     from rnnpool_mcu.training.subjects import Request, open_subject
 
     request = Request(**_defaults(arguments))
-    if request.plot is not None:
-        check_plot_path(request.plot)
     with ExitStack() as stack:
         progress = stack.enter_context(say.progress("evaluating"))
         subject = open_subject(request, stack, progress)
@@ -81,11 +78,16 @@ def evaluate_command(say: Speaker, **arguments: Any) -> None:
 
 def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
     """Engines that the model can run on, each once."""
+    from rnnpool_mcu.training.subjects import is_checkpoint
+
     model: Path = arguments["model"]
-    floating = model.is_file() and model.suffix.lower() in (".pt", ".pth")
+    floating = is_checkpoint(model)
     engines = tuple(dict.fromkeys(arguments["engines"])) or (("torch",) if floating else ("int8",))
     if "torch" in engines and not floating:
         raise UsageError(f"{model}: engine 'torch' takes a .pt checkpoint; choose another --engine")
+    if arguments["calibration"] is not None and (model.is_dir() or engines == ("torch",)):
+        reason = "a compiled folder has its int8 ranges" if model.is_dir() else "engine 'torch' is float"
+        raise UsageError(f"{model}: {reason}; leave --calibration out, or choose another model or --engine")
     return arguments | {"engines": engines}
 
 
@@ -100,11 +102,6 @@ def _report(
         say.note(f"skipped: {line}")
     if len(broken) > BROKEN_SHOWN:
         say.note(f"skipped: {len(broken) - BROKEN_SHOWN} more; `rnnpool-mcu data check` names all")
-    if request.plot is not None:
-        from rnnpool_mcu.training.plots import plot_precision_recall
-
-        curves = {one.row["engine"]: one.curve for one in measured}
-        plot_precision_recall(curves, request.plot, f"{request.model.name}, {subject.split}")
     integers = [one for one in measured if one.row["engine"] != "torch"]
     agreements = [
         agreement(one.row["engine"], one.outputs, integers[0].row["engine"], integers[0].outputs)
@@ -119,6 +116,11 @@ def _report(
         value["sizes"] = rows
         shown.append(_table("recall by size, root of the area at the model's input", rows))
     say.result(value, Group(*shown))
+    if request.plot is not None:
+        from rnnpool_mcu.training.plots import plot_precision_recall
+
+        curves = {one.row["engine"]: one.curve for one in measured}
+        plot_precision_recall(curves, request.plot, f"{request.model.name}, {subject.split}")
     for checked in agreements:
         if checked.different:
             raise ValidationError(

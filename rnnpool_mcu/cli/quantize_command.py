@@ -68,6 +68,8 @@ def quantize_command(
     A float .onnx or .pt2 file becomes one in int8 (by ONNX Runtime's static quantizer, or torchao), of which
     --calibration sets the ranges.
     """
+    if compare_count is not None and compare is None:
+        raise UsageError("quantize: --compare-count goes with --compare SPLIT; give both, or neither")
     if model.suffix.lower() in (".onnx", ".pt2"):
         if calibration is None or split is not None or compare is not None or report:
             raise UsageError(
@@ -112,12 +114,13 @@ def _images(
     model: Path, calibration: Path | None, split: str | None, count: int, data: Path | None, seed: int
 ) -> Any:
     """uint8 [N, H, W, C] for the model in a checkpoint."""
-    from rnnpool_mcu.importing.checkpoint import input_size_of
+    from rnnpool_mcu.importing.checkpoint import check_preprocessing, input_size_of
     from rnnpool_mcu.quantize.calibration import calibration_images
     from rnnpool_mcu.training.subjects import labelled_images_of
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(model)
+    check_preprocessing(model, loaded.preprocessing)
     size = input_size_of(loaded.model)
     if calibration is not None:
         return calibration_images(

@@ -22,6 +22,16 @@ MOST_DETECTIONS = 1000
 """Per image; COCO's own 100 would cut crowds."""
 
 
+def faster_coco_eval() -> Any:
+    """The package; ToolMissingError without it."""
+    try:
+        return importlib.import_module("faster_coco_eval")
+    except ImportError as error:
+        raise ToolMissingError(
+            "COCO's AP needs faster-coco-eval, which is not installed; pip install 'rnnpool-mcu[evaluate]'"
+        ) from error
+
+
 def coco_ap(
     found: Sequence[NDArray[np.float32]],
     truth: Sequence[NDArray[np.float32]],
@@ -31,12 +41,7 @@ def coco_ap(
 
     AP is 0 where there is nothing to find. ToolMissingError without faster-coco-eval.
     """
-    try:
-        faster: Any = importlib.import_module("faster_coco_eval")
-    except ImportError as error:
-        raise ToolMissingError(
-            "COCO's AP needs faster-coco-eval, which is not installed; pip install 'rnnpool-mcu[evaluate]'"
-        ) from error
+    faster = faster_coco_eval()
     detections = _detections(found)
     if not detections or not any(len(boxes) for boxes in truth):
         return {"coco_ap": 0.0, "coco_ap50": 0.0, "coco_ap75": 0.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,13 +18,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 def plot_precision_recall(curves: Mapping[str, Curve], path: Path, title: str) -> None:
     """Write the curves by name to a .png, .svg or .pdf file. ToolMissingError without matplotlib."""
-    check_plot_path(path)
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ToolMissingError(
-            "plots need matplotlib, which is not installed; pip install 'rnnpool-mcu[plot]'"
-        ) from error
+    check_plot(path)
+    import matplotlib
+
     matplotlib.rcParams["svg.hashsalt"] = "rnnpool-mcu"  # the same curves, the same bytes
     from matplotlib.figure import Figure
 
@@ -39,7 +36,11 @@ def plot_precision_recall(curves: Mapping[str, Curve], path: Path, title: str) -
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
 
 
-def check_plot_path(path: Path) -> None:
-    """UsageError for a file name whose ending is no picture format."""
+def check_plot(path: Path) -> None:
+    """UsageError for a file name whose ending is no picture format; ToolMissingError without matplotlib."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: plots are written as {', '.join(SUFFIXES)}; give another file name")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ToolMissingError(
+            "plots need matplotlib, which is not installed; pip install 'rnnpool-mcu[plot]'"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from rnnpool_mcu.detections import as_array, parse_detections
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.evaluation import IntegerModel, chunk_size, open_model
+from rnnpool_mcu.importing.checkpoint import check_preprocessing, input_size_of
 from rnnpool_mcu.training.classifier_metrics import evaluate_classifier, torch_classifier
-from rnnpool_mcu.training.coco_metrics import coco_ap
+from rnnpool_mcu.training.coco_metrics import coco_ap, faster_coco_eval
 from rnnpool_mcu.training.datasets import open_dataset
 from rnnpool_mcu.training.decode import torch_predictor
-from rnnpool_mcu.training.labelled_images import ImageBank, load_labelled
+from rnnpool_mcu.training.labelled_images import ImageBank, abridged, load_labelled
 from rnnpool_mcu.training.metrics import collect, judge, precision_recall
+from rnnpool_mcu.training.plots import check_plot
 from rnnpool_mcu.training.size_recall import SizeRecall, recall_by_size
-from rnnpool_mcu.training.wider_evaluation import wider_results
-from rnnpool_mcu.zoo.checkpoint import load_checkpoint
+from rnnpool_mcu.training.wider_evaluation import check_listed, wider_results
+from rnnpool_mcu.training.wider_metrics import load_wider_subsets
+from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint
 
 Progress = Callable[[str], None]
 Images = NDArray[np.uint8]
@@ -58,13 +61,19 @@ class Measured:
 
 
 class Subject:
-    """A model with its labelled images, ready to be measured engine by engine."""
+    """A model with its labelled images, ready to be measured engine by engine.
+
+    Whatever else the measurement needs is looked for at once: an engine may run for hours.
+    """
 
     metric = ""
     split = ""
 
-    def __init__(self, request: Request, float_model: Any, integer: IntegerModel | None, progress: Progress):
-        self.request, self.float_model, self.integer, self.progress = request, float_model, integer, progress
+    def __init__(
+        self, request: Request, loaded: LoadedModel | None, integer: IntegerModel | None, progress: Progress
+    ):
+        self.request, self.loaded, self.integer, self.progress = request, loaded, integer, progress
+        self.float_model: Any = loaded.model if loaded is not None else None
         self.calibration = integer.calibration if integer is not None else None
 
     def measure(self, engine: str) -> Measured:
@@ -121,8 +130,15 @@ class DetectorSubject(Subject):
     def __init__(self, *arguments: Any, input_size: tuple[int, int, int]) -> None:
         super().__init__(*arguments)
         request = self.request
+        if request.plot is not None:
+            check_plot(request.plot)
+        if request.coco:
+            faster_coco_eval()
+        self.subsets = None if request.wider is None else load_wider_subsets(request.wider)
         self.split = request.split or ("wider_face_val" if request.wider else "part_b_test")
         self.dataset = open_dataset(self.split, input_size, request.data, request.count)
+        if self.subsets is not None:
+            check_listed(self.dataset.samples, self.subsets)
 
     def _float(self) -> Callable[[Images], Any]:
         predict = torch_predictor(self.float_model)
@@ -136,8 +152,8 @@ class DetectorSubject(Subject):
         row: dict[str, Any] = found.metrics()
         if self.request.coco:
             row |= coco_ap(found.found, found.truth, found.ignored)
-        if self.request.wider is not None:
-            row |= wider_results(self.dataset, found, self.request.wider)
+        if self.subsets is not None:
+            row |= wider_results(self.dataset, found, self.subsets)
         row["skipped"] = len(self.dataset.broken)
         judged = judge(found.found, found.truth, 0.5, found.ignored)
         curve = precision_recall(judged.scores, judged.right, judged.truths)
@@ -164,6 +180,15 @@ class ClassifierSubject(Subject):
             )
         self.split = request.split or "test"
         self.bank = ImageBank(load_labelled(request.data, self.split), input_size)
+        labels = self.loaded.labels if self.loaded is not None else []
+        check_classes(request, labels, self._logits(), self.bank.content.classes)
+
+    def _logits(self) -> int:
+        """How many the model gives."""
+        if self.integer is not None:
+            return sum(self.integer.graph.types[name].bytes for name in self.integer.graph.outputs)
+        blank = np.zeros((1, *self.bank.input_size), np.uint8)
+        return self._float()(blank).shape[1]
 
     def _float(self) -> Callable[[Images], Any]:
         return torch_classifier(self.float_model)
@@ -183,10 +208,11 @@ def open_subject(
     request: Request, stack: ExitStack, progress: Progress
 ) -> DetectorSubject | ClassifierSubject:
     """The model's engines and its images, by its kind."""
-    float_model: Any = None
+    loaded: LoadedModel | None = None
     integer: IntegerModel | None = None
-    if "torch" in request.engines:
-        float_model = load_checkpoint(request.model).model
+    if is_checkpoint(request.model):
+        loaded = load_checkpoint(request.model)
+        check_preprocessing(request.model, loaded.preprocessing)
     if request.engines != ("torch",):
         progress("reading the model")
         opened = open_model(request.model, progress, calibration=request.calibration, jobs=request.jobs)
@@ -194,10 +220,38 @@ def open_subject(
     if integer is not None:
         detector, shape = integer.is_detector, integer.graph.input_type.shape
     else:
-        detector, shape = hasattr(float_model, "anchors"), float_model.input_size
+        assert loaded is not None
+        detector, shape = hasattr(loaded.model, "anchors"), input_size_of(loaded.model)
     height, width, channels = shape
     subject = DetectorSubject if detector else ClassifierSubject
-    return subject(request, float_model, integer, progress, input_size=(height, width, channels))
+    return subject(request, loaded, integer, progress, input_size=(height, width, channels))
+
+
+def is_checkpoint(model: Path) -> bool:
+    """Whether a float model can be read from it."""
+    return model.is_file() and model.suffix.lower() in (".pt", ".pth")
+
+
+def check_classes(request: Request, labels: Sequence[str], logits: int, classes: Sequence[str]) -> None:
+    """UsageError unless the model's outputs are the classes of the data set, one by one.
+
+    By name where the checkpoint has names. Else their numbers must be the same: what more outputs mean, and
+    which of them would be which class, is not known.
+    """
+    where, advice = f"{request.model}: ", f"--data {request.data} needs those classes, in that order"
+    for index, (label, name) in enumerate(zip(labels, classes, strict=False)):
+        if label != name:
+            raise UsageError(f"{where}class {index} is '{label}', in the data set '{name}'; {advice}")
+    if labels and len(labels) != len(classes):
+        raise UsageError(
+            f"{where}{len(labels)} classes ({abridged(labels)}), the data set has {len(classes)} "
+            f"({abridged(classes)}); {advice}"
+        )
+    if logits != len(classes):
+        raise UsageError(
+            f"{where}{logits} outputs, the data set has {len(classes)} classes ({abridged(classes)}); "
+            "give the data set that the model was trained on"
+        )
 
 
 def labelled_images_of(

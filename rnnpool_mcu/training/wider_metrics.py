@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ToolMissingError, UsageError
+from rnnpool_mcu.training.labelled_images import DAMAGED
 
 THRESHOLDS = 1000
 IOU = 0.5
@@ -102,6 +103,7 @@ def load_wider_subsets(folder: Path) -> dict[str, dict[str, NDArray[np.int64]]]:
     """
     try:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
     except ImportError as error:
         raise ToolMissingError(
             "WIDER FACE's subsets are .mat files, which need scipy; it is not installed: pip install scipy"
@@ -111,8 +113,12 @@ def load_wider_subsets(folder: Path) -> dict[str, dict[str, NDArray[np.int64]]]:
         path = folder / f"wider_{subset}_val.mat"
         if not path.is_file():
             raise UsageError(f"no {path}; give the folder ground_truth/ of WIDER FACE's evaluation tools")
-        content = loadmat(path)
-        subsets[subset] = dict(_subset_images(content))
+        try:
+            subsets[subset] = dict(_subset_images(loadmat(path)))
+        except (MatReadError, *DAMAGED) as error:
+            raise UsageError(
+                f"{path}: is no list of WIDER FACE ({type(error).__name__}: {error}); fetch it again"
+            ) from error
     return subsets
 
 

@@ -11,9 +11,11 @@ pytest.importorskip("torch")
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.coco_metrics import coco_ap
+from rnnpool_mcu.training.datasets import Sample
 from rnnpool_mcu.training.metrics import Collected, detection_ap, interpolated_ap, judge, precision_recall
 from rnnpool_mcu.training.plots import plot_precision_recall
 from rnnpool_mcu.training.size_recall import recall_by_size
+from rnnpool_mcu.training.wider_evaluation import check_listed
 from rnnpool_mcu.training.wider_metrics import (
     WiderImage,
     inclusive_iou,
@@ -193,6 +195,29 @@ def test_wider_subsets_of_the_official_files(tmp_path: Path) -> None:
     assert subsets["hard"]["1--Other/c"].tolist() == [0, 1, 2]
     with pytest.raises(UsageError, match=r"no .*wider_easy_val\.mat"):
         load_wider_subsets(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file, and no more", bytes(300)])
+def test_damaged_wider_subsets_are_refused(tmp_path: Path, content: bytes) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    (tmp_path / "wider_easy_val.mat").write_bytes(content)
+    with pytest.raises(UsageError, match=r"wider_easy_val\.mat: is no list of WIDER FACE"):
+        load_wider_subsets(tmp_path)
+    scipy_io.savemat(tmp_path / "wider_easy_val.mat", {"event_list": 3})
+    with pytest.raises(UsageError, match="KeyError: 'file_list'"):
+        load_wider_subsets(tmp_path)
+
+
+def test_images_and_boxes_that_wider_does_not_list_are_refused() -> None:
+    box, path = rows((0, 0, 9, 9)), Path("0--Parade/a.jpg")
+    subsets = {"easy": {"0--Parade/a": np.array([0])}, "hard": {"0--Parade/a": np.array([0, 1])}}
+    check_listed([Sample(path, box, annotated=rows((0, 0, 9, 9), (5, 5, 9, 9)))], subsets)
+    with pytest.raises(UsageError, match="1 boxes, but box 2 is in subset hard"):
+        check_listed([Sample(path, box, annotated=box)], subsets)
+    with pytest.raises(UsageError, match="all boxes of the data set are needed"):
+        check_listed([Sample(path, box)], subsets)
+    with pytest.raises(UsageError, match="'x/b' is not in WIDER FACE's lists"):
+        check_listed([Sample(Path("x/b.jpg"), box, annotated=box)], subsets)
 
 
 def test_plots_are_written_and_repeatable(tmp_path: Path) -> None:

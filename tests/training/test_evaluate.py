@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ torch = pytest.importorskip("torch")
 from rnnpool_mcu import evaluation  # noqa: E402
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint  # noqa: E402
+from rnnpool_mcu.training import plots, subjects  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint, random_model  # noqa: E402
 
@@ -178,3 +180,112 @@ def test_what_evaluate_refuses(classifier: Path, detector: Path, pictures: Path,
     assert done.exit_code == 2 and "takes a .pt checkpoint" in done.stderr
     done = run("evaluate", detector, "--data", pictures)
     assert done.exit_code == 2 and "no split 'test'" in done.stderr
+
+
+def write_classes(folder: Path, classes: list[str]) -> Path:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    data, count = np.frombuffer(file.getvalue() * len(classes), np.uint8), len(classes)
+    offsets = np.arange(count + 1) * len(file.getvalue())
+    np.savez(folder / "test.npz", data=data, offsets=offsets, labels=np.arange(count), classes=classes)
+    return folder
+
+
+def small_classifier(path: Path, labels: list[str], outputs: int = 2, **preprocessing: object) -> Path:
+    config = {"num_classes": outputs, "resolution": 8, "hidden": 4}
+    model = random_model("one-shot-pooling", **config)
+    save_checkpoint(path, model, "one-shot-pooling", config, RGB_PREPROCESSING | preprocessing, labels)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "classes", "complaint"),
+    [
+        (["a", "b"], 2, ["a", "c"], "class 1 is 'b', in the data set 'c'"),
+        (["a", "b"], 2, ["b", "a"], "class 0 is 'a', in the data set 'b'"),
+        (["a", "b", "c"], 3, ["a", "b"], "3 classes ('a', 'b', 'c'), the data set has 2 ('a', 'b')"),
+        ([], 3, ["a", "b"], "3 outputs, the data set has 2 classes ('a', 'b')"),
+        ([], 2, ["a", "b", "c"], "2 outputs, the data set has 3 classes"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["torch", "int8"])
+def test_classes_that_are_not_the_models_are_refused(
+    labels: list[str], outputs: int, classes: list[str], complaint: str, engine: str, tmp_path: Path
+) -> None:
+    model = small_classifier(tmp_path / "m.pt", labels, outputs)
+    done = run("evaluate", model, "--engine", engine, "--data", write_classes(tmp_path, classes))
+    assert done.exit_code == 2 and complaint in done.stderr
+
+
+def test_a_model_without_labels_takes_as_many_classes_as_outputs(tmp_path: Path) -> None:
+    model, data = small_classifier(tmp_path / "m.pt", []), write_classes(tmp_path, ["x", "y"])
+    done = run("evaluate", model, "--data", data)
+    assert done.exit_code == 0, done.output
+
+
+def test_preprocessing_that_nothing_applies_is_refused(tmp_path: Path) -> None:
+    model = small_classifier(tmp_path / "m.pt", [], mean=[0.5, 0.5, 0.5])
+    data = write_classes(tmp_path, ["x", "y"])
+    for done in (
+        run("evaluate", model, "--data", data),
+        run("quantize", model, "--data", data, "--split", "test", "-o", tmp_path / "q.pt"),
+    ):
+        assert done.exit_code == 3 and "put the normalisation into the model's first layer" in done.stderr
+    assert not (tmp_path / "q.pt").exists()
+
+
+def test_options_without_effect_are_refused(classifier: Path, pictures: Path, tmp_path: Path) -> None:
+    for arguments in ([classifier, "--data", pictures], [classifier, "--engine", "torch"], [tmp_path]):
+        done = run("evaluate", *arguments, "--calibration", pictures)
+        assert done.exit_code == 2 and "leave --calibration out" in done.stderr
+    done = run("quantize", classifier, "--split", "fit", "--compare-count", 3, "-o", tmp_path / "q.pt")
+    assert done.exit_code == 2 and "--compare-count goes with --compare" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "package", "complaint"),
+    [
+        ("--plot", "matplotlib", "plots need matplotlib"),
+        ("--coco", "faster_coco_eval", "COCO's AP needs faster-coco-eval"),
+        ("--wider", "scipy.io", "need scipy"),
+    ],
+)
+def test_missing_packages_are_named_before_an_engine_runs(
+    option: str, package: str, complaint: str, detector: Path, heads: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(subjects.Subject, "measure", lambda *_: pytest.fail("an engine ran"))
+    value = {"--plot": [tmp_path / "x.svg"], "--coco": [], "--wider": [tmp_path]}[option]
+    done = run("evaluate", detector, "--data", heads, option, *value)
+    assert done.exit_code == 6 and complaint in done.stderr
+
+
+def test_a_folder_without_widers_lists_is_refused_before_an_engine_runs(
+    detector: Path, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("scipy")
+    monkeypatch.setattr(subjects.Subject, "measure", lambda *_: pytest.fail("an engine ran"))
+    done = run("evaluate", detector, "--data", heads, "--wider", tmp_path)
+    assert done.exit_code == 2 and "wider_easy_val.mat" in done.stderr
+
+
+def test_the_table_is_shown_even_if_the_plot_cannot_be_written(
+    detector: Path, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(plots, "plot_precision_recall", fail)
+    monkeypatch.setattr(subjects, "check_plot", lambda _: None)
+    done = run("evaluate", detector, "--data", heads, "--count", 1, "--plot", tmp_path / "x.svg")
+    assert done.exit_code == 2 and "AP at IoU 0.5" in done.stdout
+
+
+def test_a_detectors_evaluation_without_a_readable_picture_is_refused(detector: Path, tmp_path: Path) -> None:
+    (tmp_path / "scut_head" / "images").mkdir(parents=True)
+    images = [{"id": 1, "file_name": "gone.png", "width": 120, "height": 90}]
+    content = {"images": images, "annotations": [{"image_id": 1, "bbox": [1, 1, 9, 9]}]}
+    (tmp_path / "scut_head" / "part_b_test.json").write_text(json.dumps(content))
+    done = run("evaluate", detector, "--data", tmp_path)
+    assert done.exit_code == 2 and "none of 1 pictures could be read" in done.stderr
