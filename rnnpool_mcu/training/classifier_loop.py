@@ -22,6 +22,7 @@ from rnnpool_mcu.training.display import Display
 from rnnpool_mcu.training.labelled_images import ImageBank, load_labelled
 from rnnpool_mcu.training.launch import Place, average_gradients
 from rnnpool_mcu.training.optimization import (
+    check_broken,
     compile_around_rnnpool,
     cosine_rate,
     following,
@@ -29,6 +30,7 @@ from rnnpool_mcu.training.optimization import (
     passed,
     read_state,
     update_average,
+    warn_of_new,
     weight_groups,
 )
 from rnnpool_mcu.zoo import create
@@ -36,7 +38,6 @@ from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, atomic_save, save_chec
 
 LOG_FIELDS = ("step", "minutes", "progress", "learning_rate", "loss", "images_per_second", "val_top1")
 LOG_EVERY = 100
-LARGEST_BROKEN_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class ClassifierTrainer:
         if recipe.compile:
             compile_around_rnnpool(self.model)
         self.step, self.progress, self.best, self.earlier_seconds = 0, 0.0, -1.0, 0.0
+        self.validated = -1  # the step of the last validation
+        self.named: set[str] = set()
         self.display = Display(f"training {recipe.arch}", quiet or not place.first)
 
     def run(self, resume: bool) -> dict[str, Any]:
@@ -101,12 +104,19 @@ class ClassifierTrainer:
         with self.display:
             while self.progress < 1.0:
                 self._part()
+            if self.place.first and self.validated != self.step:  # resumed when the time was over
+                self._log(math.nan, 0.0, self.evaluate())
+                self._save()
         return {
             "best": str(self.out / "best.pt"),
             "top1": self.best,
             "steps": self.step,
-            "skipped": [*self.fit.describe_broken(), *self.held_out.describe_broken()],
+            "skipped": self.skipped(),
         }
+
+    def skipped(self) -> list[str]:
+        """Pictures that could not be read, of the training's and the validation's, with the reasons."""
+        return [*self.fit.describe_broken(), *self.held_out.describe_broken()]
 
     def _part(self) -> None:
         """Train to the next save; the first process validates and logs when that is due, and saves."""
@@ -129,7 +139,7 @@ class ClassifierTrainer:
         while self.progress < progress - 1e-9:
             rows = self._rows()
             pixels, labels = self.fit.batch(rows)
-            check_broken(self.fit)
+            check_broken(self.fit.describe_broken(), len(self.fit), "pictures")
             if len(labels) < 2:
                 raise UsageError(
                     f"train: {len(labels)} readable pictures in a batch, at least 2; see `data check`"
@@ -190,6 +200,8 @@ class ClassifierTrainer:
     def evaluate(self) -> float:
         """Accuracy of the averaged weights on the held-out part; keeps the best as best.pt."""
         right, seen = count_right(torch_classifier(self.ema), self.held_out)
+        check_broken(self.held_out.describe_broken(), len(self.held_out), "held-out pictures")
+        self.validated = self.step
         top1 = right / max(1, seen)
         if top1 >= self.best:
             self.best = top1
@@ -209,7 +221,8 @@ class ClassifierTrainer:
             if fresh:
                 writer.writerow(LOG_FIELDS)
             writer.writerow([f"{v:.6g}" for v in values])
-        broken = len(self.fit.broken) + len(self.held_out.broken)
+        warn_of_new(self.skipped(), self.named)
+        broken = len(self.skipped())
         skipped = f"; {broken} unreadable pictures skipped" if broken else ""
         self.display.line(
             f"held-out accuracy {top1:.4f} (best {self.best:.4f}) after {self.step} steps{skipped}"
@@ -220,6 +233,7 @@ class ClassifierTrainer:
             "model": self.model.state_dict(), "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(), "step": self.step, "progress": self.progress,
             "best": self.best, "seconds": self.seconds(), "recipe": asdict(self.recipe),
+            "validated": self.validated,
         }  # fmt: skip
         atomic_save(state, self.out / "last.pt")
 
@@ -231,6 +245,7 @@ class ClassifierTrainer:
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best, self.earlier_seconds = state["step"], state["best"], state["seconds"]
+        self.validated = state.get("validated", -1)
         self.progress = min(1.0, self._progress_after(self.step))
 
 
@@ -249,17 +264,6 @@ def check_data(
             f"train: {images} training pictures for {len(classes)} classes; at least one of each, and 2"
         )
     return classes
-
-
-def check_broken(bank: ImageBank) -> None:
-    """UsageError when so many pictures cannot be read that something else must be wrong."""
-    allowed = max(3, round(LARGEST_BROKEN_SHARE * len(bank)))
-    if len(bank.broken) > allowed:
-        first = "\n  ".join(bank.describe_broken()[:5])
-        raise UsageError(
-            f"train: {len(bank.broken)} of {len(bank)} pictures cannot be read, allowed {allowed}; the "
-            f"first:\n  {first}\nfetch them again; `rnnpool-mcu data check` names all"
-        )
 
 
 def augment(pixels: Tensor, least_crop: float, jitter: float, generator: torch.Generator) -> Tensor:

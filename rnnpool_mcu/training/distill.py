@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ def load_teacher(path: Path, student: Any, device: torch.device) -> nn.Module:
             "the same: train a wider one of the same architecture, e.g. --set hidden=32"
         )
     return teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, by which a resumed training knows its teacher again."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def distillation_loss(

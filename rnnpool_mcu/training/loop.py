@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ from rnnpool_mcu.training.cache import LEAST_LONG_SIDE, open_cache
 from rnnpool_mcu.training.datasets import VALIDATION_IMAGES, DetectionDataset, load_split
 from rnnpool_mcu.training.decode import torch_predictor
 from rnnpool_mcu.training.display import Display
-from rnnpool_mcu.training.distill import distillation_loss, load_teacher
+from rnnpool_mcu.training.distill import distillation_loss, file_digest, load_teacher
 from rnnpool_mcu.training.launch import Place, average_gradients
 from rnnpool_mcu.training.loss import detection_loss
 from rnnpool_mcu.training.metrics import evaluate_detector
 from rnnpool_mcu.training.optimization import (
+    check_broken,
+    check_origins,
     compile_around_rnnpool,
     cosine_rate,
     following,
@@ -35,6 +38,7 @@ from rnnpool_mcu.training.optimization import (
     passed,
     read_state,
     update_average,
+    warn_of_new,
     weight_groups,
 )
 from rnnpool_mcu.training.recipe import Phase, Recipe, anchor_sizes, describe
@@ -53,7 +57,7 @@ LOG_EVERY = 100
 LOG_FIELDS = (
     "step", "minutes", "progress", "learning_rate", "loc_loss", "conf_loss", "images_per_second", "val_ap50",
 )  # fmt: skip
-RESUMED_ALIKE = ("arch", "config", "seed", "processes", "rnn_density")
+RESUMED_ALIKE = ("arch", "config", "seed", "processes", "rnn_density", "qat")
 """Settings of the recipe that a resumed training cannot change."""
 MOST_WORKERS = 8
 
@@ -75,11 +79,14 @@ class Trainer:
         self.ema: Any = copy.deepcopy(self.detector).eval()
         self.model: nn.Module = self._aware(self.detector) if recipe.qat else self.detector
         self.teacher = load_teacher(Path(recipe.teacher), detector, place.device) if recipe.teacher else None
+        self.taught_by = file_digest(Path(recipe.teacher)) if recipe.teacher else None
         self.sparsity = Sparsity(self.detector, recipe.rnn_density) if recipe.rnn_density else None
         self.optimizer = torch.optim.AdamW(
             weight_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate
         )
         self.step, self.progress, self.best_ap50, self.earlier_seconds = 0, 0.0, -1.0, 0.0
+        self.validated = -1  # the step of the last validation
+        self.named: set[str] = set()
         if recipe.compile:
             compile_around_rnnpool(self.model)
 
@@ -140,6 +147,9 @@ class Trainer:
                 continue
             if passed(self.progress, recipe.evaluations) > judged:
                 self._log(losses, speed, self.evaluate())
+            self._save()
+        if self.place.first and self.validated != self.step:  # resumed when the time was over
+            self._log(torch.full((2,), math.nan), 0.0, self.evaluate())
             self._save()
 
     def _open_sources(self) -> list[Source]:
@@ -290,6 +300,8 @@ class Trainer:
         """
         judged = self._aware(self.ema) if self.recipe.qat else self.ema
         result = evaluate_detector(torch_predictor(judged), self.validation)
+        check_broken(list(self.validation.broken.values()), len(self.validation), "validation images")
+        self.validated = self.step
         ap50 = float(result["ap50"])
         if ap50 > self.best_ap50 and (self.sparsity is None or self.sparsity.settled):
             self.best_ap50 = ap50
@@ -313,6 +325,7 @@ class Trainer:
             if fresh:
                 writer.writerow(LOG_FIELDS)
             writer.writerow([f"{v:.6g}" for v in values])
+        warn_of_new(list(self.validation.broken.values()), self.named)
         broken = len(self.skipped())
         skipped = f"; {broken} unreadable images skipped" if broken else ""
         self.display.line(
@@ -324,17 +337,30 @@ class Trainer:
             "model": self.model.state_dict(), "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(), "step": self.step, "progress": self.progress,
             "best_ap50": self.best_ap50, "seconds": self.seconds(), "recipe": describe(self.recipe),
+            "validated": self.validated, **self._origins(),
         }  # fmt: skip
         atomic_save(state, self.out / "last.pt")
 
+    def _origins(self) -> dict[str, Any]:
+        """What this training took from other files."""
+        return {"calibration": self.calibration, "teacher": self.taught_by}
+
+    def _read_state(self) -> dict[str, Any]:
+        path = self.out / "last.pt"
+        state = read_state(path, describe(self.recipe), RESUMED_ALIKE)
+        taught = bool(state["recipe"].get("teacher"))
+        state.setdefault("teacher", (self.taught_by or "not kept") if taught else None)
+        check_origins(path, state, self._origins())
+        return state
+
     def _resume(self) -> None:
         """The first process reads last.pt for all: the others may be on other machines."""
-        path, now = self.out / "last.pt", describe(self.recipe)
-        state = self.place.share(read_state(path, now, RESUMED_ALIKE) if self.place.first else None)
+        state = self.place.share(self._read_state() if self.place.first else None)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_ap50, self.earlier_seconds = state["step"], state["best_ap50"], state["seconds"]
+        self.validated = state.get("validated", -1)
         # of what is asked for now, which may be more than before
         self.progress = min(1.0, self._progress_after(self.step))
         if self.sparsity is not None:

@@ -111,6 +111,8 @@ class Recipe:
             raise UsageError(f"train: processes {self.processes}, at least 1")
         if self.qat and self.initial is None:
             raise UsageError("train --qat: goes on from a trained checkpoint; name it with --init")
+        if self.qat and self.device == "cuda":
+            raise UsageError("train --qat: computes RNNPool's integers on the CPU; leave --device cuda out")
         clashing = [name for name in ("amp", "compile", "rnn_density") if getattr(self, name)]
         if self.qat and clashing:
             raise UsageError(f"train --qat: cannot be combined with {', '.join(clashing)}; leave it out")

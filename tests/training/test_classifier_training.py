@@ -19,7 +19,7 @@ from rnnpool_mcu.training import classifier_loop  # noqa: E402
 from rnnpool_mcu.training.classifier_loop import augment  # noqa: E402
 from rnnpool_mcu.training.classifier_metrics import evaluate_classifier  # noqa: E402
 from rnnpool_mcu.training.classifier_recipe import train_classifier  # noqa: E402
-from rnnpool_mcu.training.labelled_images import ImageBank, Labelled  # noqa: E402
+from rnnpool_mcu.training.labelled_images import ImageBank, Labelled, load_labelled  # noqa: E402
 from rnnpool_mcu.training.optimization import NotFiniteError  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
@@ -99,9 +99,23 @@ def test_a_killed_run_goes_on_alike(tmp_path: Path) -> None:
         torch.testing.assert_close(b[name], value, msg=f"{name} differs after resuming")
 
 
-def test_broken_pictures_are_skipped_and_counted(tmp_path: Path) -> None:
-    result = tiny_train(write_data(tmp_path / "data", broken=(5, 30)), tmp_path / "run", steps=10)
+def test_a_training_resumed_at_its_end_is_validated(tmp_path: Path) -> None:
+    data, out = write_data(tmp_path / "data"), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier_loop, "count_right", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tiny_train(data, out, evaluations=1)
+    result = tiny_train(data, out, steps=6, evaluations=1, resume=True)
+    assert result["steps"] == 6 and load_checkpoint(out / "best.pt").metrics["val_top1"] == result["top1"]
+
+
+def test_broken_pictures_are_skipped_counted_and_named_once(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", broken=(5, 30))
+    with pytest.warns(UserWarning, match="cannot be read, skipped") as warned:
+        result = tiny_train(data, tmp_path / "run", steps=20, evaluations=4)
     skipped = result["skipped"]
+    told = "".join(str(warning.message) for warning in warned)
+    assert all(told.count(name) == 1 for name in ("train.npz[5]: ", "train.npz[30]: "))
     assert len(skipped) == 2 and skipped[0].startswith("train.npz[5]: ")
 
 
@@ -111,6 +125,15 @@ def test_too_many_broken_pictures_stop_the_training(tmp_path: Path) -> None:
         UsageError, match=r"of 76 pictures cannot be read, allowed 4; the first:\n  train.npz\["
     ):
         tiny_train(data, tmp_path / "run")
+
+
+def test_a_held_out_part_that_cannot_be_read_is_no_measure(tmp_path: Path) -> None:
+    clean = load_labelled(write_data(tmp_path / "clean"), "held_out")
+    held_out = tuple(int(name.partition("[")[2][:-1]) for name in clean.names)
+    data = write_data(tmp_path / "data", broken=held_out)
+    with pytest.raises(UsageError, match="4 of 4 held-out pictures cannot be read, allowed 3"):
+        tiny_train(data, tmp_path / "run")
+    assert not (tmp_path / "run" / "best.pt").exists()
 
 
 def test_a_loss_that_is_not_finite_names_the_images(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
 from rnnpool_mcu.training import loop  # noqa: E402
 from rnnpool_mcu.training.cache import boxes_inside, open_cache  # noqa: E402
-from rnnpool_mcu.training.datasets import Sample, load_coco  # noqa: E402
+from rnnpool_mcu.training.datasets import Sample, load_coco, load_split  # noqa: E402
 from rnnpool_mcu.training.optimization import NotFiniteError  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
@@ -69,6 +69,39 @@ def test_a_broken_picture_is_named_skipped_and_counted(tiny_data: Path, tmp_path
     with pytest.warns(UserWarning, match=r"1 of 4 images cannot be read: .*part_a_2\.png; skipped"):
         result = tiny_train(data, tmp_path / "run")
     assert result["steps"] == 6 and result["skipped"] == [str(broken)]
+
+
+def test_validation_pictures_are_named_and_must_be_readable(tiny_data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    first, *others = (sample.path for sample in load_split(data, "part_b_val")[:4])
+    first.write_bytes(b"broken")
+    with pytest.warns(UserWarning, match=f"cannot be read, skipped:\n  .*{first.name}"):
+        result = tiny_train(data, tmp_path / "run", steps=1, evaluations=1)
+    assert result["skipped"] == [str(first)]
+    for path in others:
+        path.write_bytes(b"broken")
+    with pytest.raises(UsageError, match="4 of 5 validation images cannot be read, allowed 3"):
+        tiny_train(data, tmp_path / "other", steps=1, evaluations=1, validation_images=5)
+    assert not (tmp_path / "other" / "best.pt").exists()
+
+
+def test_a_picture_that_was_repaired_or_replaced_is_cached_anew(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.png" for index in range(2)]
+    for path in paths:
+        Image.new("L", (30, 20), 10).save(path)
+    paths[1].write_bytes(b"broken")
+    samples, folder = [Sample(path, np.zeros((0, 4), np.float32)) for path in paths], tmp_path / "cache"
+    with pytest.warns(UserWarning, match="1 of 2 images cannot be read"):
+        assert len(open_cache(samples, folder)) == 1
+    Image.new("L", (30, 20), 20).save(paths[1])
+    repaired = open_cache(samples, folder)
+    assert len(repaired) == 2 and repaired.image(1).max() == 20
+    Image.new("L", (30, 20), 99).save(paths[0])
+    assert open_cache(samples, folder).image(0).max() == 99
+    for path in paths:
+        path.write_bytes(b"broken")
+    with pytest.raises(UsageError, match=f"empty the cache folder {folder}"):
+        open_cache(samples, folder)
 
 
 def test_boxes_that_teach_nothing_are_left_out(tmp_path: Path) -> None:
