@@ -110,14 +110,14 @@ def test_validate_names_the_first_layer_that_differs(tiny: Path, photos: Path, e
 
 
 @needs_board
-def test_run_prints_the_class_and_what_it_took(tiny: Path, photos: Path, tmp_path: Path) -> None:
+def test_run_gives_the_outputs_and_what_they_took(tiny: Path, photos: Path, tmp_path: Path) -> None:
     outputs = {}
     for engine in ("numpy", "host", "qemu"):
         found = tmp_path / f"{engine}.json"
         result = _run("run", tiny, photos / "1.png", "--engine", engine, "--json", found)
         assert result.exit_code == 0, result.output
         outputs[engine] = json.loads(found.read_text(encoding="utf-8"))
-    assert outputs["numpy"]["logits"] == outputs["host"]["logits"] == outputs["qemu"]["logits"]
+    assert outputs["numpy"]["outputs"] == outputs["host"]["outputs"] == outputs["qemu"]["outputs"]
     assert outputs["host"]["instructions"] is None
     assert outputs["qemu"]["instructions"] > 0
 
