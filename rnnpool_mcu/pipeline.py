@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.importing.imported import PLAIN, Normalisation
 from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, protection_unit
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.model_name import check_name, default_name, printable
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import DetectionsType
@@ -75,13 +75,14 @@ def compile_model(
     """
     from rnnpool_mcu.importing import load_graph
 
+    symbol = default_name(model.stem) if name is None else name
+    check_name(symbol)
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
     imported = load_graph(model, calibration=calibration, count=count, seed=seed, normalisation=normalisation)
-    symbol = name or re.sub(r"[^a-z0-9_]", "_", model.stem.lower())
-    title = f"{imported.kind} {model.stem}"
+    title = f"{imported.kind} {printable(model.stem)}"
     target = Target(
-        *(symbol, ram_bytes, image, target_board.name, title, model.name),
+        *(symbol, ram_bytes, image, target_board.name, title, printable(model.name)),
         *(imported.calibration, optimize, objective),
     )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
@@ -100,6 +101,7 @@ def compile_graph(
     The fastest plan is tried first; if the whole program does not fit, the fastest of the front that does.
     With the objective "ram" it is the smallest of the front. `warn` is told what cannot be streamed.
     """
+    check_name(target.name, "name")
     graph = _for_image(graph, target)
     board, notes = load_board(target.board), obstacle_notes(graph)
     for note in notes:

@@ -20,6 +20,7 @@ from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.report.analysis_text import analysis_renderable
 from rnnpool_mcu.schedule.costs import predicted_cycles, predicted_instructions
 from rnnpool_mcu.toolchain.board import available_boards, load_board
@@ -54,7 +55,7 @@ def analyze_command(
         for title, objective in (("fastest", "cycles"), ("smallest", "ram")):
             wanted = PlanOptions(None, image, "speed", objective)
             planning = Planning(graph, wanted, progress, exact_effort=PLACEMENT_EFFORT)
-            plans[title] = planning.result(model.path.name, planning.chosen())
+            plans[title] = planning.result(printable(model.path.name), planning.chosen())
     value = _value(graph, model.path, plans, boards, ram_bytes)
     for note in value["notes"]:
         say.note(note)
@@ -71,7 +72,7 @@ def _value(
     smallest = plans["smallest"]
     needed = {title: plan["ram_estimate"]["total_bytes"] for title, plan in plans.items()}
     return {
-        "model": file.name,
+        "model": printable(file.name),
         "image": smallest["image"],
         "input_shape": smallest["input_shape"],
         "output_bytes": smallest["ram_estimate"]["output_bytes"],
@@ -126,7 +127,8 @@ def _too_large(value: dict[str, Any], file: Path) -> str:
         for found in value["boards"]
     )
     return (
-        f"{file}: needs about {smallest['ram_bytes']} bytes of RAM by its smallest plan and about "
-        f"{value['flash_bytes']} of flash ({limits}); most RAM is live in '{smallest['peak']['operator']}'; "
+        f"{printable(str(file))}: needs about {smallest['ram_bytes']} bytes of RAM by its smallest plan and "
+        f"about {value['flash_bytes']} of flash ({limits}); most RAM is live in "
+        f"'{smallest['peak']['operator']}'; "
         "stream the image, or give the model a smaller input or fewer channels there"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from rnnpool_mcu.cli.common import (
     model_options,
     plan_options,
 )
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.output_folder import whole_folder
 
 
@@ -31,8 +30,8 @@ def compile_command(
     say: Speaker, model: ModelFile, wanted: PlanOptions, out: Path | None, name: str | None, board_name: str
 ) -> None:
     """Compile MODEL to C whose whole RAM stays within --ram."""
-    if name is not None and re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
-        raise UsageError(f"--name '{name}': is no C prefix; use a-z, 0-9 and _, a letter first, e.g. face")
+    if name is not None:
+        check_name(name)
     from rnnpool_mcu.pipeline import compile_model
     from rnnpool_mcu.report import renderable
 

@@ -19,6 +19,7 @@ from rnnpool_mcu.cli.common import (
 )
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.output_folder import whole_file
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
@@ -68,10 +69,10 @@ def plan_command(
         planning = Planning(graph, wanted, progress)
         plan = planning.chosen()
         validate_plan(plan)
-        value = planning.result(file.name, plan)
+        value = planning.result(printable(file.name), plan)
         if whole_front:
             value["front"] = planning.summaries()
-    title = f"{file.name}, image {wanted.image}"
+    title = f"{printable(file.name)}, image {wanted.image}"
     if memory is not None:
         _write(memory, memory_svg(plan, f"Memory over time: {title}"))
     if plot is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import keyword
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.model_name import check_name
 
 IMAGE_MODES = ("resident", "streamed")
 OPTIMIZE = ("speed", "size")
@@ -47,10 +46,7 @@ class Project:
         _check_one_of("kind", self.kind, KINDS)
         _check_one_of("image_mode", self.image_mode, IMAGE_MODES)
         _check_one_of("optimize", self.optimize, OPTIMIZE)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or keyword.iskeyword(self.name):
-            raise UsageError(
-                f"model name '{self.name}': a C name of lower-case letters, digits and _ is needed, e.g. face"
-            )
+        check_name(self.name, "model name")
         for field in ("input_height", "input_width", "input_channels", "output_bytes", "arena_bytes"):
             if getattr(self, field) <= 0:
                 raise UsageError(f"project '{self.name}': {field} is {getattr(self, field)}, must be above 0")
