@@ -16,7 +16,7 @@ from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.ir.tensor_type import TensorType
-from rnnpool_mcu.output_folder import whole_folder
+from rnnpool_mcu.output_folder import check_replaceable, whole_folder
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import Report
 from rnnpool_mcu.sizes import parse_size
@@ -120,6 +120,8 @@ def compile(
     ram_bytes = _size(ram)
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
+    path = Path(out) if out is not None else Path(f"{name}_out")
+    check_replaceable(path)
     imported = import_torch(module, example, calibration, count=count, seed=seed, progress=progress)
     target = Target(
         name=name,
@@ -135,7 +137,6 @@ def compile(
     from rnnpool_mcu.passes import run_passes
 
     graph = run_passes(imported.graph)
-    path = Path(out) if out is not None else Path(f"{name}_out")
     with whole_folder(path) as folder:
         report = compile_graph(graph, target, folder, progress=progress, warn=warn)
     resident = replace(graph, image_resident=image == "resident")
