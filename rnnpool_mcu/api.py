@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ToolMissingError, UsageError
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.output_folder import check_replaceable, whole_folder
@@ -113,7 +113,7 @@ def compile(
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
     BudgetError, ToolMissingError), whose message tells what to do.
     """
-    _check_name(name)
+    check_name(name, "name")
     _check_choice("image", image, IMAGE_MODES)
     _check_choice("optimize", optimize, OPTIMIZE)
     _check_choice("objective", objective, OBJECTIVES)
@@ -200,11 +200,6 @@ def import_torch(
     quantized = torch_program.quantize(program, calibration, count, seed)
     shape = torch_program.input_shape(program)
     return torch_program.import_quantized(quantized.module, shape, quantized.origin)
-
-
-def _check_name(name: str) -> None:
-    if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
-        raise UsageError(f"name '{name}': is no C prefix; use a-z, 0-9 and _, a letter first, e.g. face")
 
 
 def _check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -203,6 +203,7 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
     "count": (lambda: import_torch(small(), EXAMPLE, inputs(), count=0), UsageError, ["count: 0", "least 1"]),
     "seed": (lambda: import_torch(small(), EXAMPLE, inputs(), seed=-1), UsageError, ["seed: -1", "least 0"]),
     "out": (lambda: rnnpool_mcu.compile(None, out="."), UsageError, ["current folder"]),  # type: ignore[arg-type]
+    "header": (lambda: rnnpool_mcu.compile(None, name="math"), UsageError, ["name 'math'", "math.h"]),  # type: ignore[arg-type]
     "size": (lambda: rnnpool_mcu.compile(small(), EXAMPLE, inputs(), ram="lots"), UsageError, ["'lots'"]),
 }
 
