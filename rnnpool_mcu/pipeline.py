@@ -20,6 +20,7 @@ from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
+from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
@@ -113,7 +114,7 @@ def compile_graph(
     else:
         built = _build_fastest(graph, target, out, board, progress)
     if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
-        raise BudgetError(_too_small(built))
+        raise BudgetError(_too_small(built, graph))
     project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
     write_project_files(out, project)
     planning = _planning(graph, built.plan, target, notes)
@@ -243,13 +244,9 @@ def _aligned(stack_bytes: int) -> int:
     return (stack_bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
 
 
-def _too_small(built: _Built) -> str:
+def _too_small(built: _Built, graph: Graph) -> str:
     plan, project, needed = built.plan, built.project, built.needed_bytes
-    advice = f"allow --ram {needed}"
-    if project.image_mode == "resident":
-        advice += f", or stream the image (--image streamed needs about {needed - saved_by_streaming(plan)})"
-    else:
-        advice += ", or give the model a smaller input or fewer channels there"
+    advice = ram_advice(graph, plan.arena_bytes, needed, constants_in_ram=project.optimize == "speed")
     qualifier = "at least " if built.sizes is None else ""
     return (
         f"--ram {project.ram_bytes}: {project.name} needs {qualifier}{needed} bytes with the image "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.report.analysis_text import analysis_renderable
+from rnnpool_mcu.schedule.advice import saved_by_smallest_streamed
 from rnnpool_mcu.schedule.costs import predicted_cycles, predicted_instructions
 from rnnpool_mcu.toolchain.board import available_boards, load_board
 
@@ -61,7 +63,7 @@ def analyze_command(
         say.note(note)
     say.result(value, analysis_renderable(value))
     if not any(verdict["fits"] for verdict in value["boards"]):
-        raise BudgetError(_too_large(value, model.path))
+        raise BudgetError(_too_large(value, model.path, _saved_by_streaming(graph, value)))
 
 
 def _value(
@@ -120,15 +122,22 @@ def _layers(graph: Graph) -> list[dict[str, Any]]:
     return found
 
 
-def _too_large(value: dict[str, Any], file: Path) -> str:
+def _saved_by_streaming(graph: Graph, value: dict[str, Any]) -> int:
+    """Bytes, by the smallest plan of a streamed image; 0 where `value` is of one."""
+    graph = replace(graph, image_resident=value["image"] == "resident")
+    arena_bytes = value["plans"]["smallest"]["arena_bytes"]
+    return saved_by_smallest_streamed(graph, arena_bytes, constants_in_ram=True)
+
+
+def _too_large(value: dict[str, Any], file: Path, saved_by_streaming: int) -> str:
     smallest = value["plans"]["smallest"]
     limits = "; ".join(
         f"{found['board']}: {found['ram_bytes']} bytes RAM, {found['flash_bytes']} flash"
         for found in value["boards"]
     )
+    streaming = "stream the image, or " if saved_by_streaming else ""
     return (
         f"{printable(str(file))}: needs about {smallest['ram_bytes']} bytes of RAM by its smallest plan and "
         f"about {value['flash_bytes']} of flash ({limits}); most RAM is live in "
-        f"'{smallest['peak']['operator']}'; "
-        "stream the image, or give the model a smaller input or fewer channels there"
+        f"'{smallest['peak']['operator']}'; {streaming}give the model a smaller input or fewer channels there"
     )

@@ -24,11 +24,11 @@ from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.output_folder import whole_file
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan_summary
+from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.costs import predicted_cost, predicted_total
-from rnnpool_mcu.schedule.planner import saved_by_streaming
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.schedule.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
@@ -196,12 +196,9 @@ class Planning:
 
     def _too_small(self, smallest: Plan, ram_bytes: int) -> str:
         needed = self._needed(smallest)
-        advice = f"allow --ram {needed}"
-        if self._wanted.image == "resident":
-            streamed = needed - saved_by_streaming(smallest)
-            advice += f", or stream the image (--image streamed needs about {streamed})"
-        else:
-            advice += ", or give the model a smaller input or fewer channels there"
+        advice = ram_advice(
+            *(self._graph, smallest.arena_bytes, needed), constants_in_ram=self._wanted.optimize == "speed"
+        )
         return (
             f"--ram {ram_bytes}: the smallest plan needs about {needed} bytes with the image "
             f"{self._wanted.image}, {smallest.arena_bytes} of them its arena; most is live in "

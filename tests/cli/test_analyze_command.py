@@ -80,6 +80,7 @@ def test_between_both_plans_the_smaller_one_fits_and_below_nothing_does(model: P
     assert "no: too little RAM" in refused.stdout
     assert f"needs about {plans['smallest']['ram_bytes']} bytes of RAM" in refused.stderr
     assert f"most RAM is live in '{plans['smallest']['peak']['operator']}'" in refused.stderr
+    assert "stream the image" not in refused.stderr
 
 
 def test_an_unsupported_operator_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
