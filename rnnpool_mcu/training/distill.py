@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.importing.checkpoint import check_preprocessing
 from rnnpool_mcu.training.loss import boxes_in_priors, flatten_levels, overlap
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
@@ -22,6 +23,7 @@ SURE = 0.2
 def load_teacher(path: Path, student: Any, device: torch.device) -> nn.Module:
     """A trained detector that answers for the same priors; UsageError for any other model."""
     loaded = load_checkpoint(path)
+    check_preprocessing(path, loaded.preprocessing)
     teacher: Any = loaded.model
     if not hasattr(teacher, "anchors"):
         raise UsageError(f"train --teacher {path}: {loaded.arch} is no detector")

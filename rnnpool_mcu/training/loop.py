@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.importing.checkpoint import check_preprocessing
 from rnnpool_mcu.training.augment import ViewSettings
 from rnnpool_mcu.training.aware import AwareDetector
 from rnnpool_mcu.training.batches import Batch, Source, batch_stream, draw_batch
@@ -93,6 +94,7 @@ class Trainer:
     def _begin_with(self, path: Path) -> None:
         """Weights, and for quantization-aware training ranges, of a checkpoint of the same architecture."""
         initial = load_checkpoint(path)
+        check_preprocessing(path, initial.preprocessing)
         wanted = {name: tuple(value.shape) for name, value in self.detector.state_dict().items()}
         found = {name: tuple(value.shape) for name, value in initial.model.state_dict().items()}
         if wanted != found:

@@ -18,7 +18,7 @@ from rnnpool_mcu.training.cache import boxes_inside, open_cache  # noqa: E402
 from rnnpool_mcu.training.datasets import Sample, load_coco, load_split  # noqa: E402
 from rnnpool_mcu.training.optimization import NotFiniteError  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
-from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
+from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint  # noqa: E402
 from tests.detection_training import tiny_train  # noqa: E402
 
@@ -182,6 +182,17 @@ def test_a_checkpoint_of_another_architecture_is_refused(tiny_data: Path, tmp_pa
     save_checkpoint(tmp_path / "c.pt", model, "one-shot-pooling", config, RGB_PREPROCESSING, ["a", "b"])
     with pytest.raises(UsageError, match="holds one-shot-pooling"):
         tiny_train(tiny_data, tmp_path / "run", initial=str(tmp_path / "c.pt"))
+
+
+@pytest.mark.parametrize("option", ["initial", "teacher"])
+def test_weights_for_pixels_of_another_scale_are_refused(
+    option: str, tiny_data: Path, tmp_path: Path
+) -> None:
+    loaded = load_checkpoint(random_checkpoint("face-m4", tmp_path / "first.pt", hidden=4))
+    other = GRAY_PREPROCESSING | {"scale": 1, "mean": [127.0]}
+    save_checkpoint(tmp_path / "c.pt", loaded.model, "face-m4", loaded.config, other, ["face"])
+    with pytest.raises(ModelError, match=r"preprocessing scale 1, mean \[127.0\]"):
+        tiny_train(tiny_data, tmp_path / "run", **{option: str(tmp_path / "c.pt")})
 
 
 def test_a_file_that_cannot_be_resumed_is_refused(tiny_data: Path, tmp_path: Path) -> None:
