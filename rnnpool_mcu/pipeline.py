@@ -246,7 +246,7 @@ def _aligned(stack_bytes: int) -> int:
 
 def _too_small(built: _Built, graph: Graph) -> str:
     plan, project, needed = built.plan, built.project, built.needed_bytes
-    advice = ram_advice(graph, plan.arena_bytes, needed, constants_in_ram=project.optimize == "speed")
+    advice = ram_advice(graph, plan.arena_bytes, needed)
     qualifier = "at least " if built.sizes is None else ""
     return (
         f"--ram {project.ram_bytes}: {project.name} needs {qualifier}{needed} bytes with the image "

@@ -126,7 +126,7 @@ def _saved_by_streaming(graph: Graph, value: dict[str, Any]) -> int:
     """Bytes, by the smallest plan of a streamed image; 0 where `value` is of one."""
     graph = replace(graph, image_resident=value["image"] == "resident")
     arena_bytes = value["plans"]["smallest"]["arena_bytes"]
-    return saved_by_smallest_streamed(graph, arena_bytes, constants_in_ram=True)
+    return saved_by_smallest_streamed(graph, arena_bytes)
 
 
 def _too_large(value: dict[str, Any], file: Path, saved_by_streaming: int) -> str:

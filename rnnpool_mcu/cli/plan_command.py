@@ -17,7 +17,7 @@ from rnnpool_mcu.cli.common import (
     model_options,
     plan_options,
 )
-from rnnpool_mcu.errors import BudgetError
+from rnnpool_mcu.errors import BudgetError, UsageError
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.ir.plan import Plan
@@ -61,6 +61,8 @@ def plan_command(
     which no other is both smaller and faster. Instructions and cycles are predicted, and RAM beside arena,
     image and output is an estimate: compile measures both and proves the budget.
     """
+    for option, picture in (("--plot", plot), ("--memory", memory)):
+        _check_svg(option, picture)
     from rnnpool_mcu.importing import load_graph
 
     file = model.path
@@ -81,6 +83,11 @@ def plan_command(
     for note in value["notes"]:
         say.note(note)
     say.result(value, front_renderable(value) if whole_front else plan_renderable(value))
+
+
+def _check_svg(option: str, picture: Path | None) -> None:
+    if picture is not None and picture.suffix.lower() != ".svg":
+        raise UsageError(f"{option} {picture}: pictures are written as SVG; give a name that ends in .svg")
 
 
 def _write(path: Path, text: str) -> None:
@@ -196,9 +203,7 @@ class Planning:
 
     def _too_small(self, smallest: Plan, ram_bytes: int) -> str:
         needed = self._needed(smallest)
-        advice = ram_advice(
-            *(self._graph, smallest.arena_bytes, needed), constants_in_ram=self._wanted.optimize == "speed"
-        )
+        advice = ram_advice(self._graph, smallest.arena_bytes, needed)
         return (
             f"--ram {ram_bytes}: the smallest plan needs about {needed} bytes with the image "
             f"{self._wanted.image}, {smallest.arena_bytes} of them its arena; most is live in "

@@ -140,6 +140,15 @@ def test_memory_over_time_shows_every_block_up_to_the_peak(model: Path, graph: G
     assert drawn_bytes == pytest.approx(plan.placement.bound_bytes, rel=1e-3)
 
 
+@pytest.mark.parametrize("option", ["--plot", "--memory"])
+def test_a_picture_that_is_no_svg_is_refused(model: Path, tmp_path: Path, option: str) -> None:
+    picture = tmp_path / "picture.png"
+    result = _plan(model, option, picture)
+    assert result.exit_code == 2
+    assert f"{option} {picture}: pictures are written as SVG" in result.stderr
+    assert not picture.exists()
+
+
 def test_a_budget_below_the_smallest_plan_is_refused(model: Path, graph: Graph) -> None:
     _, smallest = smallest_plan(pareto_front(dataclasses.replace(graph, image_resident=False)))
     result = _plan(model, "--ram", "1k", "--image", "streamed")

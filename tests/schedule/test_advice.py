@@ -26,7 +26,7 @@ def _smallest_bytes(graph: Graph) -> int:
 
 def _advice(graph: Graph) -> str:
     arena_bytes = _smallest_bytes(graph)
-    return ram_advice(graph, arena_bytes, arena_bytes + BESIDE, constants_in_ram=False)
+    return ram_advice(graph, arena_bytes, arena_bytes + BESIDE)
 
 
 def test_streaming_is_advised_with_what_its_smallest_plan_needs() -> None:
@@ -39,6 +39,6 @@ def test_streaming_is_advised_with_what_its_smallest_plan_needs() -> None:
 
 def test_streaming_is_not_advised_where_it_takes_more_or_is_done_already() -> None:
     for graph in (_graph(1, 40), dataclasses.replace(_graph(40, 20), image_resident=False)):
-        assert saved_by_smallest_streamed(graph, _smallest_bytes(graph), constants_in_ram=False) == 0
+        assert saved_by_smallest_streamed(graph, _smallest_bytes(graph)) == 0
         assert "stream" not in _advice(graph)
         assert "give the model a smaller input" in _advice(graph)
