@@ -178,7 +178,8 @@ def run_worker(
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """Plain values of a recipe, for the checkpoint's metrics."""
+    """Plain values of a recipe, for the checkpoint's metrics; of files their names, not where they lie."""
     plain = asdict(recipe)
+    plain |= {key: Path(plain[key]).name for key in ("initial", "teacher") if plain[key]}
     plain["phases"] = [list(asdict(phase).values()) for phase in recipe.phases]
     return plain
