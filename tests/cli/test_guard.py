@@ -128,7 +128,9 @@ def _closed_pipe() -> int:
 )
 def test_signals_leave_nothing_half_written(tmp_path: Path, number: signal.Signals, code: int) -> None:
     script = (
-        "import time, click, pathlib\n"
+        "import signal, time, click, pathlib\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # as does one under nohup
         "from rnnpool_mcu.cli.guard import GuardedGroup\n"
         "from rnnpool_mcu.output_folder import whole_folder\n"
         "@click.group(cls=GuardedGroup)\n"

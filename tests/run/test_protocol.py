@@ -92,7 +92,7 @@ def test_folder_without_project_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", "Face"), ("name", "for"), ("kind", "x"), ("image_mode", "fifo2"), ("arena_bytes", 0)],
+    [("name", "Face"), ("name", "string"), ("kind", "x"), ("image_mode", "fifo2"), ("arena_bytes", 0)],
 )
 def test_impossible_project_is_refused(field: str, value: str | int) -> None:
     with pytest.raises(UsageError):

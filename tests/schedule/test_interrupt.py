@@ -10,6 +10,7 @@ import pytest
 
 AFTER_A_SOLVE = """
 import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with it ignored
 from rnnpool_mcu.ir.plan import Block
 from rnnpool_mcu.schedule.arena import _solve_exactly, make_problem
 
