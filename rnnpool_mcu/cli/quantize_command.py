@@ -70,6 +70,8 @@ def quantize_command(
     """
     if compare_count is not None and compare is None:
         raise UsageError("quantize: --compare-count goes with --compare SPLIT; give both, or neither")
+    if data is not None and split is None and compare is None:
+        raise UsageError("quantize: --data goes with --split or --compare; leave it out")
     if model.suffix.lower() in (".onnx", ".pt2"):
         if calibration is None or split is not None or compare is not None or report:
             raise UsageError(

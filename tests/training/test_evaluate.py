@@ -240,6 +240,9 @@ def test_options_without_effect_are_refused(classifier: Path, pictures: Path, tm
         assert done.exit_code == 2 and "leave --calibration out" in done.stderr
     done = run("quantize", classifier, "--split", "fit", "--compare-count", 3, "-o", tmp_path / "q.pt")
     assert done.exit_code == 2 and "--compare-count goes with --compare" in done.stderr
+    photos = ("--calibration", tmp_path, "--data", tmp_path)
+    done = run("quantize", classifier, *photos, "-o", tmp_path / "q.pt")
+    assert done.exit_code == 2 and "--data goes with --split or --compare" in done.stderr
 
 
 @pytest.mark.parametrize(
