@@ -68,10 +68,7 @@ def quantize_command(
     A float .onnx or .pt2 file becomes one in int8 (by ONNX Runtime's static quantizer, or torchao), of which
     --calibration sets the ranges.
     """
-    if compare_count is not None and compare is None:
-        raise UsageError("quantize: --compare-count goes with --compare SPLIT; give both, or neither")
-    if data is not None and split is None and compare is None:
-        raise UsageError("quantize: --data goes with --split or --compare; leave it out")
+    _check_together(split, compare, compare_count, data)
     if model.suffix.lower() in (".onnx", ".pt2"):
         if calibration is None or split is not None or compare is not None or report:
             raise UsageError(
@@ -99,6 +96,16 @@ def quantize_command(
             progress(f"measuring on {compare}")
             value |= {"split": compare, **_compare(out, compare, compare_count, data, shown)}
     say.result(value, Group(*shown))
+
+
+def _check_together(
+    split: str | None, compare: str | None, compare_count: int | None, data: Path | None
+) -> None:
+    """Raises `UsageError` for an option that nothing would read."""
+    if compare_count is not None and compare is None:
+        raise UsageError("quantize: --compare-count goes with --compare SPLIT; give both, or neither")
+    if data is not None and split is None and compare is None:
+        raise UsageError("quantize: --data goes with --split or --compare; leave it out")
 
 
 def _quantize_file(say: Speaker, model: Path, out: Path, calibration: Calibration) -> None:
