@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import read_image
+from rnnpool_mcu.system.images import read_image
 
 MODEL = Path(__file__).parent / "models" / "face_m4.pt"
 

@@ -15,11 +15,11 @@ from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
+from rnnpool_mcu.ir.sizes import parse_size
 from rnnpool_mcu.ir.tensor_type import TensorType
-from rnnpool_mcu.output_folder import check_replaceable, whole_folder
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import Report
-from rnnpool_mcu.sizes import parse_size
+from rnnpool_mcu.system.output_folder import check_replaceable, whole_folder
 from rnnpool_mcu.toolchain.board import check_ram, load_board
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def import_torch(
     except ModuleNotFoundError as error:
         raise ToolMissingError(f"{error.name} is not installed; pip install 'rnnpool-mcu[torch]'") from error
 
-    from rnnpool_mcu.frontends.aten_checks import is_quantized
+    from rnnpool_mcu.frontends.torch.checks import is_quantized
     from rnnpool_mcu.importing import torch_program
 
     if isinstance(module, ExportedProgram):

@@ -25,8 +25,8 @@ from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.planner import plan_graph, saved_by_streaming
+from rnnpool_mcu.schedule.pricing.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
-from rnnpool_mcu.schedule.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack

@@ -21,9 +21,9 @@ from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import with_run
 from rnnpool_mcu.run import qemu
-from rnnpool_mcu.validation import run_reference
+from rnnpool_mcu.validate.engines import run_reference
 from scripts.results_page import PAGE, with_block
-from tests import tflite_models
+from tests.builders import tflite_models
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "mlperf.json"

@@ -24,7 +24,7 @@ from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.run.profile import profile_elf
 from rnnpool_mcu.toolchain.board import load_board
-from rnnpool_mcu.validation import run_reference
+from rnnpool_mcu.validate.engines import run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
 from scripts.results_page import PAGE, with_block
 

@@ -32,13 +32,13 @@ from rnnpool_mcu.ops.l2_norm_convs import L2NormConvs
 from rnnpool_mcu.pipeline import Target, ram_needed
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.run.profile import profile_elf
-from rnnpool_mcu.schedule.costs import predicted_cost, predicted_total
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
+from rnnpool_mcu.schedule.pricing.costs import predicted_cost, predicted_total
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.toolchain import gcc, size, stack
 from rnnpool_mcu.toolchain.board import load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
-from rnnpool_mcu.validation import Images, run_reference
+from rnnpool_mcu.validate.engines import Images, run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
 from scripts.incremental_build import rewrite_sources
 from scripts.results_page import PAGE, with_block

@@ -1,8 +1,8 @@
 """Measures the kernels on the emulated board and fits the planner's cost model: `make fit-costs`.
 
-Writes rnnpool_mcu/schedule/costs.json: per kernel loop the instructions and cycles per feature (see
-schedule/costs.py), the number of shapes it ran in, and the largest relative error over them. Cycles are the
-estimate of `rnnpool-mcu profile` for BOARD, with the constants in its flash.
+Writes rnnpool_mcu/schedule/pricing/costs.json: per kernel loop the instructions and cycles per feature (see
+schedule/pricing/costs.py), the number of shapes it ran in, and the largest relative error over them. Cycles
+are the estimate of `rnnpool-mcu profile` for BOARD, with the constants in its flash.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from rnnpool_mcu.run.disassembly import Instruction, disassemble
 from rnnpool_mcu.run.layer_ranges import OUTSIDE, Range
 from rnnpool_mcu.run.plugin import BlockCount, count_blocks
 from rnnpool_mcu.run.profile import instructions_of
-from rnnpool_mcu.schedule.costs import COSTS_FILE, CYCLES, FEATURES, INSTRUCTIONS, features
+from rnnpool_mcu.schedule.pricing.costs import COSTS_FILE, CYCLES, FEATURES, INSTRUCTIONS, features
 from rnnpool_mcu.toolchain.board import load_board
 from scripts import cost_cases, cost_cases_networks
 from tests.ops.kernel_harness import MACHINE, KernelCase, run_program_qemu, write_sources
 
-OUT = Path(__file__).resolve().parents[1] / "rnnpool_mcu" / "schedule" / COSTS_FILE
+OUT = Path(__file__).resolve().parents[1] / "rnnpool_mcu" / "schedule" / "pricing" / COSTS_FILE
 BOARD = "nucleo-f439zi"
 BATCH = 60  # cases in one program: their heap is released after each, their constants share 4 MB of flash
 

@@ -24,7 +24,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.report.analysis_text import analysis_renderable
 from rnnpool_mcu.schedule.advice import saved_by_smallest_streamed
-from rnnpool_mcu.schedule.costs import predicted_cycles, predicted_instructions
+from rnnpool_mcu.schedule.pricing.costs import predicted_cycles, predicted_instructions
 from rnnpool_mcu.toolchain.board import available_boards, load_board
 
 CODE_BYTES = 32 * 1024

@@ -20,7 +20,7 @@ from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Normalisation
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
-from rnnpool_mcu.output_folder import whole_file
+from rnnpool_mcu.system.output_folder import whole_file
 
 Command = Callable[..., Any]
 

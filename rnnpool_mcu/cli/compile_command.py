@@ -16,7 +16,7 @@ from rnnpool_mcu.cli.common import (
     plan_options,
 )
 from rnnpool_mcu.ir.model_name import check_name
-from rnnpool_mcu.output_folder import whole_folder
+from rnnpool_mcu.system.output_folder import whole_folder
 
 
 @click.command("compile")

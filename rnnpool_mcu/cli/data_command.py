@@ -13,7 +13,7 @@ from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.errors import UsageError
 
 if TYPE_CHECKING:
-    from rnnpool_mcu.training.data_check import Checked
+    from rnnpool_mcu.training.data.check import Checked
 
 SHOWN = 20
 
@@ -36,7 +36,7 @@ def check_command(say: Speaker, path: Path, show_all: bool) -> None:
 
     Ends with exit code 2 when something must be mended; what is merely odd is listed too.
     """
-    from rnnpool_mcu.training.data_check import check_data
+    from rnnpool_mcu.training.data.check import check_data
 
     with say.progress(f"checking {path}") as progress:
         checked = check_data(path, progress)
@@ -54,7 +54,7 @@ def check_command(say: Speaker, path: Path, show_all: bool) -> None:
 
 def _shown(checked: Checked, most: int | None) -> Group:
     """Three tables: data sets, counts by kind, findings; at most `most` findings of a kind."""
-    from rnnpool_mcu.training.data_check import ERRORS, NOTES
+    from rnnpool_mcu.training.data.check import ERRORS, NOTES
 
     sets = Table(title="data sets")
     for title in ("set", "pictures", "boxes"):

@@ -95,7 +95,7 @@ def _report(
     say: Speaker, request: Request, subject: DetectorSubject | ClassifierSubject, measured: list[Measured]
 ) -> None:
     """Table, JSON and plot; ValidationError when integer engines differ."""
-    from rnnpool_mcu.evaluation import agreement
+    from rnnpool_mcu.validate.accuracy import agreement
 
     broken = subject.broken()
     for line in broken[:BROKEN_SHOWN]:
@@ -117,7 +117,7 @@ def _report(
         shown.append(_table("recall by size, root of the area at the model's input", rows))
     say.result(value, Group(*shown))
     if request.plot is not None:
-        from rnnpool_mcu.training.plots import plot_precision_recall
+        from rnnpool_mcu.training.metrics.plots import plot_precision_recall
 
         curves = {one.row["engine"]: one.curve for one in measured}
         plot_precision_recall(curves, request.plot, f"{request.model.name}, {subject.split}")

@@ -10,7 +10,7 @@ import click
 from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, Calibration
-from rnnpool_mcu.output_folder import whole_file
+from rnnpool_mcu.system.output_folder import whole_file
 
 
 @click.command("export")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rnnpool_mcu.detections import Detection
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.output_folder import whole_file
+from rnnpool_mcu.ir.detections import Detection
+from rnnpool_mcu.system.output_folder import whole_file
 
 BOX_COLOUR = (64, 255, 64)
 TEXT_COLOUR = (0, 0, 0)
@@ -26,7 +26,7 @@ def check_channels(channels: int, given: str, remedy: str) -> None:
 
 def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:
     """The first `count` pictures of a folder as the model sees them, uint8 [N, H, W, C]."""
-    from rnnpool_mcu.images import image_files, model_image, read_image
+    from rnnpool_mcu.system.images import image_files, model_image, read_image
 
     files = image_files(folder)
     if len(files) < count:

@@ -21,18 +21,18 @@ from rnnpool_mcu.errors import BudgetError, UsageError
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.ir.plan import Plan
-from rnnpool_mcu.output_folder import whole_file
 from rnnpool_mcu.report.plan_svg import FrontPoint, front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable, plan_summary
 from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
-from rnnpool_mcu.schedule.costs import predicted_cost, predicted_total
+from rnnpool_mcu.schedule.pricing.costs import predicted_cost, predicted_total
+from rnnpool_mcu.schedule.pricing.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
-from rnnpool_mcu.schedule.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
+from rnnpool_mcu.system.output_folder import whole_file
 
 STACK_AND_STATIC_BYTES = 1280
 """What a program needs beside arena, image and output: an estimate, a little above the models measured."""

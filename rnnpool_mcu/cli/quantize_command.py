@@ -15,7 +15,7 @@ from rich.table import Table
 from rnnpool_mcu.cli.common import Speaker, common_options, normalisation_options, seed_option
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
-from rnnpool_mcu.output_folder import whole_file
+from rnnpool_mcu.system.output_folder import whole_file
 
 if TYPE_CHECKING:
     from rnnpool_mcu.quantize.post_training import QuantizedModel

@@ -11,14 +11,14 @@ import click
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.outputs import tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, save_boxes
-from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.detections import Detection, parse_detections
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
-from rnnpool_mcu.validation import run_engine
+from rnnpool_mcu.validate.engines import run_engine
 
 
 @click.command("run")
@@ -36,7 +36,7 @@ def run_command(
     say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
 ) -> None:
     """Run the model compiled into DIR on PHOTO and print what it finds."""
-    from rnnpool_mcu.images import fit, model_image, read_image
+    from rnnpool_mcu.system.images import fit, model_image, read_image
 
     project = Project.load(folder)
     if out is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rnnpool_mcu.sizes import parse_size
+from rnnpool_mcu.ir.sizes import parse_size
 
 
 class SizeType(click.ParamType[int]):

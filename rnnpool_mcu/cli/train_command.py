@@ -82,8 +82,8 @@ def train_command(
     GPUs or machines: torchrun --nproc-per-node N -m rnnpool_mcu train ..
     """
     from rnnpool_mcu.training import train
-    from rnnpool_mcu.training.classifier_recipe import is_detector, train_classifier
-    from rnnpool_mcu.training.launch import is_first_process
+    from rnnpool_mcu.training.classification.recipe import is_detector, train_classifier
+    from rnnpool_mcu.training.engine.launch import is_first_process
 
     settings |= {"config": parse_settings(config), "quiet": say.verbosity < 0}
     if is_detector(arch, settings["config"]):

@@ -10,7 +10,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu import validation
 from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
 from rnnpool_mcu.cli.pictures import check_channels, read_folder
 from rnnpool_mcu.errors import UsageError, ValidationError
@@ -18,7 +17,8 @@ from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import ValidationResult, read_report, with_run, with_validation, write_report
-from rnnpool_mcu.source_validation import STEPS_ALLOWED, SourceComparison, compare_with_source
+from rnnpool_mcu.validate import engines as validation
+from rnnpool_mcu.validate.source import STEPS_ALLOWED, SourceComparison, compare_with_source
 
 _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 """Beginnings of what a report says of ranges that a checkpoint alone decides."""

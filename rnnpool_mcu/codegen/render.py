@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from rnnpool_mcu.resources import template_dir
+from rnnpool_mcu.system.resources import template_dir
 
 
 @lru_cache(maxsize=1)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.aten_call import Call, Converter
-from rnnpool_mcu.frontends.aten_converters import CONVERTERS
-from rnnpool_mcu.frontends.torch_export import import_exported
+from rnnpool_mcu.frontends.torch.call import Call, Converter
+from rnnpool_mcu.frontends.torch.converters import CONVERTERS
+from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.importing.imported import Imported, Kind
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.frontends.tflite import convert_tflite
-from rnnpool_mcu.frontends.tflite_reader import parse_tflite
+from rnnpool_mcu.frontends.tflite.front import convert_tflite
+from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.importing import keras_conversion
 from rnnpool_mcu.importing.imported import Calibration, Imported
 from rnnpool_mcu.passes import run_passes

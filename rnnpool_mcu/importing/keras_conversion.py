@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError, UsageError, UserError
-from rnnpool_mcu.images import image_files, model_image, read_image
+from rnnpool_mcu.system.images import image_files, model_image, read_image
 
 MODEL_FILE, RESULT_FILE = "model.tflite", "result.json"
 KINDS: dict[str, type[UserError]] = {"ModelError": ModelError, "UsageError": UsageError}

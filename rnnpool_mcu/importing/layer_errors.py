@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.frontends.torch_export import import_exported
+from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.quantize.agreement import LayerAgreement, layer_agreement
 from rnnpool_mcu.quantize.post_training import QuantizedModel

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.frontends.onnx_call import Call, Converter
-from rnnpool_mcu.frontends.onnx_front import ImportedOnnx, convert_onnx
-from rnnpool_mcu.frontends.onnx_own_converters import OWN_CONVERTERS
-from rnnpool_mcu.frontends.onnx_reader import OnnxModel, parse_onnx, read_onnx
-from rnnpool_mcu.frontends.onnx_runtime import OnnxRuntime
+from rnnpool_mcu.frontends.onnx.call import Call, Converter
+from rnnpool_mcu.frontends.onnx.domain.converters import OWN_CONVERTERS
+from rnnpool_mcu.frontends.onnx.front import ImportedOnnx, convert_onnx
+from rnnpool_mcu.frontends.onnx.reader import OnnxModel, parse_onnx, read_onnx
+from rnnpool_mcu.frontends.onnx.runtime import OnnxRuntime
 from rnnpool_mcu.importing.imported import Calibration, Imported
 from rnnpool_mcu.importing.onnx_float import is_float, quantize_onnx
 from rnnpool_mcu.ir.operator import Operator

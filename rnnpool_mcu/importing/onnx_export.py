@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.frontends import fx_reader
 from rnnpool_mcu.frontends.channels_first import image_shape
-from rnnpool_mcu.frontends.onnx_export import Floats, export_onnx
-from rnnpool_mcu.frontends.torch_export import import_exported
+from rnnpool_mcu.frontends.onnx.domain.export import Floats, export_onnx
+from rnnpool_mcu.frontends.torch import fx_reader
+from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.importing.checkpoint import (
     SCORE_THRESHOLD,
     TORCH_CONVERTERS,
@@ -67,7 +67,7 @@ class _Source:
 
 
 def _program(path: Path, calibration: Calibration) -> _Source:
-    from rnnpool_mcu.frontends.pt2_reader import read_pt2
+    from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
     from rnnpool_mcu.importing.torch_program import input_shape
     from rnnpool_mcu.quantize.canonical import without_mutation
 

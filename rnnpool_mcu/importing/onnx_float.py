@@ -19,10 +19,10 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.frontends.onnx_call import HOW_TO_QUANTIZE
-from rnnpool_mcu.frontends.onnx_checks import QUANTIZE, input_shape
-from rnnpool_mcu.frontends.onnx_known import COMPUTED, check_known
-from rnnpool_mcu.frontends.onnx_reader import STANDARD, OnnxModel, OnnxNode, parse_onnx
+from rnnpool_mcu.frontends.onnx.call import HOW_TO_QUANTIZE
+from rnnpool_mcu.frontends.onnx.checks import QUANTIZE, input_shape
+from rnnpool_mcu.frontends.onnx.known import COMPUTED, check_known
+from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
 from rnnpool_mcu.quantize.calibration import calibration_images

@@ -31,21 +31,21 @@ class Format:
 
 
 def _tflite() -> list[Supported]:
-    from rnnpool_mcu.frontends.tflite_checks import EDGES, VIEWS
-    from rnnpool_mcu.frontends.tflite_converters import CONVERTERS
-    from rnnpool_mcu.frontends.tflite_detections import CUSTOM
+    from rnnpool_mcu.frontends.tflite.checks import EDGES, VIEWS
+    from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
+    from rnnpool_mcu.frontends.tflite.detections import CUSTOM
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
     return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES, **CUSTOM}.items())]
 
 
 def _onnx() -> list[Supported]:
-    from rnnpool_mcu.frontends.onnx_checks import EDGES
-    from rnnpool_mcu.frontends.onnx_converters import CONVERTERS
-    from rnnpool_mcu.frontends.onnx_functions import FUNCTIONS, LIMITS, NUMBER_LIMITS, ONE_NUMBER
-    from rnnpool_mcu.frontends.onnx_own import OWN_DOMAIN
-    from rnnpool_mcu.frontends.onnx_own_converters import DECODE, DECODE_LIMITS
-    from rnnpool_mcu.frontends.onnx_views import VIEWS
+    from rnnpool_mcu.frontends.onnx.checks import EDGES
+    from rnnpool_mcu.frontends.onnx.converters import CONVERTERS
+    from rnnpool_mcu.frontends.onnx.domain.bodies import OWN_DOMAIN
+    from rnnpool_mcu.frontends.onnx.domain.converters import DECODE, DECODE_LIMITS
+    from rnnpool_mcu.frontends.onnx.functions import FUNCTIONS, LIMITS, NUMBER_LIMITS, ONE_NUMBER
+    from rnnpool_mcu.frontends.onnx.views import VIEWS
     from rnnpool_mcu.importing.onnx import OWN_OPERATORS
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
@@ -56,7 +56,7 @@ def _onnx() -> list[Supported]:
 
 
 def _torch() -> list[Supported]:
-    from rnnpool_mcu.frontends.aten_functions import FUNCTION_LIMITS, FUNCTIONS
+    from rnnpool_mcu.frontends.torch.functions import FUNCTION_LIMITS, FUNCTIONS
     from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
     from rnnpool_mcu.nn.aten import LIMITS, TRANSPOSES, VIEWS, aten
 

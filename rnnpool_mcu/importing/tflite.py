@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rnnpool_mcu.frontends.tflite import ImportedTflite, import_tflite
-from rnnpool_mcu.frontends.tflite_runtime import TfliteRuntime
+from rnnpool_mcu.frontends.tflite.front import ImportedTflite, import_tflite
+from rnnpool_mcu.frontends.tflite.runtime import TfliteRuntime
 from rnnpool_mcu.importing.imported import Imported
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.passes import run_passes

@@ -15,10 +15,10 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.frontends.aten_checks import check_operators, is_quantized
 from rnnpool_mcu.frontends.channels_first import image_shape
-from rnnpool_mcu.frontends.pt2_reader import read_pt2
-from rnnpool_mcu.frontends.torch_export import import_exported
+from rnnpool_mcu.frontends.torch.checks import check_operators, is_quantized
+from rnnpool_mcu.frontends.torch.front import import_exported
+from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation
 from rnnpool_mcu.passes import run_passes

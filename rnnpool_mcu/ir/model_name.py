@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.resources import firmware_dir, template_dir
+from rnnpool_mcu.system.resources import firmware_dir, template_dir
 
 STANDARD_HEADERS = frozenset(
     """

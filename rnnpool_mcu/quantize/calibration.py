@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import image_files, model_image, read_image
+from rnnpool_mcu.system.images import image_files, model_image, read_image
 
 if TYPE_CHECKING:  # pictures of other formats' models are read without torch
     from torch import Tensor

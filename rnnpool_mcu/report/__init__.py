@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rnnpool_mcu.report.build import Report, build_report, with_run, with_validation
 from rnnpool_mcu.report.files import (
-    JSON_NAME,
     TEXT_NAME,
     check_report,
     read_report,
@@ -17,6 +16,7 @@ from rnnpool_mcu.report.model import ImageSource, LayerRow, Planning, PlanPeak, 
 from rnnpool_mcu.report.profile import profile_renderable, with_profile
 from rnnpool_mcu.report.profile_svg import render_svg
 from rnnpool_mcu.report.text import render_text, renderable
+from rnnpool_mcu.system.output_folder import JSON_NAME
 
 __all__ = [
     "JSON_NAME",

@@ -13,8 +13,8 @@ from rnnpool_mcu.report.build import Report
 from rnnpool_mcu.report.plan_lines import MEMORY_NAME
 from rnnpool_mcu.report.plan_svg import memory_svg
 from rnnpool_mcu.report.text import render_text
+from rnnpool_mcu.system.output_folder import JSON_NAME
 
-JSON_NAME = "report.json"
 TEXT_NAME = "report.txt"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnpool_mcu import tools
+from rnnpool_mcu.system import tools
 
 OBJDUMP = "arm-none-eabi-objdump"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
 from rnnpool_mcu.run.protocol import RunError
+from rnnpool_mcu.system import tools
 
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 _SECONDS_PER_IMAGE = 60

@@ -13,13 +13,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.errors import ToolMissingError
 from rnnpool_mcu.ir.firmware import FlashTiming
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.run.layer_ranges import OUTSIDE, Range
+from rnnpool_mcu.system import tools
 
 COMPILER = "gcc"
 FLASH_BASE, FLASH_BYTES = 0, 4 * 1024 * 1024  # of qemu.BOARD

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
 from rnnpool_mcu.run.protocol import RunError
+from rnnpool_mcu.system import tools
 
 BOARD = "mps2-an386"
 QEMU = "qemu-system-arm"

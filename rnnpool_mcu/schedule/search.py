@@ -28,7 +28,6 @@ from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import TensorType, ValueType
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
-from rnnpool_mcu.schedule.costs import predicted_cost, predicted_total, predicted_work
 from rnnpool_mcu.schedule.fuse import (
     Block,
     BlockOption,
@@ -42,8 +41,9 @@ from rnnpool_mcu.schedule.fuse import (
 from rnnpool_mcu.schedule.heads import Head, HeadOption
 from rnnpool_mcu.schedule.lifetimes import Footprint
 from rnnpool_mcu.schedule.planner import plan_graph
-from rnnpool_mcu.schedule.prices import Frame, Prices
-from rnnpool_mcu.schedule.speed import faster_nodes
+from rnnpool_mcu.schedule.pricing.costs import predicted_cost, predicted_total, predicted_work
+from rnnpool_mcu.schedule.pricing.prices import Frame, Prices
+from rnnpool_mcu.schedule.pricing.speed import faster_nodes
 
 TILES = (8, 4)  # output columns a fused block computes at once
 HEAD_TILES = (1 << 16, 16, 8)  # and a fused head; the first is a whole row

@@ -6,9 +6,9 @@ import difflib
 import tomllib
 from pathlib import Path
 
-from rnnpool_mcu import resources
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.firmware import Board, FlashTiming
+from rnnpool_mcu.system import resources
 
 DEFAULT_BOARD = "mps2-an386"
 

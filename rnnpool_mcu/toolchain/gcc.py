@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.ir.firmware import Board, ElfImage
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.system import tools
 from rnnpool_mcu.toolchain.board import check_ram
 
 COMPILER = "arm-none-eabi-gcc"

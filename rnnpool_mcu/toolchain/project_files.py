@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jinja2
 
-from rnnpool_mcu import resources
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.system import resources
 from rnnpool_mcu.toolchain.board import load_board
 
 _RENDERED = {

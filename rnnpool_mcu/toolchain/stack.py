@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.errors import UserError
 from rnnpool_mcu.ir.firmware import ElfImage, StackBound
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.system import tools
 
 OBJDUMP = "arm-none-eabi-objdump"
 ROOT = "reset_handler"

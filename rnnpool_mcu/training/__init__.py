@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rnnpool_mcu.training.datasets import DetectionDataset, default_data_root, open_dataset
-from rnnpool_mcu.training.decode import decode, torch_predictor
-from rnnpool_mcu.training.metrics import evaluate_detector
-from rnnpool_mcu.training.recipe import train
+from rnnpool_mcu.training.data.boxed_images import DetectionDataset, default_data_root, open_dataset
+from rnnpool_mcu.training.detection.decode import decode, torch_predictor
+from rnnpool_mcu.training.detection.recipe import train
+from rnnpool_mcu.training.metrics.average_precision import evaluate_detector
 
 __all__ = [
     "DetectionDataset",

@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.detections import as_array, parse_detections
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.evaluation import IntegerModel, chunk_size, open_model
 from rnnpool_mcu.importing.checkpoint import check_preprocessing, input_size_of
-from rnnpool_mcu.training.classifier_metrics import evaluate_classifier, torch_classifier
-from rnnpool_mcu.training.coco_metrics import coco_ap, faster_coco_eval
-from rnnpool_mcu.training.datasets import open_dataset
-from rnnpool_mcu.training.decode import torch_predictor
-from rnnpool_mcu.training.labelled_images import ImageBank, abridged, load_labelled
-from rnnpool_mcu.training.metrics import collect, judge, precision_recall
-from rnnpool_mcu.training.plots import check_plot
-from rnnpool_mcu.training.size_recall import SizeRecall, recall_by_size
-from rnnpool_mcu.training.wider_evaluation import check_listed, wider_results
-from rnnpool_mcu.training.wider_metrics import load_wider_subsets
+from rnnpool_mcu.ir.detections import as_array, parse_detections
+from rnnpool_mcu.training.data.boxed_images import open_dataset
+from rnnpool_mcu.training.data.labelled_images import ImageBank, abridged, load_labelled
+from rnnpool_mcu.training.detection.decode import torch_predictor
+from rnnpool_mcu.training.metrics.accuracy import evaluate_classifier, torch_classifier
+from rnnpool_mcu.training.metrics.average_precision import collect, judge, precision_recall
+from rnnpool_mcu.training.metrics.coco import coco_ap, faster_coco_eval
+from rnnpool_mcu.training.metrics.plots import check_plot
+from rnnpool_mcu.training.metrics.size_recall import SizeRecall, recall_by_size
+from rnnpool_mcu.training.metrics.wider import load_wider_subsets
+from rnnpool_mcu.training.metrics.wider_evaluation import check_listed, wider_results
+from rnnpool_mcu.validate.accuracy import IntegerModel, chunk_size, open_model
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint
 
 Progress = Callable[[str], None]

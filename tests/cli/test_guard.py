@@ -132,7 +132,7 @@ def test_signals_leave_nothing_half_written(tmp_path: Path, number: signal.Signa
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # as does one under nohup
         "from rnnpool_mcu.cli.guard import GuardedGroup\n"
-        "from rnnpool_mcu.output_folder import whole_folder\n"
+        "from rnnpool_mcu.system.output_folder import whole_folder\n"
         "@click.group(cls=GuardedGroup)\n"
         "def group(): pass\n"
         "@group.command()\n"

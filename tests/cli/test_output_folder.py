@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.output_folder import whole_file, whole_folder
+from rnnpool_mcu.system.output_folder import whole_file, whole_folder
 
 
 def _write(out: Path, text: str) -> None:

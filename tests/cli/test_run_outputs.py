@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from rnnpool_mcu.cli import main
-from rnnpool_mcu.images import model_image, read_image
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import Project
@@ -20,7 +19,8 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.ops.reshape import Reshape
-from tests.graphs import INPUT, GraphBuilder
+from rnnpool_mcu.system.images import model_image, read_image
+from tests.builders.graphs import INPUT, GraphBuilder
 
 
 def _builder(seed: int = 0) -> GraphBuilder:

@@ -14,12 +14,12 @@ pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
 from rnnpool_mcu.cli import main
-from rnnpool_mcu.frontends import tflite_converters
-from rnnpool_mcu.frontends.tflite_call import Call, Converter
-from rnnpool_mcu.frontends.tflite_converters import convert_conv_2d
+from rnnpool_mcu.frontends.tflite import converters as tflite_converters
+from rnnpool_mcu.frontends.tflite.call import Call, Converter
+from rnnpool_mcu.frontends.tflite.converters import convert_conv_2d
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.conv2d import Conv2d
-from tests.tflite_writer import Writer
+from tests.builders.tflite_writer import Writer
 
 needs_board = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
@@ -81,7 +81,7 @@ def test_a_wrong_layer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return Conv2d(op.weights, bias, op.weight_scales, op.window, op.output, op.clamp)
 
     converters = {**tflite_converters.CONVERTERS, "CONV_2D": Converter((0,), wrong)}
-    monkeypatch.setattr("rnnpool_mcu.frontends.tflite.CONVERTERS", converters)
+    monkeypatch.setattr("rnnpool_mcu.frontends.tflite.front.CONVERTERS", converters)
     model, out = tmp_path / "net.tflite", tmp_path / "out"
     model.write_bytes(_network(1))
     assert _run("compile", model, "--ram", "64k", "-o", out, "-q").exit_code == 0

@@ -15,8 +15,8 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
-from rnnpool_mcu.validation import run_reference
-from tests.graphs import INPUT, GraphBuilder, graphs
+from rnnpool_mcu.validate.engines import run_reference
+from tests.builders.graphs import INPUT, GraphBuilder, graphs
 
 RAM_BYTES = 256 * 1024
 

@@ -20,8 +20,8 @@ from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host
 from rnnpool_mcu.schedule.planner import plan_graph
-from rnnpool_mcu.validation import run_reference
-from tests.graphs import INPUT, GraphBuilder
+from rnnpool_mcu.validate.engines import run_reference
+from tests.builders.graphs import INPUT, GraphBuilder
 
 UNLUCKY = (
     *("output", "status", "progress", "run", "row_source", "image_row", "pull_image", "trace", "row"),

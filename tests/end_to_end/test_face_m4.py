@@ -17,15 +17,15 @@ from PIL import Image
 pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
-from rnnpool_mcu.detections import parse_detections
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import fit, model_image
+from rnnpool_mcu.ir.detections import parse_detections
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run
 from rnnpool_mcu.run import host, qemu
-from rnnpool_mcu.training.datasets import default_data_root, load_split
-from rnnpool_mcu.validation import run_reference
+from rnnpool_mcu.system.images import fit, model_image
+from rnnpool_mcu.training.data.boxed_images import default_data_root, load_split
+from rnnpool_mcu.validate.engines import run_reference
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "face_m4.pt"
 SIZE = (240, 320, 1)

@@ -15,7 +15,7 @@ from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.quantize.calibration import synthetic_images
 from rnnpool_mcu.run import host, qemu
-from rnnpool_mcu.validation import run_reference
+from rnnpool_mcu.validate.engines import run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
 
 ARCH = "mobilenetv2-rnnpool-0.35"

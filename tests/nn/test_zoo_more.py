@@ -21,7 +21,7 @@ from rnnpool_mcu.quantize.calibration import synthetic_images  # noqa: E402
 from rnnpool_mcu.run import host  # noqa: E402
 from rnnpool_mcu.schedule.planner import plan_graph  # noqa: E402
 from rnnpool_mcu.schedule.validate import validate_plan  # noqa: E402
-from rnnpool_mcu.validation import run_reference  # noqa: E402
+from rnnpool_mcu.validate.engines import run_reference  # noqa: E402
 from rnnpool_mcu.zoo import create, names  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint, random_model  # noqa: E402

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.numerics import fixed_point
 from rnnpool_mcu.numerics.fixed_point import MAX_SHIFT, MIN_SHIFT, quantize_multipliers, requantize
-from rnnpool_mcu.resources import template_dir
+from rnnpool_mcu.system.resources import template_dir
 from tests.ops.kernel_harness import run_program_host, run_program_qemu
 
 ACCUMULATORS = [-(2**31), -(2**31) + 1, -(2**30), -65536, -129, -2, -1, 0, 1, 2, 127, 65535, 2**30, 2**31 - 1]

@@ -22,7 +22,7 @@ import pytest
 from rnnpool_mcu.codegen.c_literals import c_array, c_params
 from rnnpool_mcu.ir.operator import Absorber, Int8Array, Margin, Operator
 from rnnpool_mcu.ir.tensor_type import BOX_BYTES, DetectionsType, TensorType
-from rnnpool_mcu.resources import template_dir
+from rnnpool_mcu.system.resources import template_dir
 
 SUPPORT = Path(__file__).parent / "kernel_support"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rnnpool_mcu.detections import Detection, parse_detections
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.detections import Detection, parse_detections
 from rnnpool_mcu.ir.tensor_type import DetectionsType, Quantization, TensorType
 from rnnpool_mcu.ops.lookup import logistic
 from rnnpool_mcu.ops.ssd_post_process import SsdPostProcess

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from rnnpool_mcu.frontends.tflite import convert_tflite
-from rnnpool_mcu.frontends.tflite_reader import parse_tflite
+from rnnpool_mcu.frontends.tflite.front import convert_tflite
+from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -27,11 +27,11 @@ from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.channel_bounds import channel_bounds
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
-from tests.graphs import INPUT, GraphBuilder, graphs
-from tests.imported_graphs import imported_graphs
+from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.builders.imported_graphs import imported_graphs
+from tests.builders.tflite_models import visual_wake_words
 from tests.ops.layers import OUT_SCALE
 from tests.passes.same_graph import assert_same_outputs
-from tests.tflite_models import visual_wake_words
 
 IMAGE = TensorType(6, 5, 3, Quantization(0.02, -3))
 CONV_OUT = Quantization(OUT_SCALE, 5)

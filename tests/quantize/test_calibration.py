@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.images import image_files, model_image, read_image
 from rnnpool_mcu.quantize.calibration import as_batches, calibration_images, synthetic_images
+from rnnpool_mcu.system.images import image_files, model_image, read_image
 
 SIZE = (24, 32, 1)
 

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rnnpool_mcu.frontends.torch_export import import_exported  # noqa: E402
+from rnnpool_mcu.frontends.torch.front import import_exported  # noqa: E402
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8  # noqa: E402
 from rnnpool_mcu.nn import ConvBNReLU6, L2Norm, RNNPool  # noqa: E402

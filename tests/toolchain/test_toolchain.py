@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.errors import ToolMissingError, UsageError
+from rnnpool_mcu.system import tools
 from rnnpool_mcu.toolchain.board import available_boards, check_ram, load_board
 
 

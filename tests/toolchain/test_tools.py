@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnpool_mcu import tools
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.system import tools
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

@@ -1,0 +1,1 @@
+"""ONNX files: from a quantized model to the integer graph."""

@@ -1,0 +1,238 @@
+"""What an ONNX converter is given: the node, its constants, and the types of its computed inputs.
+
+ONNX tensors are [1, channels, height, width]; those of the graph height x width x channels. Which is which is
+settled here, at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.channels_first import AXES
+from rnnpool_mcu.frontends.onnx.reader import OnnxNode
+from rnnpool_mcu.frontends.quantized_layers import Filter, clamp_of, quantization_of, summary
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+
+HOW_TO_QUANTIZE = (
+    "quantize the whole model to int8: onnxruntime.quantization.quantize_static(float_path, int8_path, "
+    "calibration_data_reader, quant_format=QuantFormat.QDQ, per_channel=True, "
+    "activation_type=QuantType.QInt8, weight_type=QuantType.QInt8); "
+    "operators that it leaves out are named in op_types_to_quantize"
+)
+UNBOUNDED = (float("-inf"), float("inf"))
+ALL = None
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedConstant:
+    """Stored integers with their scales: one, or one per slice along `axis`."""
+
+    integers: NDArray[Any]
+    scales: NDArray[np.float64]
+    zero_points: NDArray[np.int64]
+    axis: int
+
+    def real(self) -> NDArray[np.float64]:
+        """The values that they stand for."""
+        shape = [1] * self.integers.ndim
+        if self.scales.size > 1:
+            shape[self.axis] = -1
+        else:
+            shape = [1] * max(1, self.integers.ndim) if self.integers.ndim else []
+        scales, zeros = self.scales.reshape(shape), self.zero_points.reshape(shape)
+        found: NDArray[np.float64] = (self.integers.astype(np.float64) - zeros) * scales
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedTensor:
+    """The integer tensor of the file that a value of the graph is."""
+
+    name: str
+    offset: int  # to add to int8: 128 for uint8
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Where a node's result ends: behind the activations that were folded into it."""
+
+    tensor: str
+    quantization: Quantization | None
+    bounds: tuple[float, float] = UNBOUNDED
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One node to convert, with the types of its computed inputs."""
+
+    node: OnnxNode
+    inputs: tuple[TensorType, ...]  # of computed tensors, constants left out
+    shapes: tuple[tuple[int, ...], ...]  # of the same tensors, as ONNX has them
+    constants: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, QuantizedConstant]
+    target: Quantization | None  # of the wanted output; None where no QuantizeLinear follows
+    bounds: tuple[float, float] = UNBOUNDED  # of a relu or clip that follows
+    result: int = 0  # which of the node's outputs is wanted
+
+    @property
+    def output(self) -> Quantization:
+        """Quantization of the wanted output."""
+        if self.target is None:
+            raise ModelError(
+                f"its output '{self.node.outputs[self.result]}' has no quantization (no QuantizeLinear reads "
+                f"it); {HOW_TO_QUANTIZE}"
+            )
+        return self.target
+
+    @property
+    def clamp(self) -> tuple[int, int]:
+        """Bounds of the activation that follows, as int8 values."""
+        return clamp_of(*self.bounds, self.output)
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the first computed input, batch included."""
+        return len(self.shapes[0])
+
+    def has(self, position: int) -> bool:
+        """Whether the node has that optional input."""
+        return position < len(self.node.inputs) and self.node.inputs[position] != ""
+
+    def weight(self, position: int) -> QuantizedConstant:
+        """The stored, quantized input at `position`."""
+        name = self.node.inputs[position] if self.has(position) else ""
+        if name in self.weights:
+            return self.weights[name]
+        problem = "are float" if name in self.constants else "are missing or computed"
+        raise ModelError(
+            f"weights '{name}' {problem}, supported: stored int8 through DequantizeLinear; {HOW_TO_QUANTIZE}"
+        )
+
+    def stored(self, position: int) -> NDArray[Any]:
+        """The stored values of the input at `position`, real where they are quantized."""
+        name = self.node.inputs[position] if self.has(position) else ""
+        if name in self.weights:
+            return self.weights[name].real()
+        if name not in self.constants:
+            raise ModelError(f"input {position} ('{name}') is computed, supported: stored in the file")
+        return self.constants[name]
+
+    def stored_integers(self, position: int) -> list[int]:
+        """Stored integers of the input at `position`."""
+        array = self.stored(position)
+        if array.dtype.kind not in "iu":
+            raise ModelError(f"input {position} is {array.dtype}, allowed: integers; the file is damaged")
+        return [int(value) for value in array.reshape(-1)]
+
+    def axis(self, axis: int) -> int:
+        """The axis of height, width, channels that ONNX's is; ModelError for the batch."""
+        rank = self.rank
+        if rank not in AXES or not -rank <= axis < rank or AXES[rank][axis] < 0:
+            raise ModelError(f"axis {axis} of {rank}, supported: any but the batch, of at most 4")
+        return AXES[rank][axis]
+
+    def image(self, values: Sequence[Item], absent: Item) -> tuple[Item, Item, Item]:
+        """Values by ONNX's dimensions as values of height, width and channels."""
+        found = [absent] * 3
+        axes = AXES.get(len(values), ())
+        if len(values) != self.rank or not axes:
+            raise ModelError(f"{list(values)} for {self.rank} dimensions; the file is damaged")
+        for axis, value in zip(axes, values, strict=True):
+            if axis >= 0:
+                found[axis] = value
+        return found[0], found[1], found[2]
+
+
+@dataclass(frozen=True)
+class Converter:
+    """How one ONNX operator becomes an integer operator.
+
+    `inputs` are the positions of its computed inputs; ALL takes as many as there are.
+    """
+
+    inputs: tuple[int, ...] | None
+    convert: Callable[[Call], Operator]
+    clamps: bool = False  # whether a relu or clip that follows becomes its clamp
+    keeps: bool = False  # whether its output may lack a quantization, its input's is kept
+    flat: bool = False  # whether it takes a map for the vector that was made of it
+    broadcast: bool = False  # whether inputs of other sizes are repeated first
+    indices: bool = False  # whether its output in the file are plain integers
+    rank: Callable[[Call], int] | None = None  # of the output; None: the input's
+
+    @property
+    def limits(self) -> str:
+        """What is supported, in one line."""
+        return summary(self.convert)
+
+
+def onnx_shape(kind: TensorType, rank: int) -> tuple[int, ...]:
+    """The shape that ONNX has for a value, in so many dimensions."""
+    full = (1, kind.channels, kind.height, kind.width)
+    fits = {4: True, 3: kind.height == 1, 2: kind.shape[:2] == (1, 1), 1: kind.shape[:2] == (1, 1)}
+    if not fits.get(rank, False):
+        raise ModelError(f"its output is {list(full)}, which has no {rank} dimensions")
+    return {4: full, 3: (1, kind.channels, kind.width), 2: full[:2], 1: full[1:2]}[rank]
+
+
+def quantization_from(scale: NDArray[Any], zero_point: NDArray[Any] | None, dtype: str) -> Quantization:
+    """An activation's parameters, those of uint8 shifted by 128; ModelError for other types."""
+    if dtype not in ("int8", "uint8"):
+        raise ModelError(f"{dtype} activations, supported: int8, uint8; {HOW_TO_QUANTIZE}")
+    if scale.size != 1 or (zero_point is not None and zero_point.size != 1):
+        raise ModelError(
+            f"{scale.size} scales, supported: 1 for a computed tensor; quantize activations per tensor"
+        )
+    zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
+    return quantization_of(float(scale.reshape(-1)[0]), zero - (128 if dtype == "uint8" else 0))
+
+
+def filter_of(call: Call, weights_at: int, bias_at: int, axis: int) -> Filter:
+    """Weights and biases of a layer, output channels on `axis`; ModelError unless symmetric and 8 bits."""
+    stored = call.weight(weights_at)
+    array, name = stored.integers, call.node.inputs[weights_at]
+    if array.dtype not in (np.int8, np.uint8) or array.ndim <= axis or array.size == 0:
+        raise ModelError(f"weights '{name}': {array.dtype} of shape {list(array.shape)}, supported: int8")
+    channels = array.shape[axis]
+    if stored.scales.size != 1 and (stored.scales.size != channels or stored.axis != axis):
+        raise ModelError(
+            f"weights '{name}': {stored.scales.size} scales on axis {stored.axis}, allowed: 1, or {channels} "
+            f"on axis {axis}"
+        )
+    offset = 128 if array.dtype == np.uint8 else 0
+    if (stored.zero_points != offset).any():
+        raise ModelError(
+            f"weights '{name}': zero point other than {offset}, supported: symmetric weights; quantize with "
+            "weight_type=QuantType.QInt8"
+        )
+    for scale in stored.scales:
+        quantization_of(float(scale), 0)
+    scales = np.broadcast_to(stored.scales, (channels,)).astype(np.float64)
+    weights = (array.astype(np.int16) - offset).astype(np.int8)
+    return Filter(weights, _bias(call, bias_at, scales), scales)
+
+
+def _bias(call: Call, position: int, scales: NDArray[np.float64]) -> NDArray[np.int32]:
+    """int32 biases at input scale x weight scale; zeros where the layer has none."""
+    if not call.has(position):
+        return np.zeros(scales.size, np.int32)
+    product = call.inputs[0].scale * scales
+    held = call.weights.get(call.node.inputs[position])
+    if held is not None and held.integers.dtype == np.int32 and not held.zero_points.any():
+        same = held.scales.size == scales.size and np.allclose(held.scales, product, rtol=1e-6, atol=0)
+        if same and held.integers.size == scales.size:
+            return held.integers.reshape(-1).astype(np.int32)
+    real = np.asarray(call.stored(position), np.float64).reshape(-1)
+    if real.size not in (1, scales.size) or not np.isfinite(real).all():
+        raise ModelError(f"bias of {real.size} values, supported: {scales.size} finite ones")
+    steps = np.rint(real / product)
+    if not np.abs(steps).max() < 2.0**31:
+        raise ModelError("a bias leaves 32 bits at input scale x weight scale; calibrate again")
+    return steps.astype(np.int32)

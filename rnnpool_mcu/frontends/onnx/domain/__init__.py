@@ -1,0 +1,1 @@
+"""Our own operators in ONNX: their bodies, their converters, and the export that writes them."""

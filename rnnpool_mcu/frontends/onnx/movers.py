@@ -1,0 +1,152 @@
+"""ONNX operators that move values without computing with them: pads, slices, splits, resizes, blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.onnx.call import Call, Converter
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ops.convolution import Padding
+from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.pad import Mode, Pad
+from rnnpool_mcu.ops.replicate_pad import ReplicatePad
+from rnnpool_mcu.ops.resize import Coordinates, Nearest, Resize
+from rnnpool_mcu.ops.slice import Slice
+
+_PAD_MODES: Mapping[str, Mode] = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+_COORDINATES: Mapping[str, Coordinates] = {
+    "half_pixel": "half_pixel",
+    "pytorch_half_pixel": "pytorch_half_pixel",
+    "align_corners": "align_corners",
+    "asymmetric": "asymmetric",
+}
+_ROUNDINGS: Mapping[str, Nearest] = {
+    "round_prefer_floor": "round_prefer_floor",
+    "round_prefer_ceil": "round_prefer_ceil",
+    "floor": "floor",
+    "ceil": "ceil",
+}
+
+
+def convert_pad(call: Call) -> Operator:
+    """Rows and columns, constant, reflect or edge; channels, constant only."""
+    mode = call.node.text("mode", "constant")
+    if mode not in _PAD_MODES:
+        raise ModelError(f"mode {mode}, supported: {', '.join(_PAD_MODES)}")
+    pads = call.stored_integers(1)
+    if call.has(3):
+        pads = _spread(call, pads)
+    if len(pads) != 2 * call.rank or (call.rank >= 2 and (pads[0] or pads[call.rank])):
+        raise ModelError(f"pads {pads} of {call.rank} dimensions, supported: none for the batch")
+    before, after = call.image(pads[: call.rank], 0), call.image(pads[call.rank :], 0)
+    value = None
+    if mode == "constant" and call.has(2) and call.stored(2).size:
+        real, given = float(call.stored(2).reshape(-1)[0]), call.inputs[0]
+        value = None if real == 0 else int(np.clip(np.rint(real / given.scale) + given.zero_point, -128, 127))
+    if mode == "edge" and not any((*before, after[2])):
+        return ReplicatePad(after[0], after[1])
+    return Pad(
+        Padding(before[0], before[1], after[0], after[1]), _PAD_MODES[mode], value, (before[2], after[2])
+    )
+
+
+def _spread(call: Call, pads: list[int]) -> list[int]:
+    """Pads of some axes as pads of all."""
+    axes, found = call.stored_integers(3), [0] * (2 * call.rank)
+    if len(pads) != 2 * len(axes) or any(not -call.rank <= axis < call.rank for axis in axes):
+        raise ModelError(f"pads {pads} of axes {axes}; the file is damaged")
+    for at, axis in enumerate(axes):
+        found[axis % call.rank], found[axis % call.rank + call.rank] = pads[at], pads[at + len(axes)]
+    return found
+
+
+def convert_resize(call: Call) -> Operator:
+    """Nearest or linear, of height and width, by stored scales or sizes; half_pixel, pytorch_half_pixel,
+    align_corners or asymmetric; no antialias.
+    """
+    node, image = call.node, call.inputs[0]
+    mode, coordinates = (
+        node.text("mode", "nearest"),
+        node.text("coordinate_transformation_mode", "half_pixel"),
+    )
+    rounding = node.text("nearest_mode", "round_prefer_floor")
+    if mode not in ("nearest", "linear") or coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
+        raise ModelError(
+            f"mode {mode}, {coordinates}, {rounding}, supported: see `rnnpool-mcu supported-ops`"
+        )
+    stretched = node.text("keep_aspect_ratio_policy", "stretch") == "stretch"
+    if node.integer("antialias", 0) or "axes" in node.attributes or call.rank != 4 or not stretched:
+        raise ModelError("antialias, axes, an aspect ratio kept, or no image, supported: plain resizes")
+    scales = None
+    if call.has(3):
+        sizes = call.stored_integers(3)
+    else:
+        factors = [float(value) for value in np.asarray(call.stored(2), np.float64).reshape(-1)]
+        if len(factors) != 4 or not all(0 < factor < 2**12 for factor in factors):
+            raise ModelError(f"scales {factors}, allowed: four, above 0 and below {2**12}")
+        scales = (factors[2], factors[3])
+        sizes = [int(np.floor(side * f)) for side, f in zip(call.shapes[0], factors, strict=True)]
+    if len(sizes) != 4 or sizes[:2] != [1, image.channels] or max(sizes[2:]) > 2**15:
+        raise ModelError(f"to {sizes}, supported: another height and width")
+    size = (sizes[2], sizes[3])
+    if mode == "linear":
+        return Resize(size, "bilinear", _COORDINATES[coordinates], scales=scales)
+    return Resize(size, "nearest", _COORDINATES[coordinates], _ROUNDINGS[rounding], scales)
+
+
+def convert_slice(call: Call) -> Operator:
+    """Stored starts and ends, steps of 1 and more."""
+    starts, ends = call.stored_integers(1), call.stored_integers(2)
+    axes = call.stored_integers(3) if call.has(3) else list(range(len(starts)))
+    steps = call.stored_integers(4) if call.has(4) else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or any(step < 1 for step in steps):
+        raise ModelError(
+            f"from {starts} to {ends}, axes {axes}, steps {steps}, supported: steps of 1 and more"
+        )
+    begin, size, step = [0, 0, 0], list(call.inputs[0].shape), [1, 1, 1]
+    for start, end, given, by in zip(starts, ends, axes, steps, strict=True):
+        axis = call.axis(given)
+        side = call.inputs[0].shape[axis]
+        first, last = (min(max(i + side if i < 0 else i, 0), side) for i in (start, end))
+        begin[axis], size[axis], step[axis] = first, max(0, -(-(last - first) // by)), by
+    return Slice((begin[0], begin[1], begin[2]), (size[0], size[1], size[2]), (step[0], step[1], step[2]))
+
+
+def convert_split(call: Call) -> Operator:
+    """Equal or stored parts along any axis but the batch."""
+    axis, count = call.axis(call.node.integer("axis", 0)), len(call.node.outputs)
+    whole = call.inputs[0].shape[axis]
+    each = -(-whole // max(count, 1))
+    sizes = call.stored_integers(1) if call.has(1) else [each] * (count - 1) + [whole - each * (count - 1)]
+    if len(sizes) != count or min(sizes, default=0) < 1 or sum(sizes) != whole:
+        raise ModelError(f"{whole} into {sizes} for {count} outputs; the file is damaged")
+    begin, size = [0, 0, 0], list(call.inputs[0].shape)
+    begin[axis], size[axis] = sum(sizes[: call.result]), sizes[call.result]
+    return Slice((begin[0], begin[1], begin[2]), (size[0], size[1], size[2]))
+
+
+def convert_depth_to_space(call: Call) -> Operator:
+    """Any block; DCR and CRD."""
+    mode = call.node.text("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise ModelError(f"mode {mode}, supported: DCR, CRD")
+    return DepthToSpace(call.node.integer("blocksize", 0), mode == "CRD")
+
+
+def convert_space_to_depth(call: Call) -> Operator:
+    """Any block."""
+    return SpaceToDepth(call.node.integer("blocksize", 0))
+
+
+MOVERS: Mapping[str, Converter] = {
+    "DepthToSpace": Converter((0,), convert_depth_to_space, keeps=True),
+    "Pad": Converter((0,), convert_pad, keeps=True),
+    "Resize": Converter((0,), convert_resize, keeps=True),
+    "Slice": Converter((0,), convert_slice, keeps=True),
+    "SpaceToDepth": Converter((0,), convert_space_to_depth, keeps=True),
+    "Split": Converter((0,), convert_split, keeps=True),
+}
+"""Converters of operators that move values."""

@@ -1,0 +1,78 @@
+"""ONNX Runtime without graph optimizations, for comparison with the integer graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.onnx.checks import INPUT_NAME
+from rnnpool_mcu.frontends.onnx.front import ImportedOnnx
+from rnnpool_mcu.ir.operator import Int8Array
+from rnnpool_mcu.ir.tensor_type import TensorType
+
+
+class OnnxRuntime:
+    """An .onnx file in ONNX Runtime: float between each dequantization and the next quantization."""
+
+    def __init__(self, path: Path, imported: ImportedOnnx) -> None:
+        """ModelError when the runtime refuses the file."""
+        import onnxruntime
+
+        self.name = f"ONNX Runtime {onnxruntime.__version__}, graph optimizations off"
+        self._imported = imported
+        self._tensors = {name: t for name, t in imported.tensors.items() if name != INPUT_NAME}
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            model = onnx.load_model(path)
+            self._session = onnxruntime.InferenceSession(
+                self._with_outputs(model).SerializeToString(), options, ["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions have no common class
+            raise ModelError(f"{path}: ONNX Runtime refuses it: {error}") from error
+        self._input: Any = self._session.get_inputs()[0]
+
+    def _with_outputs(self, model: Any) -> Any:
+        """The model with every integer tensor as an output."""
+        have = {value.name for value in model.graph.output}
+        kinds = {0: onnx.TensorProto.INT8, 128: onnx.TensorProto.UINT8}
+        for name, offset in dict.fromkeys((t.name, t.offset) for t in self._tensors.values()):
+            if name not in have:
+                model.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds[offset], None))
+        return model
+
+    def values(self, image: Int8Array) -> Mapping[str, Int8Array]:
+        """Every integer tensor of the file that is a value of the graph."""
+        wanted = list(dict.fromkeys(tensor.name for tensor in self._tensors.values()))
+        results = dict(
+            zip(wanted, self._session.run(wanted, {self._input.name: self._as_input(image)}), strict=True)
+        )
+        found: dict[str, Int8Array] = {}
+        for name, tensor in self._tensors.items():
+            kind = self._imported.graph.types.get(name)
+            if not isinstance(kind, TensorType):
+                continue
+            integers = results[tensor.name].astype(np.int16) - tensor.offset
+            maps = integers.astype(np.int8).reshape(kind.channels, kind.height, kind.width)
+            found[name] = np.ascontiguousarray(maps.transpose(1, 2, 0))
+        return found
+
+    def _as_input(self, image: Int8Array) -> NDArray[Any]:
+        """The int8 image in the type, shape and order that the file's input has."""
+        ordered = image if self._imported.channels_last else image.transpose(2, 0, 1)
+        info = self._imported.graph.input_type
+        shape = [side if isinstance(side, int) else 1 for side in self._input.shape]
+        if self._input.type == "tensor(uint8)":
+            return (ordered.astype(np.int16) + 128).astype(np.uint8).reshape(shape)
+        if self._input.type == "tensor(int8)":
+            return np.ascontiguousarray(ordered).reshape(shape)
+        real = (ordered.astype(np.float32) - info.zero_point) * np.float32(info.scale)
+        return real.astype(np.float32).reshape(shape)

@@ -1,0 +1,1 @@
+"""TensorFlow Lite files: from a flatbuffer to the integer graph."""

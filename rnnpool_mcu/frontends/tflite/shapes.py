@@ -1,0 +1,79 @@
+"""Shapes and names of tensors in a TFLite file, as the integer graph sees them."""
+
+from __future__ import annotations
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.node_names import readable_names
+from rnnpool_mcu.frontends.quantized_layers import quantization_of
+from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE
+from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
+from rnnpool_mcu.ir.tensor_type import Quantization
+
+LONGEST_NAME = 80
+
+
+def image_shape(tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Height, width, channels of a tensor's shape; ModelError for batches and open sides."""
+    if tensor.dynamic:
+        raise ModelError(
+            f"'{tensor.name}' has sides that are not fixed, {list(shape)}; export it with a fixed input size"
+        )
+    if len(shape) >= 2 and shape[0] != 1:
+        raise ModelError(
+            f"'{tensor.name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1"
+        )
+    if len(shape) > 4:
+        raise ModelError(f"'{tensor.name}' is {list(shape)}, supported: at most 4 dimensions")
+    sides = shape[1:] if len(shape) >= 2 else shape
+    height, width, channels = (1,) * (3 - len(sides)) + sides
+    return height, width, channels
+
+
+def where(op: StoredOperator, model: StoredModel) -> str:
+    """An operator's kind, index and tensors, for messages."""
+
+    def names(indices: tuple[int, ...]) -> str:
+        return ", ".join(f"'{model.tensors[i].name}'" for i in indices[:4] if i >= 0) or "nothing"
+
+    return f"{op.kind}, operator {op.index} ({names(op.inputs)} -> {names(op.outputs)})"
+
+
+def image_axes(order: list[int]) -> tuple[int, int, int]:
+    """An order of dimensions, batch first, as one of height, width and channels."""
+    absent = 4 - len(order)
+    if not 2 <= len(order) <= 4 or order[0] != 0:
+        raise ModelError(f"order {order}, supported: at most 4 dimensions, the batch first")
+    found = [*range(absent), *(axis - 1 + absent for axis in order[1:])]
+    return found[0], found[1], found[2]
+
+
+def shifted(tensor: StoredTensor) -> Quantization:
+    """Quantization of a uint8 tensor's values less 128."""
+    stored = tensor.quantization
+    if stored is None or stored.scales.size != 1:
+        raise ModelError(f"'{tensor.name}' is uint8 without one scale; {HOW_TO_QUANTIZE}")
+    return quantization_of(float(stored.scales[0]), int(stored.zero_points[0]) - 128)
+
+
+def rank_fits(tensor: StoredTensor) -> bool:
+    return len(tensor.shape) <= 4 and (len(tensor.shape) < 2 or tensor.shape[0] == 1)
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(side for side in shape if side != 1)
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+def node_names(model: StoredModel, taken: tuple[str, ...]) -> dict[int, str]:
+    """Graph node name of every operator's outputs, from the first of the names fused into a tensor's."""
+    made = list(dict.fromkeys(index for op in model.operators for index in op.outputs))
+    paths = [
+        model.tensors[i].name.partition(";")[0].strip("/").replace("/", ".")[:LONGEST_NAME] for i in made
+    ]
+    return dict(zip(made, readable_names(paths, taken=taken), strict=True))

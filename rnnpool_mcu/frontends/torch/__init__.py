@@ -1,0 +1,1 @@
+"""torch.export programs: from quantized ATen operators to the integer graph."""

@@ -1,0 +1,316 @@
+"""Table from aten (and our own) operators that compute to integer operators; one short function each.
+
+The first lines of a function's docstring say what is supported: docs/operators.md is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
+from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, scaled_by_constant
+from rnnpool_mcu.frontends.torch.call import Call, Converter, per_channel, quantized_filter
+from rnnpool_mcu.frontends.torch.movers import MOVERS
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.nn.aten import aten
+from rnnpool_mcu.ops.arg_max import ArgMax
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
+from rnnpool_mcu.ops.average_pool2d import AveragePool2d
+from rnnpool_mcu.ops.concat import Concat
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Padding, Window
+from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.max_out import MaxOut
+from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
+
+
+def convert_conv2d(call: Call) -> Operator:
+    """Any kernel, stride, padding, dilation and groups; a signal as an image of one row; an activation
+    behind it fused.
+    """
+    filter_, groups, channels = quantized_filter(call), int(call.arguments["groups"]), call.inputs[0].channels
+    weights = filter_.weights[:, :, None] if filter_.weights.ndim == 3 else filter_.weights
+    if weights.ndim != 4 or weights.shape[1] * groups != channels:
+        raise ModelError(
+            f"weights {list(filter_.weights.shape)}, groups {groups}, for {channels} channels of "
+            f"{call.rank} dimensions, supported: images [1, channels, height, width], signals"
+        )
+    dilation = call.pair("dilation")
+    window = _window(call, weights.shape[2:], dilation)
+    rest = (filter_.bias, filter_.scales, window, call.output, call.clamp, dilation)
+    if groups > 1 and groups == channels:
+        taps = np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0))
+        return DepthwiseConv2d(taps, *rest, weights.shape[0] // channels)
+    return Conv2d(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)), *rest, groups)
+
+
+def convert_transposed(call: Call) -> Operator:
+    """Stride 1..4, one group, no dilation; an activation behind it fused."""
+    filter_, image = quantized_filter(call, channel_axis=1), call.inputs[0]
+    stride, padding, extra = call.pair("stride"), call.pair("padding"), call.pair("output_padding")
+    if filter_.weights.ndim != 4 or call.arguments["groups"] != 1 or call.pair("dilation") != (1, 1):
+        raise ModelError(
+            f"groups {call.arguments['groups']}, dilation {call.arguments['dilation']}, supported: 1; resize "
+            "and convolve instead"
+        )
+    kernel = filter_.weights.shape[2:]
+    height, width = (
+        (image.shape[at] - 1) * stride[at] - 2 * padding[at] + kernel[at] + extra[at] for at in (0, 1)
+    )
+    taps = np.ascontiguousarray(filter_.weights.transpose(1, 2, 3, 0))
+    rest = (filter_.bias, filter_.scales, stride, padding, (height, width), call.output, call.clamp)
+    return TransposedConv2d(taps, *rest)
+
+
+def convert_linear(call: Call) -> Operator:
+    """A vector; a flattened map is taken as it is; an activation behind it fused."""
+    filter_, image = quantized_filter(call), call.inputs[0]
+    if call.rank != 2:
+        raise ModelError(
+            f"input {list(call.shapes[0])}, supported: [1, features]; flatten it, or write a 1x1 convolution"
+        )
+    if filter_.weights.shape[1] != image.bytes:
+        raise ModelError(f"weights for {filter_.weights.shape[1]} inputs, {image.bytes} are given")
+    maps = filter_.weights.reshape(-1, image.channels, image.height, image.width).transpose(0, 2, 3, 1)
+    flat = np.ascontiguousarray(maps.reshape(len(maps), -1))
+    return FullyConnected(flat, filter_.bias, filter_.scales, call.output, call.clamp)
+
+
+def convert_add(call: Call) -> Operator:
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; alpha 1; an activation
+    behind it fused.
+    """
+    _check_alpha(call)
+    return added(call, per_channel)
+
+
+def convert_sub(call: Call) -> Operator:
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; alpha 1;
+    an activation behind it fused.
+    """
+    _check_alpha(call)
+    return subtracted(call, per_channel)
+
+
+def convert_mul(call: Call) -> Operator:
+    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; an activation behind it
+    fused.
+    """
+    return multiplied(call, per_channel)
+
+
+def convert_div(call: Call) -> Operator:
+    """A computed tensor by a constant, one per channel or one in all; an activation behind it fused."""
+    position, constant = per_channel(call)
+    if position != 1 or not np.all(np.abs(constant) > 1e-30):
+        raise ModelError("by a computed tensor or zero, supported: by a stored constant; multiply instead")
+    return scaled_by_constant(1.0 / constant, np.zeros(1), call.inputs[0], call.output, call.clamp)
+
+
+def _check_alpha(call: Call) -> None:
+    if call.arguments["alpha"] != 1:
+        raise ModelError(f"alpha {call.arguments['alpha']}, supported 1; scale in the layer before")
+
+
+def convert_mean(call: Call) -> Operator:
+    """Over height, width or both of an image; over a signal."""
+    axes, image = _axes(call), call.inputs[0]
+    if axes == [HEIGHT, WIDTH] or (axes == [WIDTH] and call.rank == 3):
+        return GlobalAveragePool(call.output)
+    if axes not in ([HEIGHT], [WIDTH]):
+        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
+    kernel = (image.height, 1) if axes == [HEIGHT] else (1, image.width)
+    return AveragePool2d(Window(kernel, (1, 1)), call.output)
+
+
+def convert_sum(call: Call) -> Operator:
+    """Over height and width of an image, both at once."""
+    if _axes(call) != [HEIGHT, WIDTH]:
+        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
+    return SpatialSum(call.output)
+
+
+def convert_amax(call: Call) -> Operator:
+    """Over height and width of an image, both at once."""
+    if _axes(call) != [HEIGHT, WIDTH]:
+        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
+    return _whole(call)
+
+
+def _axes(call: Call) -> list[int]:
+    if call.rank not in (3, 4):
+        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
+    return sorted({call.axis(int(dim)) for dim in call.arguments["dim"] or (0,)})
+
+
+def convert_adaptive_average(call: Call) -> Operator:
+    """To one pixel, or to sides that the input's are multiples of."""
+    image, size = call.inputs[0], call.pair("output_size")
+    if size == (1, 1):
+        return GlobalAveragePool(call.output)
+    if min(size) < 1 or image.height % size[0] or image.width % size[1]:
+        raise ModelError(
+            f"{image} to {size[0]}x{size[1]}, supported: sides that divide the input's; choose another size"
+        )
+    cell = (image.height // size[0], image.width // size[1])
+    return AveragePool2d(Window(cell, cell), call.output)
+
+
+def convert_adaptive_max(call: Call) -> Operator:
+    """To one pixel, or to sides that the input's are multiples of; values only."""
+    image, size = call.inputs[0], call.pair("output_size")
+    if call.result or min(size) < 1 or image.height % size[0] or image.width % size[1]:
+        raise ModelError(f"{image} to {size}, supported: values, sides that divide the input's")
+    cell = (image.height // size[0], image.width // size[1])
+    return MaxPool2d(Window(cell, cell))
+
+
+def convert_max_pool(call: Call) -> Operator:
+    """Any window, stride, padding, ceil_mode; no dilation."""
+    if call.pair("dilation") != (1, 1):
+        raise ModelError(f"dilation {call.arguments['dilation']}, supported: 1")
+    return MaxPool2d(_pool_window(call))
+
+
+def convert_average_pool(call: Call) -> Operator:
+    """Any window, stride and padding, ceil_mode without counted padding."""
+    if call.arguments.get("divisor_override") is not None:
+        raise ModelError("divisor_override, supported: the window's size; scale behind it")
+    padded = call.pair("padding", neutral=0) != (0, 0) and bool(call.arguments["count_include_pad"])
+    if padded and call.arguments["ceil_mode"]:
+        raise ModelError("ceil_mode and count_include_pad, supported: one of them")
+    window, image = _pool_window(call), call.inputs[0]
+    whole = window.kernel == (image.height, image.width) and window.padding == Padding()
+    if whole and call.clamp == (-128, 127):
+        return GlobalAveragePool(call.output)
+    return AveragePool2d(window, call.output, padded, call.clamp)
+
+
+def _pool_window(call: Call) -> Window:
+    kernel = call.pair("kernel_size")
+    stride = call.pair("stride") if call.arguments["stride"] else kernel
+    top, left = call.pair("padding", neutral=0)
+    bottom, right = top, left
+    if call.arguments["ceil_mode"]:
+        image = call.inputs[0]
+        bottom = _ceiled(image.height, top, kernel[0], stride[0])
+        right = _ceiled(image.width, left, kernel[1], stride[1])
+    return Window(kernel, stride, Padding(top, left, bottom, right))
+
+
+def _ceiled(size: int, pad: int, kernel: int, stride: int) -> int:
+    """Padding behind, so that the last, partial window fits; one that starts behind the image is left out."""
+    count = -(-(size + 2 * pad - kernel) // stride) + 1
+    if (count - 1) * stride >= size + pad:
+        count -= 1
+    return max(0, (count - 1) * stride + kernel - size - pad)
+
+
+def _whole(call: Call) -> Operator:
+    image = call.inputs[0]
+    if max(image.height, image.width) > MAX_SPAN:
+        raise ModelError(f"over {image}, allowed: at most {MAX_SPAN} rows and columns")
+    return MaxPool2d(Window((image.height, image.width), (1, 1)))
+
+
+def convert_softmax(call: Call) -> Operator:
+    """Over the channels."""
+    if call.axis(int(call.arguments["dim"])) != CHANNELS:
+        raise ModelError(f"over dimension {call.arguments['dim']}, supported: 1, the channels")
+    return Softmax(call.output)
+
+
+def convert_cat(call: Call) -> Operator:
+    """Computed tensors along height, width or channels, each with its own quantization."""
+    axis = call.axis(int(call.arguments["dim"]))
+    if call.target is None and len({kind.quantization for kind in call.inputs}) == 1:
+        return Concat(call.inputs[0].quantization, axis)
+    return Concat(call.output, axis)
+
+
+def convert_prelu(call: Call) -> Operator:
+    """Stored slopes, one per channel or one in all."""
+    slopes, channels = np.asarray(call.constant("weight"), np.float64).reshape(-1), call.inputs[0].channels
+    if slopes.size not in (1, channels):
+        raise ModelError(f"{slopes.size} slopes for {channels} channels, supported: 1, or one for each")
+    return PRelu(np.broadcast_to(slopes, (channels,)).astype(np.float64), call.output)
+
+
+def convert_arg_max(call: Call) -> Operator:
+    """Over at most 256 channels, at an output of the model; the C gives an int8, less 128 if there are more
+    than 128 channels.
+    """
+    dim, image = call.arguments["dim"], call.inputs[0]
+    is_vector = image.shape[:2] == (1, 1)
+    if not (dim is None and is_vector) and (dim is None or call.axis(int(dim)) != CHANNELS):
+        raise ModelError(f"over dimension {dim}, supported: 1, the channels")
+    return ArgMax(smallest=call.node.target is aten.argmin.default)
+
+
+def convert_l2_norm(call: Call) -> Operator:
+    """rnnpool_mcu.l2_norm with learned scales per channel."""
+    weight = call.constant("weight")
+    if weight is None:
+        raise ModelError("L2Norm: no weight; give one scale per channel")
+    return L2Norm.of(weight.astype(np.float64), call.output)
+
+
+def convert_max_out(call: Call) -> Operator:
+    """rnnpool_mcu.max_out of the first channels."""
+    return MaxOut(int(call.arguments["background"]))
+
+
+def _window(call: Call, kernel: Sequence[int], dilation: tuple[int, int]) -> Window:
+    padding, stride = call.arguments["padding"], call.pair("stride")
+    if padding == "same":
+        rows, columns = ((taps - 1) * apart for taps, apart in zip(kernel, dilation, strict=True))
+        sides = Padding(rows // 2, columns // 2, rows - rows // 2, columns - columns // 2)
+    else:
+        rows, columns = (0, 0) if padding == "valid" else call.pair("padding", neutral=0)
+        sides = Padding(rows, columns, rows, columns)
+    return Window((kernel[0], kernel[1]), stride, sides)
+
+
+own = torch.ops.rnnpool_mcu
+CONVERTERS: Mapping[Any, Converter] = {
+    aten.conv1d.default: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv1d.padding: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv2d.default: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv2d.padding: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
+    aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True),
+    aten.add.Tensor: Converter(("self", "other"), convert_add, clamps=True, broadcast=True),
+    aten.sub.Tensor: Converter(("self", "other"), convert_sub, clamps=True, broadcast=True),
+    aten.mul.Tensor: Converter(("self", "other"), convert_mul, clamps=True),
+    aten.div.Tensor: Converter(("self", "other"), convert_div, clamps=True),
+    aten.mean.dim: Converter(("self",), convert_mean),
+    aten.sum.dim_IntList: Converter(("self",), convert_sum),
+    aten.amax.default: Converter(("self",), convert_amax, keeps=True),
+    aten.adaptive_avg_pool2d.default: Converter(("self",), convert_adaptive_average),
+    aten.adaptive_max_pool2d.default: Converter(("self",), convert_adaptive_max, keeps=True),
+    aten.adaptive_avg_pool1d.default: Converter(("self",), convert_adaptive_average),
+    aten.max_pool1d.default: Converter(("self",), convert_max_pool, keeps=True),
+    aten.avg_pool1d.default: Converter(("self",), convert_average_pool, clamps=True),
+    aten.max_pool2d.default: Converter(("self",), convert_max_pool, keeps=True),
+    aten.avg_pool2d.default: Converter(("self",), convert_average_pool, clamps=True),
+    aten.softmax.int: Converter(("self",), convert_softmax),
+    aten.cat.default: Converter(("tensors",), convert_cat, keeps=True),
+    aten.prelu.default: Converter(("self",), convert_prelu),
+    aten.argmax.default: Converter(("self",), convert_arg_max, keeps=True),
+    aten.argmin.default: Converter(("self",), convert_arg_max, keeps=True),
+    own.l2_norm.default: Converter(("x",), convert_l2_norm),
+    own.max_out.default: Converter(("x",), convert_max_out, keeps=True),
+    **MOVERS,
+}
+"""Converter of each operator that computes or moves values; functions and views are in their own files."""

@@ -1,0 +1,160 @@
+"""aten operators that move values without computing with them: pads, slices, splits, resizes, blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.channels_first import image_shape
+from rnnpool_mcu.frontends.torch.call import Call, Converter
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.nn.aten import aten
+from rnnpool_mcu.ops.broadcast import Broadcast
+from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
+from rnnpool_mcu.ops.convolution import Padding
+from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.pad import Mode, Pad
+from rnnpool_mcu.ops.replicate_pad import ReplicatePad
+from rnnpool_mcu.ops.resize import Resize
+from rnnpool_mcu.ops.slice import Slice
+
+_PAD_MODES: Mapping[str, Mode] = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"}
+
+
+def convert_pad(call: Call) -> Operator:
+    """Rows and columns: constant, reflect or replicate; channels: constant."""
+    arguments = call.arguments
+    sides = [int(side) for side in arguments["pad" if "pad" in arguments else "padding"]]
+    mode = str(arguments.get("mode", _mode_of(call)))
+    if mode not in _PAD_MODES or len(sides) > 6 or call.rank != 4:
+        raise ModelError(
+            f"mode {mode!r}, sides {sides}, supported: {', '.join(_PAD_MODES)} of columns, rows, channels"
+        )
+    left, right, top, bottom, front, back = (*sides, 0, 0, 0, 0)[:6]
+    if mode == "replicate" and (left, top, front, back) == (0, 0, 0, 0):
+        return ReplicatePad(bottom, right)
+    value = None
+    if mode == "constant" and arguments.get("value"):
+        given = call.inputs[0]
+        value = int(np.clip(np.rint(arguments["value"] / given.scale) + given.zero_point, -128, 127))
+    return Pad(Padding(top, left, bottom, right), _PAD_MODES[mode], value, (front, back))
+
+
+def _mode_of(call: Call) -> str:
+    """The mode of a pad that has it in its name only."""
+    name = str(call.node.target)
+    return next(
+        (mode for key, mode in (("repl", "replicate"), ("refl", "reflect")) if key in name), "constant"
+    )
+
+
+def convert_slice(call: Call) -> Operator:
+    """Of any dimension but the batch, steps of 1 and more."""
+    start, end = call.arguments["start"] or 0, call.arguments["end"]
+    return _cut(call, start, 1 << 62 if end is None else end, int(call.arguments["step"]))
+
+
+def convert_narrow(call: Call) -> Operator:
+    """Of any dimension but the batch."""
+    start = int(call.arguments["start"])
+    return _cut(call, start, start + int(call.arguments["length"]), 1)
+
+
+def convert_select(call: Call) -> Operator:
+    """One channel, row or column."""
+    index = int(call.arguments["index"])
+    return _cut(call, index, index + 1 if index != -1 else 1 << 62, 1)
+
+
+def _cut(call: Call, start: int, end: int, step: int) -> Operator:
+    axis = call.axis(int(call.arguments["dim"]))
+    side = call.inputs[0].shape[axis]
+    first, last = (min(max(at + side if at < 0 else at, 0), side) for at in (start, end))
+    begin, size, steps = [0, 0, 0], list(call.inputs[0].shape), [1, 1, 1]
+    begin[axis], size[axis], steps[axis] = first, max(0, -(-(last - first) // step)), step
+    return Slice(_three(begin), _three(size), _three(steps))
+
+
+def convert_part(call: Call) -> Operator:
+    """Parts along any dimension but the batch."""
+    dim = int(call.arguments["dim"])
+    axis, begin, size = call.axis(dim), [0, 0, 0], list(call.inputs[0].shape)
+    begin[axis] = sum(part[dim] for part in call.parts[: call.result])
+    size[axis] = call.parts[call.result][dim]
+    return Slice(_three(begin), _three(size))
+
+
+def _three(values: Sequence[int]) -> tuple[int, int, int]:
+    return int(values[0]), int(values[1]), int(values[2])
+
+
+def convert_nearest(call: Call) -> Operator:
+    """Height and width of an image, by sizes or factors."""
+    exact = call.node.target is aten._upsample_nearest_exact2d.vec
+    coordinates, rounding = ("half_pixel", "round_prefer_ceil") if exact else ("asymmetric", "floor")
+    return Resize(_size(call), "nearest", coordinates, rounding, _scales(call))  # type: ignore[arg-type]
+
+
+def convert_bilinear(call: Call) -> Operator:
+    """Height and width of an image, by sizes or factors; corners aligned or not; no antialias."""
+    if call.arguments["align_corners"]:
+        return Resize(_size(call), "bilinear", "align_corners")
+    return Resize(_size(call), "bilinear", "half_pixel", scales=_scales(call))
+
+
+def _size(call: Call) -> tuple[int, int]:
+    if call.rank != 4:
+        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
+    return call.made[2], call.made[3]
+
+
+def _scales(call: Call) -> tuple[float, float] | None:
+    given = call.arguments["scale_factors"]
+    return None if given is None else (float(given[0]), float(given[1]))
+
+
+def convert_pixel_shuffle(call: Call) -> Operator:
+    """Any factor."""
+    return DepthToSpace(int(call.arguments["upscale_factor"]), columns_first=True)
+
+
+def convert_pixel_unshuffle(call: Call) -> Sequence[Operator]:
+    """Any factor."""
+    block = int(call.arguments["downscale_factor"])
+    return SpaceToDepth(block), ChannelShuffle(block * block)
+
+
+def convert_channel_shuffle(call: Call) -> Operator:
+    """Any groups; also written as view, transpose and view."""
+    return ChannelShuffle(int(call.arguments["groups"]))
+
+
+def convert_expand(call: Call) -> Operator:
+    """Sides of 1 to any size."""
+    return Broadcast(image_shape("expanded", call.made))
+
+
+MOVERS: Mapping[Any, Converter] = {
+    aten.pad.default: Converter(("self",), convert_pad, keeps=True),
+    aten.constant_pad_nd.default: Converter(("self",), convert_pad, keeps=True),
+    aten.reflection_pad2d.default: Converter(("self",), convert_pad, keeps=True),
+    aten.replication_pad2d.default: Converter(("self",), convert_pad, keeps=True),
+    aten.slice.Tensor: Converter(("self",), convert_slice, keeps=True),
+    aten.narrow.default: Converter(("self",), convert_narrow, keeps=True),
+    aten.select.int: Converter(("self",), convert_select, keeps=True),
+    aten.chunk.default: Converter(("self",), convert_part, keeps=True),
+    aten.split.Tensor: Converter(("self",), convert_part, keeps=True),
+    aten.split_with_sizes.default: Converter(("self",), convert_part, keeps=True),
+    aten.upsample_nearest2d.vec: Converter(("input",), convert_nearest, keeps=True),
+    aten._upsample_nearest_exact2d.vec: Converter(("input",), convert_nearest, keeps=True),
+    aten.upsample_bilinear2d.vec: Converter(("input",), convert_bilinear, keeps=True),
+    aten.pixel_shuffle.default: Converter(("self",), convert_pixel_shuffle, keeps=True),
+    aten.pixel_unshuffle.default: Converter(("self",), convert_pixel_unshuffle, keeps=True),
+    aten.channel_shuffle.default: Converter(("self",), convert_channel_shuffle, keeps=True),
+    aten.expand.default: Converter(("self",), convert_expand, keeps=True),
+    aten.expand_as.default: Converter(("self",), convert_expand, keeps=True),
+}
+"""Converters of operators that move values."""

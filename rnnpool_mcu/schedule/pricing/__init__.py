@@ -1,0 +1,1 @@
+"""What a plan costs: instructions and cycles, predicted from fitted coefficients."""

@@ -1,0 +1,1 @@
+"""The task of naming what a picture shows."""

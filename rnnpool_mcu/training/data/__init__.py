@@ -1,0 +1,1 @@
+"""Pictures with boxes or labels: read, checked, cached, changed at random."""

@@ -1,0 +1,185 @@
+"""Detection data sets: COCO JSON, and the official SCUT-HEAD (VOC) and WIDER FACE layouts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.system.images import letterbox, read_image
+from rnnpool_mcu.training.data.annotations import Annotated, read_coco, read_scut_head, read_wider
+
+DATA_VARIABLE = "RNNPOOL_MCU_DATA"
+VALIDATION_IMAGES = 200
+"""Images of part_b_trainval held out to choose the checkpoint; never trained on."""
+VALIDATION_SEED = 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image; boxes are [n, 4] float32 (x1, y1, x2, y2), in pixels, half-open.
+
+    `ignored` are boxes that evaluation counts neither as found nor as missed; `size` is the (width, height)
+    that they were drawn on, None if unknown; `annotated` are all boxes in the file's order, None if not kept.
+    """
+
+    path: Path
+    boxes: NDArray[np.float32]
+    ignored: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    size: tuple[int, int] | None = None
+    annotated: NDArray[np.float32] | None = None
+
+
+def default_data_root() -> Path:
+    """Folder of the data: $RNNPOOL_MCU_DATA, or ../shared/data beside the repository; else UsageError."""
+    named = os.environ.get(DATA_VARIABLE)
+    candidates = [Path(named)] if named else [Path(__file__).resolve().parents[4] / "shared" / "data"]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise UsageError(
+        f"no data folder at {candidates[0]}; set {DATA_VARIABLE} or give --data DIR (docs/training.md)"
+    )
+
+
+def as_sample(found: Annotated) -> Sample:
+    """What can be learnt from: finite boxes of some extent; those marked as ignored are kept apart."""
+    boxes = found.boxes
+    good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(boxes).all(axis=1)
+    return Sample(found.path, boxes[good & ~found.ignored], boxes[good & found.ignored], found.size, boxes)
+
+
+def load_coco(annotations: Path, images: Path) -> list[Sample]:
+    """COCO JSON; `bbox` is x, y, width, height; crowds are ignored boxes."""
+    return [as_sample(found) for found in read_coco(annotations, images)]
+
+
+def load_scut_head_voc(folder: Path, split: str) -> list[Sample]:
+    """Official SCUT-HEAD part: Annotations/*.xml, JPEGImages/*.jpg, ImageSets/Main/<split>.txt."""
+    return [as_sample(found) for found in read_scut_head(folder, split)]
+
+
+def load_wider_official(folder: Path, split: str = "train") -> list[Sample]:
+    """Official WIDER FACE: wider_face_split/wider_face_<split>_bbx_gt.txt and WIDER_<split>/images."""
+    return [as_sample(found) for found in read_wider(folder, split)]
+
+
+COCO_SPLITS = {
+    "part_a": ("scut_head", "part_a.json"),
+    "part_b_trainval": ("scut_head", "part_b_trainval.json"),
+    "part_b_test": ("scut_head", "part_b_test.json"),
+    "wider_face_train": ("wider_face_train", "annotations.json"),
+}
+DERIVED_SPLITS = ("part_b_train", "part_b_val")
+
+
+def load_split(root: Path, split: str) -> list[Sample]:
+    """A split by name: of COCO_SPLITS, or part_b_train / part_b_val, its fixed division."""
+    if split in DERIVED_SPLITS:
+        samples = load_split(root, "part_b_trainval")
+        held_out = set(
+            np.random.default_rng(VALIDATION_SEED).permutation(len(samples))[:VALIDATION_IMAGES].tolist()
+        )
+        wanted = split == "part_b_val"
+        return [sample for index, sample in enumerate(samples) if (index in held_out) == wanted]
+    if split in COCO_SPLITS:
+        folder, name = COCO_SPLITS[split]
+        if (root / folder / name).is_file():
+            return load_coco(root / folder / name, root / folder / "images")
+        return _load_official(root, split)
+    if split == "wider_face_val":
+        return load_wider_official(root, "val")
+    known = (*COCO_SPLITS, "wider_face_val", *DERIVED_SPLITS)
+    raise UsageError(f"split {split!r} is not known; known: {', '.join(known)}")
+
+
+def _load_official(root: Path, split: str) -> list[Sample]:
+    if split == "wider_face_train":
+        return load_wider_official(root)
+    part, names = {
+        "part_a": ("SCUT_HEAD_Part_A", ("trainval", "test")),
+        "part_b_trainval": ("SCUT_HEAD_Part_B", ("trainval",)),
+        "part_b_test": ("SCUT_HEAD_Part_B", ("test",)),
+    }[split]
+    return [sample for name in names for sample in load_scut_head_voc(root / part, name)]
+
+
+@dataclass(frozen=True)
+class LabelledCanvas:
+    """A letterboxed image, uint8 [H, W, C], its boxes and ignored boxes on it, and canvas / image size [4].
+
+    The boxes are cut to the image, as detections are; those that lie outside of it are left out.
+    The sizes' ratios are across, down, across, down, as a box's coordinates.
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    ignored: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+
+class DetectionDataset:
+    """Letterboxed images with their boxes on the canvas: item i is (uint8 [H, W, C], float32 [n, 4]).
+
+    `read` gives None for an image that cannot be read and puts it into `broken` (index to reason).
+    """
+
+    def __init__(self, samples: Sequence[Sample], input_size: tuple[int, int, int]) -> None:
+        self.samples, self.input_size = list(samples), input_size
+        self.broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        found = self.canvas(index)
+        return found.image, found.boxes
+
+    def canvas(self, index: int) -> LabelledCanvas:
+        """Image `index` with all that is known of it; UsageError when it cannot be read."""
+        sample = self.samples[index]
+        picture = read_sample(sample)
+        image, placed = letterbox(picture, *self.input_size)
+        scale = np.array((placed.across, placed.down) * 2, np.float32)
+        boxes, ignored = (
+            boxes_inside(each, picture.height, picture.width) * scale
+            for each in (sample.boxes, sample.ignored)
+        )
+        return LabelledCanvas(image, boxes, ignored, scale)
+
+    def read(self, index: int) -> LabelledCanvas | None:
+        """As `canvas`, but None for an image that cannot be read."""
+        try:
+            return self.canvas(index)
+        except UsageError as error:
+            self.broken[index] = str(error)
+            return None
+
+
+def boxes_inside(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Boxes [n, 4] cut to the image; those that lie outside of it are left out: there is nothing to see."""
+    cut = np.clip(boxes, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
+    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
+
+
+def read_sample(sample: Sample) -> Image.Image:
+    """The image as its boxes were drawn: upright by EXIF, unless only the stored pixels have their size."""
+    upright = read_image(sample.path)
+    if sample.size is None or upright.size == sample.size or upright.size != sample.size[::-1]:
+        return upright
+    with Image.open(sample.path) as stored:
+        return stored.copy() if stored.size == sample.size else upright
+
+
+def open_dataset(
+    split: str, input_size: tuple[int, int, int], data_root: Path | None = None, count: int | None = None
+) -> DetectionDataset:
+    """A split as the model sees it; `count` keeps the first so many images."""
+    samples = load_split(data_root or default_data_root(), split)
+    return DetectionDataset(samples[:count], input_size)

@@ -1,0 +1,1 @@
+"""What every training needs, whatever its task."""

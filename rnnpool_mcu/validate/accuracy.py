@@ -1,0 +1,142 @@
+"""The engines a model is evaluated on: bytes out for images in, the same on each of them.
+
+    int8   the operators' own definitions, in numpy
+    c      the generated C, built by this computer's compiler, in several processes at once
+    qemu   the firmware on the emulated board
+
+A checkpoint is compiled into a temporary folder when an engine needs one.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnpool_mcu import pipeline
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.tensor_type import DetectionsType
+from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.run import host
+from rnnpool_mcu.toolchain.board import DEFAULT_BOARD, load_board
+from rnnpool_mcu.validate import engines as validation
+
+INTEGER_ENGINES = {"int8": "numpy", "c": "host", "qemu": "qemu"}
+"""Engine by the name that `evaluate` takes: the name that `validation` gives it."""
+CHUNK = 16
+"""Images that one process of an engine is given at a time."""
+
+Images = NDArray[np.uint8]
+Run = Callable[[Images], tuple[bytes, ...]]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of how many images two engines gave other bytes, and which was the first."""
+
+    engine: str
+    reference: str
+    images: int
+    different: int
+    first: int | None
+
+
+@dataclass
+class IntegerModel:
+    """An integer graph with the folders it was compiled into; made by `open_model`."""
+
+    graph: Graph
+    folder: Path | None  # compiled already
+    jobs: int
+    progress: Progress
+    calibration: str | None = None  # where a checkpoint's ranges came from
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _folders: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether the output is boxes."""
+        return any(isinstance(self.graph.types[name], DetectionsType) for name in self.graph.outputs)
+
+    def runner(self, engine: str) -> Run:
+        """Function from uint8 [n, H, W, C] to each image's output bytes, compiled and built if need be."""
+        if engine == "int8":
+            return lambda images: validation.run_reference(self.graph, images, self.progress).outputs
+        folder = self._compiled(engine)
+        if engine == "c":
+            host.build(folder)  # once, before several processes find it built
+        return lambda images: self._run(folder, engine, images)
+
+    def _run(self, folder: Path, engine: str, images: Images) -> tuple[bytes, ...]:
+        if engine == "qemu":
+            return validation.run_engine(folder, "qemu", images, self.progress).outputs
+        parts = np.array_split(images, min(self.jobs, len(images)))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            results = list(pool.map(lambda part: host.run(folder, part).outputs, parts))
+        return tuple(output for outputs in results for output in outputs)
+
+    def _compiled(self, engine: str) -> Path:
+        if self.folder is not None:
+            return self.folder
+        if engine not in self._folders:
+            out = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rnnpool-mcu-")))
+            self.progress(f"compiling for {engine}")
+            board = load_board(DEFAULT_BOARD)
+            target = pipeline.Target(
+                "evaluated",
+                board.ram_bytes,
+                "resident",
+                board.name,
+                title="evaluated model",
+                source="evaluate",
+            )
+            if engine == "c":
+                pipeline.generate(self.graph, target, out, exact_effort=0)  # RAM is no matter here
+            else:
+                pipeline.compile_graph(self.graph, target, out, progress=self.progress)
+            self._folders[engine] = out
+        return self._folders[engine]
+
+
+@contextmanager
+def open_model(
+    model: Path,
+    progress: Progress,
+    *,
+    calibration: Path | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+) -> Iterator[IntegerModel]:
+    """The integer model of a model file or of a folder that `compile` wrote. Raises UserError."""
+    jobs = jobs or os.cpu_count() or 1
+    if model.is_dir():
+        Project.load(model)
+        opened = IntegerModel(load_graph(model / FILE_NAME), model, jobs, progress)
+    else:
+        from rnnpool_mcu.importing import load_graph as import_model
+
+        imported = import_model(model, calibration=calibration, seed=seed)
+        opened = IntegerModel(imported.graph, None, jobs, progress, imported.calibration)
+    with opened._stack:
+        yield opened
+
+
+def chunk_size(engine: str, jobs: int | None = None) -> int:
+    """Images to hand an engine at a time, so that progress shows and memory stays small."""
+    return CHUNK * (jobs or os.cpu_count() or 1) if engine != "qemu" else CHUNK
+
+
+def agreement(engine: str, outputs: Sequence[bytes], reference: str, expected: Sequence[bytes]) -> Agreement:
+    """How far two integer engines agree, image by image."""
+    pairs = zip(outputs, expected, strict=True)
+    different = [index for index, (left, right) in enumerate(pairs) if left != right]
+    return Agreement(engine, reference, len(outputs), len(different), different[0] if different else None)

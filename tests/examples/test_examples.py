@@ -1,0 +1,37 @@
+"""The example of each format runs as its README says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PACKAGES = {
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("tflite", "ai_edge_litert"),
+    "torch_export": ("torch", "torchao"),
+}
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
+    reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
+)
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_the_example_compiles_and_agrees_with_the_runtime(kind: str, tmp_path: Path) -> None:
+    for package in PACKAGES[kind]:
+        pytest.importorskip(package)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / kind / "example.py", "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "qemu: equals numpy byte for byte on 4 images" in done.stdout
+    assert "same largest output on 4 of 4 images" in done.stdout
+    assert (tmp_path / "out" / "src" / "net.c").is_file()
