@@ -23,7 +23,7 @@ from rnnpool_mcu.report import with_run
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.validate.engines import run_reference
 from scripts.results_page import PAGE, with_block
-from tests.builders import tflite_models
+from tests import tflite_models
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "mlperf.json"

@@ -14,7 +14,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import Search, pareto_front
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 Result = TypeVar("Result")
 DEPTHS = (8, 16, 32, 64)

@@ -25,7 +25,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization  # noqa: E402
 from rnnpool_mcu.nn import RNNPool  # noqa: E402
 from rnnpool_mcu.run import host  # noqa: E402
 from rnnpool_mcu.validate.source import compare_with_source  # noqa: E402
-from tests.builders.torch_models import randomised  # noqa: E402
+from tests.torch_models import randomised  # noqa: E402
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 

@@ -11,7 +11,7 @@ import pytest
 from rnnpool_mcu.api import CompiledModel
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 SHAPE = (4, 6, 3)
 

@@ -15,7 +15,7 @@ from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from rnnpool_mcu.run import host
 from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.ops import layers
 
 SCALE = Quantization(layers.OUT_SCALE, 1)

@@ -25,7 +25,7 @@ from rnnpool_mcu.report import plan_svg
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import pareto_front
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.pipeline import Target, compile_graph
-from tests.builders.graphs import GraphBuilder
+from tests.graphs import GraphBuilder
 
 pytestmark = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in ("qemu-system-arm", "arm-none-eabi-gcc", "gcc")),

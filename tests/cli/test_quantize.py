@@ -15,7 +15,7 @@ pytest.importorskip("torchao")
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.quantize.calibration import synthetic_images
 from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, load_checkpoint, save_checkpoint
-from tests.builders.torch_models import face_m4
+from tests.torch_models import face_m4
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ pytest.importorskip("tflite")
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.pipeline import Target, generate
-from tests.builders import tflite_models
+from tests import tflite_models
 
 
 def test_boxes_come_with_their_class(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.system.images import model_image, read_image
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 
 def _builder(seed: int = 0) -> GraphBuilder:

@@ -19,7 +19,7 @@ from rnnpool_mcu.frontends.tflite.call import Call, Converter
 from rnnpool_mcu.frontends.tflite.converters import convert_conv_2d
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.conv2d import Conv2d
-from tests.builders.tflite_writer import Writer
+from tests.tflite_writer import Writer
 
 needs_board = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"

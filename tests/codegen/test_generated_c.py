@@ -16,7 +16,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 
 RAM_BYTES = 256 * 1024
 

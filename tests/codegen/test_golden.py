@@ -12,7 +12,7 @@ from rnnpool_mcu.codegen.emit import emit
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.schedule.planner import plan_graph
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 GOLDEN = Path(__file__).parent / "golden"
 

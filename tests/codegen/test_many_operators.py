@@ -38,8 +38,8 @@ from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder
-from tests.builders.imported_graphs import imported_graphs
+from tests.graphs import INPUT, GraphBuilder
+from tests.imported_graphs import imported_graphs
 from tests.passes.same_graph import assert_same_outputs
 
 IMAGE = TensorType(12, 10, 3, Quantization(1 / 255, -128))

@@ -21,7 +21,7 @@ from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 UNLUCKY = (
     *("output", "status", "progress", "run", "row_source", "image_row", "pull_image", "trace", "row"),

@@ -14,7 +14,7 @@ from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.ops.test_rnnpool import float_weights, make_op
 
 IMAGE = TensorType(23, 21, 1, Quantization(1 / 255, -128))

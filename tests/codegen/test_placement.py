@@ -20,7 +20,7 @@ from rnnpool_mcu.pipeline import Target, write_sources
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 
 
 def _builder(height: int, width: int, channels: int = 3) -> GraphBuilder:

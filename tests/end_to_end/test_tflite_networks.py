@@ -15,7 +15,7 @@ from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.pipeline import Target, compile_graph, generate
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders import tflite_models
+from tests import tflite_models
 
 RAM_BYTES = 128 * 1024
 # Softmax of random weights' logits is 0 or 1: left out, so that the outputs of two images differ.

@@ -26,7 +26,7 @@ from rnnpool_mcu.zoo.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
-from tests.builders.torch_models import face_m4, randomised  # noqa: E402
+from tests.torch_models import face_m4, randomised  # noqa: E402
 
 FACE = (240, 320, 1)
 

@@ -11,7 +11,7 @@ from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.pad import Pad
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.fold_pads import fold_pads
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.passes.same_graph import assert_same_outputs
 
 IMAGE = TensorType(7, 6, 3, Quantization(0.02, -3))

@@ -12,7 +12,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ops.ssd_post_process import SsdPostProcess
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.read_detector_maps import read_detector_maps
-from tests.builders import tflite_models
+from tests import tflite_models
 from tests.passes.same_graph import assert_same_outputs
 
 

@@ -27,11 +27,11 @@ from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.channel_bounds import channel_bounds
 from rnnpool_mcu.passes.remove_dead_channels import remove_dead_channels
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
-from tests.builders.imported_graphs import imported_graphs
-from tests.builders.tflite_models import visual_wake_words
+from tests.graphs import INPUT, GraphBuilder, graphs
+from tests.imported_graphs import imported_graphs
 from tests.ops.layers import OUT_SCALE
 from tests.passes.same_graph import assert_same_outputs
+from tests.tflite_models import visual_wake_words
 
 IMAGE = TensorType(6, 5, 3, Quantization(0.02, -3))
 CONV_OUT = Quantization(OUT_SCALE, 5)

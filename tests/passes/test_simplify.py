@@ -19,7 +19,7 @@ from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.passes.simplify import simplify
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.ops.layers import OUT_SCALE
 from tests.passes.same_graph import assert_same_outputs
 

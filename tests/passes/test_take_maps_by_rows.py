@@ -10,7 +10,7 @@ from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.passes.take_maps_by_rows import take_maps_by_rows
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.validate import validate_plan
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.passes.same_graph import assert_same_outputs
 
 

@@ -17,7 +17,7 @@ from rnnpool_mcu.ir.graph import Node  # noqa: E402
 from rnnpool_mcu.quantize.agreement import layer_agreement, sqnr_db  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model  # noqa: E402
-from tests.builders.torch_models import face_m4  # noqa: E402
+from tests.torch_models import face_m4  # noqa: E402
 
 SIZE = (96, 128, 1)
 IMAGE = synthetic_images(SIZE, 1, seed=4)[0]

@@ -18,7 +18,7 @@ from rnnpool_mcu.ir.graph import Graph  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model  # noqa: E402
-from tests.builders.torch_models import Lambda, face_m4, randomised  # noqa: E402
+from tests.torch_models import Lambda, face_m4, randomised  # noqa: E402
 
 SIZE = (64, 80, 1)
 

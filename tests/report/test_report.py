@@ -29,7 +29,7 @@ from rnnpool_mcu.report import (
 )
 from rnnpool_mcu.report.from_plan import peak_of_plan
 from rnnpool_mcu.schedule.planner import plan_graph
-from tests.builders.graphs import GraphBuilder
+from tests.graphs import GraphBuilder
 
 SOURCE = ReportInput(
     model="face",

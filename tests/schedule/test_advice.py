@@ -9,7 +9,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.schedule.advice import ram_advice, saved_by_smallest_streamed
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.search import pareto_front
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 BESIDE = 1000  # bytes of the program beside its arena
 

@@ -16,7 +16,7 @@ from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.fuse import BlockOption, fuse, fusible_blocks
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 from rnnpool_mcu.schedule.search import pareto_front
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 from tests.ops import layers
 
 GENERATE = [Phase.explicit, Phase.reuse, Phase.generate]

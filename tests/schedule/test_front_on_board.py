@@ -19,7 +19,7 @@ from rnnpool_mcu.run import qemu
 from rnnpool_mcu.schedule.planner import layer_by_layer
 from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import graphs
+from tests.graphs import graphs
 
 GRAPHS = int(os.environ.get("RNNPOOL_WEEKLY_GRAPHS", "3"))
 RAM_BYTES = 1 << 20

@@ -19,7 +19,7 @@ from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.schedule.fuse import Block, BlockOption, chunk_sizes, fuse, fusible_blocks
 from rnnpool_mcu.schedule.heads import HeadOption, fusible_heads
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.ops import layers
 
 SUM = Add(Quantization(layers.OUT_SCALE, 2))

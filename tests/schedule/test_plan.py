@@ -18,7 +18,7 @@ from rnnpool_mcu.schedule.fuse import BlockOption, fuse, fusible_blocks
 from rnnpool_mcu.schedule.lifetimes import simulate
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 from rnnpool_mcu.schedule.validate import ReplayError, validate_plan
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 
 
 @settings(max_examples=80, deadline=None)

@@ -15,7 +15,7 @@ from rnnpool_mcu.schedule.lifetimes import footprint
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.pricing.prices import Frame, Prices
 from rnnpool_mcu.schedule.search import Candidate, Search, pareto_front
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 
 DEPTHS = (8, 16, 32)
 GROWTH = 2.3  # of any work, when the depth doubles

@@ -15,7 +15,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.schedule.arena import make_problem, place
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph, saved_by_streaming
 from rnnpool_mcu.schedule.validate import ReplayError, validate_plan
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 
 
 def _resident(graph: Graph) -> Graph:

@@ -18,7 +18,7 @@ from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.search import cascades_of, crossing_bytes, pareto_front
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 
 GENERATE = [Phase.explicit, Phase.reuse, Phase.generate]
 

@@ -19,7 +19,7 @@ from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 from rnnpool_mcu.schedule.streaming import fastest_plan, is_layer_by_layer, obstacles
 from rnnpool_mcu.schedule.validate import validate_plan
-from tests.builders.graphs import INPUT, GraphBuilder, graphs
+from tests.graphs import INPUT, GraphBuilder, graphs
 from tests.ops import layers
 
 SCALE = Quantization(layers.OUT_SCALE, 1)

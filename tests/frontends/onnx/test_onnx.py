@@ -19,8 +19,8 @@ from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host
 from rnnpool_mcu.validate.engines import run_reference
 from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
-from tests.builders import onnx_models
-from tests.builders.onnx_models import Builder, quantized
+from tests import onnx_models
+from tests.onnx_models import Builder, quantized
 
 # Seeds by which no random image has its two largest logits a step or two apart.
 NETWORKS: dict[str, Callable[[], Any]] = {

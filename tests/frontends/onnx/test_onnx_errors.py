@@ -20,7 +20,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx.front import convert_onnx
 from rnnpool_mcu.frontends.onnx.reader import MAX_FILE_BYTES, parse_onnx
 from rnnpool_mcu.importing import load_graph
-from tests.builders.onnx_models import Builder, quantized, small_network
+from tests.onnx_models import Builder, quantized, small_network
 
 
 @cache

@@ -42,7 +42,7 @@ from rnnpool_mcu.ops.lookup import Lookup  # noqa: E402
 from rnnpool_mcu.quantize.calibration import synthetic_images  # noqa: E402
 from rnnpool_mcu.validate.source import compare_with_source  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint  # noqa: E402
-from tests.builders.torch_models import randomised  # noqa: E402
+from tests.torch_models import randomised  # noqa: E402
 
 own = torch.ops.rnnpool_mcu
 SHIPPED = Path(__file__).parents[3] / "examples/models/face_m4.pt"

@@ -27,7 +27,7 @@ from rnnpool_mcu.importing import Normalisation, load_graph, source_runtime
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.validate.source import compare_with_source
-from tests.builders.onnx_models import Builder, small_network
+from tests.onnx_models import Builder, small_network
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 COUNT = 6

@@ -32,7 +32,7 @@ from rnnpool_mcu.ops.lookup import Lookup
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
-from tests.builders.onnx_models import Builder, quantized
+from tests.onnx_models import Builder, quantized
 
 
 @cache

@@ -16,8 +16,8 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
-from tests.builders import tflite_models
-from tests.builders.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Tensor, Writer
+from tests import tflite_models
+from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Tensor, Writer
 
 # Seeds by which no image of random_images has its two largest logits a step or two apart, so that top 1 is
 # no matter of rounding: with random weights one image in fifty has.

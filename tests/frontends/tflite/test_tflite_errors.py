@@ -20,7 +20,7 @@ from rnnpool_mcu.frontends.tflite.front import convert_tflite
 from rnnpool_mcu.frontends.tflite.reader import MAX_FILE_BYTES, parse_tflite
 from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.passes import run_passes
-from tests.builders.tflite_writer import NONE, SAME, Tensor, Writer
+from tests.tflite_writer import NONE, SAME, Tensor, Writer
 
 
 def _layers(w: Writer) -> int:

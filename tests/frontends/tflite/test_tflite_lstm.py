@@ -20,10 +20,10 @@ from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.passes import run_passes
-from tests.builders.tflite_models import add_sequence_classifier as classifier
-from tests.builders.tflite_models import sequence_classifier
-from tests.builders.tflite_writer import Writer
 from tests.frontends.tflite.test_tflite import compared, saved
+from tests.tflite_models import add_sequence_classifier as classifier
+from tests.tflite_models import sequence_classifier
+from tests.tflite_writer import Writer
 
 
 @pytest.mark.parametrize("cell_bits", [9, 11, 15])

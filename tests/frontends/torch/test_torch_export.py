@@ -25,7 +25,7 @@ from rnnpool_mcu.quantize.agreement import layer_agreement  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
-from tests.builders.torch_models import Lambda, face_m4, randomised  # noqa: E402
+from tests.torch_models import Lambda, face_m4, randomised  # noqa: E402
 
 SIZE = (13, 18, 3)
 

@@ -22,8 +22,8 @@ from rnnpool_mcu.quantize.calibration import as_batches  # noqa: E402
 from rnnpool_mcu.run import host  # noqa: E402
 from rnnpool_mcu.validate.engines import run_reference  # noqa: E402
 from rnnpool_mcu.validate.source import compare_with_source  # noqa: E402
-from tests.builders import torch_networks as networks  # noqa: E402
-from tests.builders.torch_models import randomised  # noqa: E402
+from tests import torch_networks as networks  # noqa: E402
+from tests.torch_models import randomised  # noqa: E402
 
 SHAPES = {"Autoencoder": (1, 64), "KeywordSignal": (1, 6, 64)}
 CLASSIFIERS = (

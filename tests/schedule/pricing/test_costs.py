@@ -28,7 +28,7 @@ from rnnpool_mcu.schedule.pricing.costs import (
     predicted_total,
     predicted_work,
 )
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 from tests.ops import layers
 
 POINT, SAME = Window((1, 1), (1, 1)), Window((3, 3), (1, 1), Padding(1, 1, 1, 1))

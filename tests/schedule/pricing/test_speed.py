@@ -20,7 +20,7 @@ from rnnpool_mcu.schedule.pricing.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.search import pareto_front
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.validate.engines import run_reference
-from tests.builders.graphs import GraphBuilder
+from tests.graphs import GraphBuilder
 from tests.ops.test_rnnpool import float_weights, make_op
 
 IMAGE = TensorType(20, 24, 4, Quantization(1 / 64, -128))

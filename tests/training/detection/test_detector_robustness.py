@@ -20,7 +20,7 @@ from rnnpool_mcu.training.engine.optimization import NotFiniteError  # noqa: E40
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint  # noqa: E402
-from tests.builders.detection_training import tiny_train  # noqa: E402
+from tests.detection_training import tiny_train  # noqa: E402
 
 EXIF_ORIENTATION, QUARTER_TURN = 0x0112, 6
 

@@ -30,7 +30,7 @@ from rnnpool_mcu.training.detection.loss import detection_loss, fit_quality, ove
 from rnnpool_mcu.training.metrics.average_precision import average_precision, detection_ap  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
-from tests.builders.detection_training import tiny_train  # noqa: E402
+from tests.detection_training import tiny_train  # noqa: E402
 
 ANCHORS = ((8, 8), (16, 8), (32, 16), (48, 16))
 VARIANCES = (0.1, 0.2)

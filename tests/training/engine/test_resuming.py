@@ -19,7 +19,7 @@ from rnnpool_mcu.training.detection import trainer as loop  # noqa: E402
 from rnnpool_mcu.training.detection.recipe import Phase  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint, random_model  # noqa: E402
-from tests.builders.detection_training import tiny_train  # noqa: E402
+from tests.detection_training import tiny_train  # noqa: E402
 
 SIZE = {"height": 96, "width": 128, "hidden": 4}
 

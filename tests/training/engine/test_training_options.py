@@ -27,7 +27,7 @@ from rnnpool_mcu.training.engine.sparsity import RAMP, Sparsity, kept_share  # n
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint  # noqa: E402
-from tests.builders.detection_training import tiny_train  # noqa: E402
+from tests.detection_training import tiny_train  # noqa: E402
 
 VARIANCES = (0.1, 0.2)
 
@@ -198,7 +198,7 @@ def test_several_processes_train_alike_and_hand_their_errors_over(tiny_data: Pat
 TORCHRUN_SCRIPT = """
 import json, sys, torch
 from pathlib import Path
-from tests.builders.detection_training import tiny_train
+from tests.detection_training import tiny_train
 from rnnpool_mcu.training.detection import trainer as loop
 kept = []
 run = loop.Trainer.run

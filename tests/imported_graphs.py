@@ -27,7 +27,7 @@ from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.softmax import Softmax
 from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
-from tests.builders.graphs import INPUT, GraphBuilder
+from tests.graphs import INPUT, GraphBuilder
 
 Q = Quantization(0.03, 5)
 LARGEST = 4000  # bytes of a map

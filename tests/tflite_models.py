@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.builders.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Writer
+from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Writer
 
 
 def visual_wake_words(size: int = 96, width: float = 0.25, seed: int = 0, softmax: bool = True) -> bytes:

@@ -9,7 +9,7 @@ import tflite
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
-from tests.builders.tflite_file import FileWriter, Tensor, Written
+from tests.tflite_file import FileWriter, Tensor, Written
 
 SAME, VALID = tflite.Padding.SAME, tflite.Padding.VALID
 NONE, RELU, RELU6, TANH = 0, 1, 3, 4
