@@ -14,18 +14,27 @@ from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.extreme import Maximum
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
+from rnnpool_mcu.ops.gather import Gather
+from rnnpool_mcu.ops.height_reduction import HeightReduction
+from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.lrn import Lrn
+from rnnpool_mcu.ops.mat_mul import MatMul
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.pad import Pad
 from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.resize import Resize
+from rnnpool_mcu.ops.row_reduction import RowReduction
 from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.stored import Stored
 from rnnpool_mcu.ops.transpose import Transpose
+from rnnpool_mcu.ops.where import Where
 from tests.ops.kernel_harness import KernelCase, random_case
 
 IN, OUT = Quantization(0.02, -3), Quantization(0.05, 4)
@@ -46,7 +55,36 @@ def cases() -> list[KernelCase]:
         found += [random_case(Mul(OUT), (image, b)) for b in (image, gate)]
         found += [random_case(_by_rows(image, outputs), (image,)) for outputs in (4, 30)]
         found.append(random_case(Broadcast((height, width, channels)), (gate,)))
+        found += _stored_and_joined(image)
     return found
+
+
+def _stored_and_joined(image: TensorType) -> list[KernelCase]:
+    """Kernels of attention, masks, stored maps and reductions."""
+    height, width, channels = image.shape
+    mask = np.ones((1, width, channels), np.int8)
+    slopes, matrix = TensorType(1, width, channels, OUT), TensorType(height, width, 8, IN)
+    unary: list[Operator] = [
+        *(Stored(mask, OUT, height), LogSoftmax(), Gather(1, np.arange(width - 1, -1, -1, dtype=np.int32))),
+        *(Gather(2, np.arange(0, channels, 2, dtype=np.int32)), RowReduction("mean", (2,), OUT)),
+        *(RowReduction("max", (1,), IN), RowReduction("mean", (1, 2), OUT)),
+        *(HeightReduction("mean", (0,), OUT), HeightReduction("max", (0, 1), IN)),
+    ]
+    found = [random_case(op, (image,)) for op in unary]
+    pairs: list[Operator] = [Maximum(IN), Maximum(OUT), Where(IN, mask), Where(OUT, mask)]
+    found += [random_case(op, (image, image)) for op in pairs]
+    found += [
+        random_case(MatMul(OUT, transposed), (image, _second(image, transposed)))
+        for transposed in (True, False)
+    ]
+    found += [random_case(MatMul(OUT, True), (matrix, matrix)), random_case(PReluMap(OUT), (image, slopes))]
+    return found
+
+
+def _second(image: TensorType, transposed: bool) -> TensorType:
+    """A matrix of 8 columns, for the product with each row of an image."""
+    sides = (8, image.channels) if transposed else (image.channels, 8)
+    return TensorType(image.height, *sides, IN)
 
 
 def _by_rows(image: TensorType, outputs: int) -> FullyConnectedByRows:

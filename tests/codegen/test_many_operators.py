@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops import lookup
+from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
@@ -20,18 +21,27 @@ from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.concat import CHANNELS, HEIGHT, WIDTH, Concat
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
+from rnnpool_mcu.ops.gather import Gather
+from rnnpool_mcu.ops.height_reduction import HeightReduction
+from rnnpool_mcu.ops.log_softmax import LogSoftmax
+from rnnpool_mcu.ops.mat_mul import MatMul
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.pad import Pad
 from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.resize import Resize
+from rnnpool_mcu.ops.row_reduction import RowReduction
 from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.stored import Stored
 from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
+from rnnpool_mcu.ops.where import Where
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
@@ -106,7 +116,36 @@ def classifier() -> Graph:
     return b.graph(b.add(Softmax(), scores), best, connected(b, wide, 3, by_rows=True))
 
 
-@pytest.mark.parametrize("make", [encoder_decoder, classifier])
+def stored(b: GraphBuilder, shape: tuple[int, int, int], height: int, beside: str) -> str:
+    values = np.random.default_rng(sum(shape)).integers(-128, 128, shape, dtype=np.int8)
+    return b.add(Stored(values, Q, height), beside)
+
+
+def attention() -> Graph:
+    """Stored maps in sums and joins, matrix products, reductions, masks, flips."""
+    b = GraphBuilder(IMAGE)
+    first = b.conv(INPUT, 6, 3, 2)
+    placed = b.add(Add(Q), first, stored(b, (6, 5, 6), 6, first))
+    taller = b.add(
+        Concat(Q, HEIGHT), stored(b, (2, 5, 6), 2, placed), placed, stored(b, (1, 5, 6), 3, placed)
+    )
+    tokens = b.add(Reshape((1, 30, 6)), placed)
+    tokens = b.add(Concat(Q, WIDTH), stored(b, (1, 1, 6), 1, tokens), tokens)
+    scores = b.add(Softmax(), b.add(MatMul(Q, transposed=True), tokens, tokens))
+    attended = b.add(LogSoftmax(), b.add(MatMul(Q), scores, tokens))
+    gate = b.add(RowReduction("mean", (2,), Q), placed)
+    gated = b.add(PReluMap(Q), b.add(Mul(Q), placed, gate), stored(b, (1, 5, 6), 6, placed))
+    flipped = b.add(Gather(0, np.arange(5, -1, -1, dtype=np.int32)), gated)
+    repeated = b.add(Gather(0, np.repeat(np.arange(6, dtype=np.int32), 2)), gated)
+    larger = b.add(Minimum(Q), b.add(Maximum(Q), gated, flipped), placed)
+    mask = np.random.default_rng(5).integers(0, 2, (6, 1, 6), dtype=np.int8)
+    masked = b.add(Where(Q, mask), larger, stored(b, (1, 1, 1), 1, placed))
+    column = b.add(HeightReduction("max", (0,), Q), masked)
+    whole = b.add(HeightReduction("mean", (0, 1, 2), Q), b.add(RowReduction("min", (1,), Q), taller))
+    return b.graph(attended, b.add(Gather(2, np.array([5, 0], np.int32)), column), whole, repeated)
+
+
+@pytest.mark.parametrize("make", [encoder_decoder, classifier, attention])
 def test_each_row_is_the_definitions(make: object, tmp_path: Path) -> None:
     graph = make()  # type: ignore[operator]
     generate(graph, TARGET, tmp_path, exact_effort=0)
