@@ -113,6 +113,21 @@ def compile(
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
     BudgetError, ToolMissingError), whose message tells what to do.
     """
+    wanted = _wanted(name, ram, image, board, optimize, objective)
+    path = Path(out) if out is not None else Path(f"{name}_out")
+    check_replaceable(path)
+    imported = import_torch(module, example, calibration, count=count, seed=seed, progress=progress)
+    target = replace(
+        wanted,
+        title=f"{imported.kind} {name}",
+        source=type(module).__name__,
+        calibration=imported.calibration,
+    )
+    return _compile_imported(imported, target, path, progress, warn)
+
+
+def _wanted(name: str, ram: str | int, image: str, board: str, optimize: str, objective: str) -> Target:
+    """The options as a target that has no model yet; UsageError for one that is not allowed."""
     check_name(name, "name")
     _check_choice("image", image, IMAGE_MODES)
     _check_choice("optimize", optimize, OPTIMIZE)
@@ -120,26 +135,28 @@ def compile(
     ram_bytes = _size(ram)
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
-    path = Path(out) if out is not None else Path(f"{name}_out")
-    check_replaceable(path)
-    imported = import_torch(module, example, calibration, count=count, seed=seed, progress=progress)
-    target = Target(
+    return Target(
         name=name,
         ram_bytes=ram_bytes,
         image=image,
         board=target_board.name,
-        title=f"{imported.kind} {name}",
-        source=type(module).__name__,
-        calibration=imported.calibration,
+        title="",
+        source="",
         optimize=optimize,
         objective=objective,
     )
+
+
+def _compile_imported(
+    imported: ImportedProgram, target: Target, path: Path, progress: Progress, warn: Progress
+) -> CompiledModel:
+    """Passes, then all that `compile_graph` does, into a folder that is there whole or not at all."""
     from rnnpool_mcu.passes import run_passes
 
     graph = run_passes(imported.graph)
     with whole_folder(path) as folder:
         report = compile_graph(graph, target, folder, progress=progress, warn=warn)
-    resident = replace(graph, image_resident=image == "resident")
+    resident = replace(graph, image_resident=target.image == "resident")
     return CompiledModel(path, report, resident, tuple(imported.shape))
 
 

@@ -8,16 +8,9 @@ from typing import Any
 
 import click
 
-from rnnpool_mcu.cli.common import (
-    ModelFile,
-    PlanOptions,
-    Speaker,
-    common_options,
-    image_option,
-    model_options,
-)
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import ModelFile, PlanOptions, image_option, model_options, ram_option
 from rnnpool_mcu.cli.plan_command import Planning
-from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.graph import Graph
@@ -36,7 +29,7 @@ PLACEMENT_EFFORT = 0.5  # deterministic seconds of the exact solver: within some
 @click.command("analyze")
 @model_options(count=1)
 @click.option("--board", "board_name", help="Only this folder of firmware/boards [default: each of them].")
-@click.option("--ram", "ram_bytes", type=SIZE, help="RAM it should fit, e.g. 256k [default: the board's].")
+@ram_option("RAM it should fit, e.g. 256k [default: the board's].")
 @image_option
 @common_options
 def analyze_command(

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import click
 
-from rnnpool_mcu.cli.common import (
-    ModelFile,
-    PlanOptions,
-    Speaker,
-    board_option,
-    common_options,
-    model_options,
-    plan_options,
-)
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import ModelFile, PlanOptions, board_option, model_options, plan_options
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.system.output_folder import whole_folder
 

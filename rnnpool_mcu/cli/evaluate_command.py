@@ -11,12 +11,14 @@ from rich.console import Group
 from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import FOLDER, NEW_FILE, calibration_option, count_option, data_option
 from rnnpool_mcu.errors import UsageError, ValidationError
+from rnnpool_mcu.validate.engines import EVALUATED
 
 if TYPE_CHECKING:
     from rnnpool_mcu.training.subjects import ClassifierSubject, DetectorSubject, Measured, Request
 
-ENGINES = ("torch", "int8", "c", "qemu")
+ENGINES = ("torch", *EVALUATED)
 BROKEN_SHOWN = 5
 
 
@@ -29,31 +31,23 @@ BROKEN_SHOWN = 5
     multiple=True,
     help="May be given often. [default: torch for a .pt, else int8]",
 )
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
-)
+@data_option
 @click.option("--split", help="Which labelled images [default: part_b_test; a classifier: test].")
-@click.option("--count", type=click.IntRange(1), help="Only the first so many images.")
+@count_option(help="Only the first so many images.")
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="Write precision-recall curves to this .png or .svg (detectors).",
 )
 @click.option("--sizes", is_flag=True, help="Also the recall of small, middle and large heads (detectors).")
 @click.option("--coco", is_flag=True, help="Also COCO's AP by faster-coco-eval (detectors).")
 @click.option(
     "--wider",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     metavar="DIR",
     help="WIDER FACE's easy, medium and hard AP on its validation images; DIR holds wider_*_val.mat.",
 )
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of typical photographs, for a .pt without int8 ranges of its own.",
-)
+@calibration_option("Folder of typical photographs, for a .pt without int8 ranges of its own.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that run the C [default: one per core].")
 @common_options
 def evaluate_command(say: Speaker, **arguments: Any) -> None:

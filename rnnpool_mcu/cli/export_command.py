@@ -7,26 +7,19 @@ from pathlib import Path
 
 import click
 
-from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import calibration_option, count_option, model_argument, out_option, seed_option
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, Calibration
 from rnnpool_mcu.system.output_folder import whole_file
 
 
 @click.command("export")
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@model_argument
 @click.option("--onnx", "to_onnx", is_flag=True, help="As .onnx: int8 in the QDQ format.")
-@click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [default: NAME.onnx]."
-)
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of images that set the activation ranges [default: those stored in MODEL].",
-)
-@click.option(
-    "--count", type=click.IntRange(1), default=64, show_default=True, help="Calibration images to use."
-)
+@out_option("File to write [default: NAME.onnx].")
+@calibration_option("Folder of images that set the activation ranges [default: those stored in MODEL].")
+@count_option(64)
 @seed_option
 @common_options
 def export_command(

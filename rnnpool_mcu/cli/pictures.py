@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from rnnpool_mcu.cli.options import PictureSource
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import Detection
+from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system.output_folder import whole_file
 
 BOX_COLOUR = (64, 255, 64)
@@ -22,6 +24,15 @@ def check_channels(channels: int, given: str, remedy: str) -> None:
     """Raises `UsageError` with the argument and what to do unless pictures have as many channels."""
     if channels not in (1, 3):
         raise UsageError(f"{given}: the model takes {channels} channels, pictures have 1 or 3; {remedy}")
+
+
+def inputs_of(project: Project, source: PictureSource) -> NDArray[np.uint8]:
+    """What a compiled model is given, uint8 [N, H, W, C]: photographs, or random pixels."""
+    shape = project.input_shape
+    if source.folder is None:
+        return np.random.default_rng(source.seed).integers(0, 256, (source.count, *shape), np.uint8)
+    check_channels(project.input_channels, "--images", "leave --images out")
+    return read_folder(source.folder, source.count, shape, project.resize)
 
 
 def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:

@@ -9,14 +9,8 @@ from typing import Any
 
 import click
 
-from rnnpool_mcu.cli.common import (
-    ModelFile,
-    PlanOptions,
-    Speaker,
-    common_options,
-    model_options,
-    plan_options,
-)
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import NEW_FILE, ModelFile, PlanOptions, model_options, plan_options
 from rnnpool_mcu.errors import BudgetError, UsageError
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import printable
@@ -42,10 +36,8 @@ STACK_AND_STATIC_BYTES = 1280
 @plan_options(ram_required=False)
 @model_options(count=1)
 @click.option("--front", "whole_front", is_flag=True, help="Show every plan that no other one beats.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front: FILE.svg.")
-@click.option(
-    "--memory", type=click.Path(dir_okay=False, path_type=Path), help="Draw memory over time: FILE.svg."
-)
+@click.option("--plot", type=NEW_FILE, help="Draw the front: FILE.svg.")
+@click.option("--memory", type=NEW_FILE, help="Draw memory over time: FILE.svg.")
 @common_options
 def plan_command(
     say: Speaker,

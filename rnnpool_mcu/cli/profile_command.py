@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
-from rnnpool_mcu.cli.common import Speaker, board_option, common_options, seed_option
-from rnnpool_mcu.cli.pictures import check_channels, read_folder
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import PictureSource, board_option, compiled_folder, picture_options
+from rnnpool_mcu.cli.pictures import inputs_of
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.ir.profile import Profile
 from rnnpool_mcu.ir.project import Project
@@ -26,26 +25,22 @@ SVG_NAME = "profile.svg"
 
 
 @click.command("profile")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@compiled_folder
 @board_option(DEFAULT_BOARD, "Board whose clock and flash the cycles are estimated for.")
-@click.option(
-    "--images",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of photographs; the slowest one is reported. Without it: one random image.",
+@picture_options(
+    count=1,
+    images="Folder of photographs; the slowest one is reported. Without it: one random image.",
+    help="Photographs to use.",
 )
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Photographs to use.")
-@seed_option
 @common_options
-def profile_command(
-    say: Speaker, folder: Path, board_name: str, images: Path | None, count: int, seed: int
-) -> None:
+def profile_command(say: Speaker, folder: Path, board_name: str, pictures: PictureSource) -> None:
     """Count instructions of the model in DIR on the emulated board and estimate its cycles.
 
     Per layer, per function and per source line; written into the report of DIR, with a picture beside it.
     """
     board, project, report = load_board(board_name), Project.load(folder), read_report(folder)
     graph = load_graph(folder / FILE_NAME)
-    pixels = _pixels(project, images, count, seed)
+    pixels = inputs_of(project, pictures if pictures.folder else replace(pictures, count=1))
     with say.progress("building the firmware") as progress:
         elf = qemu.build(folder)
         profiles = []
@@ -66,14 +61,6 @@ def profile_command(
             f"'{first.instruction}' at {first.source}: its address must be a multiple of 4; "
             f"align the data, or read it with single loads"
         )
-
-
-def _pixels(project: Project, images: Path | None, count: int, seed: int) -> NDArray[np.uint8]:
-    size = (project.input_height, project.input_width, project.input_channels)
-    if images is not None:
-        check_channels(size[2], "--images", "leave --images out")
-        return read_folder(images, count, size, "fit" if project.kind == "detector" else "stretch")
-    return np.random.default_rng(seed).integers(0, 256, (1, *size), dtype=np.uint8)
 
 
 def _value(profile: Profile, macs: dict[str, int]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,16 @@ import click
 from rich.console import Group
 from rich.table import Table
 
-from rnnpool_mcu.cli.common import Speaker, common_options, normalisation_options, seed_option
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import (
+    calibration_option,
+    count_option,
+    data_option,
+    model_argument,
+    normalisation_options,
+    out_option,
+    seed_option,
+)
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
 from rnnpool_mcu.system.output_folder import whole_file
@@ -20,123 +29,131 @@ from rnnpool_mcu.system.output_folder import whole_file
 if TYPE_CHECKING:
     from rnnpool_mcu.quantize.post_training import QuantizedModel
 
+FLOAT_FILES = (".onnx", ".pt2")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The command line: where ranges come from, what to write, what to show."""
+
+    model: Path
+    out: Path
+    calibration: Path | None
+    split: str | None
+    count: int
+    report: bool
+    compare: str | None
+    compare_count: int | None
+    data: Path | None
+    normalisation: Normalisation
+    seed: int
+
+    @property
+    def is_float_file(self) -> bool:
+        """Whether the model is to become int8 in a file of its own format."""
+        return self.model.suffix.lower() in FLOAT_FILES
+
+    def check(self) -> None:
+        """Raises `UsageError` for options that exclude each other, and for those that nothing would read."""
+        if self.compare_count is not None and self.compare is None:
+            raise UsageError("quantize: --compare-count goes with --compare SPLIT; give both, or neither")
+        if self.data is not None and self.split is None and self.compare is None:
+            raise UsageError("quantize: --data goes with --split or --compare; leave it out")
+        if self.is_float_file:
+            if self.calibration is None or self.split is not None or self.compare is not None or self.report:
+                raise UsageError(
+                    f"quantize: {self.model.suffix} files take --calibration, and no --split, --compare or "
+                    "--report; for the last, see `validate --source`"
+                )
+            return
+        if not self.normalisation.is_plain:
+            raise UsageError("quantize: --mean and --std are for float .onnx and .pt2 files; leave them out")
+        if (self.calibration is None) == (self.split is None):
+            raise UsageError(
+                "quantize: give either --calibration with a folder or --split with a labelled split"
+            )
+
 
 @click.command("quantize")
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write."
-)
-@click.option(
-    "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of typical photographs; instead of --split.",
-)
+@model_argument
+@out_option("File to write.", required=True)
+@calibration_option("Folder of typical photographs; instead of --split.")
 @click.option(
     "--split",
     help="A labelled split to calibrate on, e.g. part_b_train, a classifier's fit; instead of --calibration.",
 )
-@click.option(
-    "--count", type=click.IntRange(1), default=64, show_default=True, help="Calibration images to use."
-)
+@count_option(64)
 @click.option("--report", is_flag=True, help="Show what quantization costs, layer by layer.")
 @click.option("--compare", metavar="SPLIT", help="Measure float and int8 side by side on this split.")
 @click.option("--compare-count", type=click.IntRange(1), help="Only the first so many images of it.")
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
-)
+@data_option
 @normalisation_options
 @seed_option
 @common_options
-def quantize_command(
-    say: Speaker,
-    model: Path,
-    out: Path,
-    calibration: Path | None,
-    split: str | None,
-    count: int,
-    report: bool,
-    compare: str | None,
-    compare_count: int | None,
-    data: Path | None,
-    normalisation: Normalisation,
-    seed: int,
-) -> None:
+def quantize_command(say: Speaker, **arguments: Any) -> None:
     """Store int8 activation ranges in MODEL, so that it compiles the same everywhere without pictures.
 
     A float .onnx or .pt2 file becomes one in int8 (by ONNX Runtime's static quantizer, or torchao), of which
     --calibration sets the ranges.
     """
-    _check_together(split, compare, compare_count, data)
-    if model.suffix.lower() in (".onnx", ".pt2"):
-        if calibration is None or split is not None or compare is not None or report:
-            raise UsageError(
-                f"quantize: {model.suffix} files take --calibration, and no --split, --compare or --report; "
-                "for the last, see `validate --source`"
-            )
-        _quantize_file(say, model, out, Calibration(calibration, count, seed, normalisation))
-        return
-    if not normalisation.is_plain:
-        raise UsageError("quantize: --mean and --std are for float .onnx and .pt2 files; leave them out")
-    if (calibration is None) == (split is None):
-        raise UsageError("quantize: give either --calibration with a folder or --split with a labelled split")
-    from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint
-
-    with say.progress("calibrating") as progress:
-        images = _images(model, calibration, split, count, data, seed)
-        quantized = calibrate_checkpoint(model, out, images)
-        values = len(quantized.calibration)
-        value: dict[str, Any] = {"model": str(out), "images": len(images), "values": values}
-        shown: list[Any] = [f"{out}: ranges of {values} values from {len(images)} images"]
-        if report:
-            progress("comparing layers")
-            value |= _layers(quantized, images, shown)
-        if compare is not None:
-            progress(f"measuring on {compare}")
-            value |= {"split": compare, **_compare(out, compare, compare_count, data, shown)}
-    say.result(value, Group(*shown))
+    asked = _Asked(**arguments)
+    asked.check()
+    if asked.is_float_file:
+        _quantize_file(say, asked)
+    else:
+        _store_ranges(say, asked)
 
 
-def _check_together(
-    split: str | None, compare: str | None, compare_count: int | None, data: Path | None
-) -> None:
-    """Raises `UsageError` for an option that nothing would read."""
-    if compare_count is not None and compare is None:
-        raise UsageError("quantize: --compare-count goes with --compare SPLIT; give both, or neither")
-    if data is not None and split is None and compare is None:
-        raise UsageError("quantize: --data goes with --split or --compare; leave it out")
-
-
-def _quantize_file(say: Speaker, model: Path, out: Path, calibration: Calibration) -> None:
-    if model.suffix.lower() == ".pt2":
+def _quantize_file(say: Speaker, asked: _Asked) -> None:
+    """A float file becomes one in int8."""
+    if asked.model.suffix.lower() == ".pt2":
         from rnnpool_mcu.importing.torch_program import quantize_file
     else:
         from rnnpool_mcu.importing.onnx import quantize_file
 
-    with say.progress("quantizing"), whole_file(out) as file:
-        count = quantize_file(model, file, calibration)
-    say.result({"model": str(out), "images": count}, f"{out}: int8 by the ranges of {count} images")
+    calibration = Calibration(asked.calibration, asked.count, asked.seed, asked.normalisation)
+    with say.progress("quantizing"), whole_file(asked.out) as file:
+        count = quantize_file(asked.model, file, calibration)
+    say.result(
+        {"model": str(asked.out), "images": count}, f"{asked.out}: int8 by the ranges of {count} images"
+    )
 
 
-def _images(
-    model: Path, calibration: Path | None, split: str | None, count: int, data: Path | None, seed: int
-) -> Any:
+def _store_ranges(say: Speaker, asked: _Asked) -> None:
+    """A checkpoint gets ranges; what they cost is shown where asked for."""
+    from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint
+
+    with say.progress("calibrating") as progress:
+        images = _images(asked)
+        quantized = calibrate_checkpoint(asked.model, asked.out, images)
+        values = len(quantized.calibration)
+        value: dict[str, Any] = {"model": str(asked.out), "images": len(images), "values": values}
+        shown: list[Any] = [f"{asked.out}: ranges of {values} values from {len(images)} images"]
+        if asked.report:
+            progress("comparing layers")
+            value |= _layers(quantized, images, shown)
+        if asked.compare is not None:
+            progress(f"measuring on {asked.compare}")
+            compared = _compare(asked.out, asked.compare, asked.compare_count, asked.data, shown)
+            value |= {"split": asked.compare, **compared}
+    say.result(value, Group(*shown))
+
+
+def _images(asked: _Asked) -> Any:
     """uint8 [N, H, W, C] for the model in a checkpoint."""
     from rnnpool_mcu.importing.checkpoint import check_preprocessing, input_size_of
     from rnnpool_mcu.quantize.calibration import calibration_images
     from rnnpool_mcu.training.subjects import labelled_images_of
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(model)
-    check_preprocessing(model, loaded.preprocessing)
+    loaded = load_checkpoint(asked.model)
+    check_preprocessing(asked.model, loaded.preprocessing)
     size = input_size_of(loaded.model)
-    if calibration is not None:
-        return calibration_images(
-            calibration, size, count, seed, str(loaded.preprocessing.get("resize", "fit"))
-        )
-    assert split is not None
-    return labelled_images_of(loaded.model, size, data, split, count, seed)
+    if asked.calibration is not None:
+        resize = str(loaded.preprocessing.get("resize", "fit"))
+        return calibration_images(asked.calibration, size, asked.count, asked.seed, resize)
+    assert asked.split is not None
+    return labelled_images_of(loaded.model, size, asked.data, asked.split, asked.count, asked.seed)
 
 
 def _layers(quantized: QuantizedModel, images: Any, shown: list[Any]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import compiled_folder
 from rnnpool_mcu.report import read_report, renderable
 
 
 @click.command("report")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@compiled_folder
 @common_options
 def report_command(say: Speaker, folder: Path) -> None:
     """Show the report of DIR, which `compile` wrote."""

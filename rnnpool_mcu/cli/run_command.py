@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import FILE, compiled_folder, out_option
 from rnnpool_mcu.cli.outputs import tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, save_boxes
 from rnnpool_mcu.errors import UsageError
@@ -18,16 +19,14 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
-from rnnpool_mcu.validate.engines import run_engine
+from rnnpool_mcu.validate.engines import ENGINES, REFERENCE, run_engine
 
 
 @click.command("run")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--engine", type=click.Choice(["qemu", "host", "numpy"]), default="qemu", show_default=True)
-@click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write PHOTO with its boxes here."
-)
+@compiled_folder
+@click.argument("photo", type=FILE)
+@click.option("--engine", type=click.Choice([*ENGINES, REFERENCE]), default="qemu", show_default=True)
+@out_option("Write PHOTO with its boxes here.")
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Boxes to show."
 )
@@ -48,15 +47,14 @@ def run_command(
     remedy = "try `rnnpool-mcu validate`, which makes inputs up, or call the C with your data"
     check_channels(project.input_channels, str(photo), remedy)
     picture = read_image(photo)
-    size = (project.input_height, project.input_width, project.input_channels)
-    resize = "fit" if project.kind == "detector" else "stretch"
+    pixels = model_image(picture, project.input_shape, project.resize)
     with say.progress(f"running on {engine}") as progress:
-        result = run_engine(folder, engine, model_image(picture, size, resize)[None], progress)
+        result = run_engine(folder, engine, pixels[None], progress)
     if result.instructions is not None:
         write_report(with_run(read_report(folder), result), folder)
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
     if project.kind == "detector":
-        placed = fit(picture.width, picture.height, size[1], size[0])
+        placed = fit(picture.width, picture.height, project.input_width, project.input_height)
         labelled = _has_labels(folder)
         likely = [d for d in parse_detections(result.outputs[0], labelled=labelled) if d.score >= min_score]
         found = [d.scaled(1 / placed.across, 1 / placed.down) for d in likely]

@@ -10,8 +10,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.cli.common import Speaker, common_options, seed_option
-from rnnpool_mcu.cli.pictures import check_channels, read_folder
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, picture_options
+from rnnpool_mcu.cli.pictures import inputs_of
 from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
@@ -25,7 +26,7 @@ _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 
 
 @click.command("validate")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@compiled_folder
 @click.option(
     "--engine",
     "engines",
@@ -37,31 +38,23 @@ _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 )
 @click.option(
     "--source",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="The model file DIR was compiled from: compare with its own runtime, layer by layer.",
 )
-@click.option(
-    "--images",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of photographs [default: random pixels].",
-)
-@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Images to use.")
-@seed_option
+@picture_options(count=10, images="Folder of photographs [default: random pixels].", help="Images to use.")
 @common_options
 def validate_command(
     say: Speaker,
     folder: Path,
     engines: tuple[str, ...],
     source: Path | None,
-    images: Path | None,
-    count: int,
-    seed: int,
+    pictures: PictureSource,
 ) -> None:
     """Compare numpy, host C and the emulated board byte for byte on the model in DIR."""
     project, report = Project.load(folder), read_report(folder)
     if source is not None:
         _check_ranges(folder, source, report["calibration"])
-    pixels = _pixels(project, images, count, seed)
+    pixels = inputs_of(project, pictures)
     outcomes: list[ValidationResult] = []
     with say.progress("numpy") as progress:
         reference = validation.run_reference(load_graph(folder / FILE_NAME), pixels, progress)
@@ -73,7 +66,7 @@ def validate_command(
     joined = _join(outcomes)
     write_report(with_validation(report, joined), folder)
     value: dict[str, Any] = {
-        "images": count,
+        "images": pictures.count,
         "bit_exact": joined.bit_exact,
         "engines": list(map(vars, outcomes)),
     }
@@ -86,15 +79,6 @@ def validate_command(
         raise ValidationError(f"{folder}: {joined.engine} differs from numpy: {joined.first_difference}")
     if compared is not None and not compared.agrees:
         raise ValidationError(f"{source}: {_worst(compared)}")
-
-
-def _pixels(project: Project, images: Path | None, count: int, seed: int) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, C]: photographs, or random values."""
-    size = (project.input_height, project.input_width, project.input_channels)
-    if images is None:
-        return np.random.default_rng(seed).integers(0, 256, (count, *size), np.uint8)
-    check_channels(size[2], "--images", "leave --images out")
-    return read_folder(images, count, size, "fit" if project.kind == "detector" else "stretch")
 
 
 def _check_ranges(folder: Path, source: Path, calibration: str | None) -> None:

@@ -52,6 +52,16 @@ class Project:
                 raise UsageError(f"project '{self.name}': {field} is {getattr(self, field)}, must be above 0")
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of an input image."""
+        return self.input_height, self.input_width, self.input_channels
+
+    @property
+    def resize(self) -> str:
+        """How a photograph becomes an input: boxes keep their proportions, a classifier sees all of it."""
+        return "fit" if self.kind == "detector" else "stretch"
+
+    @property
     def image_bytes(self) -> int:
         """Bytes of one raw uint8 input image, rows of width x channels."""
         return self.input_height * self.input_width * self.input_channels

@@ -31,7 +31,7 @@ def report_of_plan(
             model=project.name,
             source=source,
             board=project.board,
-            input_shape=(project.input_height, project.input_width, project.input_channels),
+            input_shape=project.input_shape,
             layers=layers,
             image=cast(ImageSource, project.image_mode),
             arena_bytes=project.arena_bytes,

@@ -29,8 +29,6 @@ from rnnpool_mcu.run import host
 from rnnpool_mcu.toolchain.board import DEFAULT_BOARD, load_board
 from rnnpool_mcu.validate import engines as validation
 
-INTEGER_ENGINES = {"int8": "numpy", "c": "host", "qemu": "qemu"}
-"""Engine by the name that `evaluate` takes: the name that `validation` gives it."""
 CHUNK = 16
 """Images that one process of an engine is given at a time."""
 

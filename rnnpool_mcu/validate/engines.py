@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,20 @@ from rnnpool_mcu.report import ValidationResult
 from rnnpool_mcu.run import host, qemu
 
 REFERENCE = "numpy"
-ENGINES = ("host", "qemu")
 JOBS = 2  # emulators side by side
 
 Images = NDArray[np.uint8]  # [N, H, W, C]
 Progress = Callable[[str], None]
+
+_RUNNERS: Mapping[str, Callable[[Path, Images, bool], RunResult]] = {
+    "host": lambda folder, images, trace: host.run(folder, images, trace=trace),
+    "qemu": lambda folder, images, trace: qemu.run(folder, images, trace=trace, jobs=JOBS),
+}
+"""How each engine runs a compiled folder, traced or not. A new engine is a module of `run` and a line here."""
+
+ENGINES = tuple(_RUNNERS)
+EVALUATED = {"int8": REFERENCE, "c": "host", "qemu": "qemu"}
+"""Engine by the name that `evaluate` takes: the name it has here."""
 
 _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
 
@@ -43,15 +52,13 @@ def run_reference(graph: Graph, images: Images, progress: Progress, *, trace: bo
 def run_engine(
     folder: Path, engine: str, images: Images, progress: Progress, *, trace: bool = False
 ) -> RunResult:
-    """Builds a compiled folder for `engine` (one of numpy, host, qemu) and runs it over `images`."""
+    """Builds a compiled folder for `engine` (REFERENCE or one of ENGINES) and runs it over `images`."""
     if engine == REFERENCE:
         return run_reference(load_graph(folder / FILE_NAME), images, progress, trace=trace)
+    if engine not in _RUNNERS:
+        raise ToolMissingError(f"engine '{engine}' is not known; known: {', '.join((REFERENCE, *ENGINES))}")
     progress(f"{engine}: {len(images)} images")
-    if engine == "host":
-        return host.run(folder, images, trace=trace)
-    if engine == "qemu":
-        return qemu.run(folder, images, trace=trace, jobs=JOBS)
-    raise ToolMissingError(f"engine '{engine}' is not known; known: {', '.join((REFERENCE, *ENGINES))}")
+    return _RUNNERS[engine](folder, images, trace)
 
 
 def validate(

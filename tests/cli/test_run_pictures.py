@@ -9,9 +9,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from rnnpool_mcu.cli import main
-from rnnpool_mcu.cli.pictures import check_writable, save_boxes
-from rnnpool_mcu.cli.profile_command import _pixels as profile_pixels
-from rnnpool_mcu.cli.validate_command import _pixels as validate_pixels
+from rnnpool_mcu.cli.options import PictureSource
+from rnnpool_mcu.cli.pictures import check_writable, inputs_of, save_boxes
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import Project
 
@@ -41,7 +40,6 @@ def test_models_of_other_channels_take_no_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
     done = CliRunner().invoke(main, ["run", str(tmp_path), str(tmp_path / "p.png")])
     assert done.exit_code == 2 and "the model takes 2 channels, pictures have 1 or 3" in done.stderr
-    for pixels in (profile_pixels, validate_pixels):
-        with pytest.raises(UsageError, match="the model takes 2 channels"):
-            pixels(project, tmp_path, 1, 0)
-        assert pixels(project, None, 1, 0).shape == (1, 8, 8, 2)
+    with pytest.raises(UsageError, match="the model takes 2 channels"):
+        inputs_of(project, PictureSource(tmp_path, 1, 0))
+    assert inputs_of(project, PictureSource(None, 3, 0)).shape == (3, 8, 8, 2)

@@ -1,0 +1,247 @@
+"""Options and arguments that several commands share: each declared once, with the value it becomes."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnpool_mcu.cli.common import Command
+from rnnpool_mcu.cli.sizes import SIZE
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.importing.imported import Normalisation
+from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+model_argument = click.argument("model", type=FILE)
+compiled_folder = click.argument("folder", metavar="DIR", type=FOLDER)  # that `compile` wrote
+
+data_option = click.option(
+    "--data",
+    type=FOLDER,
+    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
+)
+
+
+def out_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Adds -o and --out, a file to write."""
+    return click.option("-o", "--out", type=NEW_FILE, required=required, help=help)
+
+
+def calibration_option(
+    help: str = "Folder of images that set the activation ranges.",
+) -> Callable[[Command], Command]:
+    """Adds --calibration, an existing folder."""
+    return click.option("--calibration", type=FOLDER, help=help)
+
+
+def count_option(
+    default: int | None = None, help: str = "Calibration images to use."
+) -> Callable[[Command], Command]:
+    """Adds --count, a number of at least 1; without a default, None is all there are."""
+    shown = default is not None
+    return click.option("--count", type=click.IntRange(1), default=default, show_default=shown, help=help)
+
+
+def ram_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Adds --ram, handed to the command as `ram_bytes`."""
+    return click.option("--ram", "ram_bytes", type=SIZE, required=required, help=help)
+
+
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of every random choice.",
+)
+
+
+image_option = click.option(
+    "--image",
+    type=click.Choice(IMAGE_MODES),
+    default="resident",
+    show_default=True,
+    help="Where image rows come from; a resident image counts against --ram.",
+)
+
+
+def board_option(default: str, help: str) -> Callable[[Command], Command]:
+    """Adds --board, handed to the command as `board_name`."""
+    return click.option("--board", "board_name", default=default, show_default=True, help=help)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model on disk and what sets its activation ranges, if the file does not."""
+
+    path: Path
+    calibration: Path | None  # a folder of images
+    count: int  # of them at most
+    seed: int
+    normalisation: Normalisation
+
+    @property
+    def calibration_arguments(self) -> dict[str, Any]:
+        """What `load_graph` and `compile_model` take of it beside the path."""
+        return {
+            "calibration": self.calibration,
+            "count": self.count,
+            "seed": self.seed,
+            "normalisation": self.normalisation,
+        }
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan has to meet."""
+
+    ram_bytes: int | None  # None: no limit
+    image: str  # one of IMAGE_MODES
+    optimize: str  # one of OPTIMIZE
+    objective: str  # one of OBJECTIVES
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """What a compiled model is given to look at."""
+
+    folder: Path | None  # None: random pixels
+    count: int
+    seed: int
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """Finite numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(map(math.isfinite, found)):
+            self.fail(f"'{value}', allowed: a number, or one per channel, as 0.485,0.456,0.406", param, ctx)
+        return found
+
+
+def normalisation_options(command: Command) -> Command:
+    """Adds --mean and --std, as a `Normalisation` called `normalisation`."""
+
+    @functools.wraps(command)
+    def wrapper(mean: tuple[float, ...], std: tuple[float, ...], **arguments: Any) -> Any:
+        if min(std) <= 0:
+            raise UsageError(f"--std: {min(std):g}, allowed: above 0")
+        return command(normalisation=Normalisation(mean, std), **arguments)
+
+    return _with_options(
+        wrapper,
+        click.option(
+            "--mean",
+            type=_Numbers(),
+            default=(0.0,),
+            help="A float .onnx or .pt2 file takes (pixel / 255 - mean) / std: one number, or one for each "
+            "channel [0].",
+        ),
+        click.option("--std", type=_Numbers(), default=(1.0,), help="See --mean [1]."),
+    )
+
+
+def model_options(*, count: int) -> Callable[[Command], Command]:
+    """Adds MODEL, --calibration, --count (`count` by default) and --seed, as a `ModelFile` called `model`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(
+            path: Path,
+            calibration: Path | None,
+            count: int,
+            seed: int,
+            normalisation: Normalisation,
+            **arguments: Any,
+        ) -> Any:
+            return command(model=ModelFile(path, calibration, count, seed, normalisation), **arguments)
+
+        return _with_options(
+            wrapper,
+            click.argument("path", metavar="MODEL", type=FILE),
+            calibration_option(),
+            count_option(count),
+            normalisation_options,
+            seed_option,
+        )
+
+    return decorate
+
+
+def picture_options(*, count: int, images: str, help: str) -> Callable[[Command], Command]:
+    """Adds --images, --count (`count` by default) and --seed, as a `PictureSource` called `pictures`.
+
+    `images` and `help` are the help texts of the first two.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(images: Path | None, count: int, seed: int, **arguments: Any) -> Any:
+            return command(pictures=PictureSource(images, count, seed), **arguments)
+
+        return _with_options(
+            wrapper,
+            click.option("--images", type=FOLDER, help=images),
+            count_option(count, help),
+            seed_option,
+        )
+
+    return decorate
+
+
+def plan_options(*, ram_required: bool) -> Callable[[Command], Command]:
+    """Adds --ram, --image, --optimize and --objective, as `PlanOptions` called `wanted`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(
+            ram_bytes: int | None, image: str, optimize: str, objective: str, **arguments: Any
+        ) -> Any:
+            return command(wanted=PlanOptions(ram_bytes, image, optimize, objective), **arguments)
+
+        limit = "" if ram_required else " [default: no limit]"
+        return _with_options(
+            wrapper,
+            ram_option(f"All the RAM it may take, e.g. 256k{limit}.", required=ram_required),
+            image_option,
+            click.option(
+                "--optimize",
+                type=click.Choice(OPTIMIZE),
+                default="speed",
+                show_default=True,
+                help="speed: constants in RAM where there is room; size: the smallest code.",
+            ),
+            click.option(
+                "--objective",
+                type=click.Choice(OBJECTIVES),
+                default=OBJECTIVES[0],
+                show_default=True,
+                help="Of the plans within --ram: the fastest, or the one with the least RAM.",
+            ),
+        )
+
+    return decorate
+
+
+def _with_options(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """The command with options that --help lists in the order given."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,105 @@
+"""The house's limits: short files, short functions, folders that one looks over, no import circle.
+
+What may import what stands in pyproject.toml and is held by import-linter, in `make lint`.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOMS = ("rnnpool_mcu", "tests", "scripts", "firmware", "codegen_templates", "examples")
+SOURCES = (".py", ".c", ".h", ".cc", ".j2", ".sh", ".S")
+FILE_LINES = 400
+FUNCTION_LINES = 60
+FILES_ON_A_FLOOR = 15
+
+CATALOGUES = ("ops", "zoo", "cli", "examples/models")
+"""Ends of folders that hold one file (or two) per operator, model or command: they may hold any number."""
+
+
+def _files(root: Path, endings: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files of the rooms, by name, without what tools leave behind."""
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*")):
+            inside = path.relative_to(root).parts
+            left_behind = any(
+                part.startswith((".", "__pycache__")) or part.endswith("_out") for part in inside
+            )
+            if path.is_file() and not left_behind and (not endings or path.suffix in endings):
+                yield path
+
+
+@pytest.fixture(scope="module")
+def sources(repository: Path) -> dict[str, str]:
+    """Text by path from the root."""
+    found = {path.relative_to(repository).as_posix(): path.read_text("utf-8")
+             for path in _files(repository, SOURCES)}  # fmt: skip
+    assert len(found) > 500  # the rooms are where this test looks
+    return found
+
+
+def test_files_are_short(sources: dict[str, str]) -> None:
+    lines = {path: len(text.splitlines()) for path, text in sources.items()}
+    assert not {path: count for path, count in lines.items() if count > FILE_LINES}
+
+
+def test_python_functions_are_short(sources: dict[str, str]) -> None:
+    found = {}
+    for path, text in sources.items():
+        if not path.endswith(".py"):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                found[f"{path}:{node.lineno} {node.name}"] = node.end_lineno - node.lineno + 1
+    assert not {where: count for where, count in found.items() if count > FUNCTION_LINES}
+
+
+def test_c_functions_are_short(sources: dict[str, str]) -> None:
+    found = {}
+    for path, text in sources.items():
+        if path.endswith((".c", ".h", ".cc", ".j2")):
+            found |= {f"{path}:{line}": count for line, count in _c_blocks(text)}
+    assert len(found) > 200
+    assert not {where: count for where, count in found.items() if count > FUNCTION_LINES}
+
+
+def _c_blocks(text: str) -> Iterator[tuple[int, int]]:
+    """First line and length of each function in C, or a template of C: from `) {` or `{` alone to `}`, both
+    at the left margin."""
+    begun: int | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line == "{" or (line.endswith(") {") and not line.startswith((" ", "\t", "}", "#"))):
+            begun = number
+        elif line.startswith("}") and begun is not None:
+            yield begun, number - begun + 1
+            begun = None
+
+
+def test_functions_of_c_are_measured() -> None:
+    assert list(_c_blocks("int a(void) {\n  b();\n}\n\nstatic int c(int d)\n{\n}\n")) == [(1, 3), (6, 2)]
+
+
+def test_folders_can_be_looked_over(repository: Path) -> None:
+    floors = Counter(path.parent.relative_to(repository).as_posix() for path in _files(repository))
+    catalogues = tuple(f"/{end}" for end in CATALOGUES)
+    crowded = {floor: count for floor, count in floors.items() if count > FILES_ON_A_FLOOR}
+    assert not {floor for floor in crowded if not f"/{floor}".endswith(catalogues)}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Modules and their packages' `__init__` too, which import-linter's contract leaves out."""
+    graph = grimp.build_graph("rnnpool_mcu", exclude_type_checking_imports=True, cache_dir=None)
+    assert len(graph.modules) > 200
+    graph.remove_import(  # until the trainer is one
+        importer="rnnpool_mcu.training.detection.trainer", imported="rnnpool_mcu.training.detection.recipe"
+    )
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
