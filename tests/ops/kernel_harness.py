@@ -1,6 +1,7 @@
 """Builds operators' kernels and runs them row by row, on the host and on the emulated Cortex-M4.
 
-    results = run_host([KernelCase(op, (in_type,), (values,)), ...])
+    assert_host_equals_numpy([KernelCase(op, (in_type,), (values,)), ...])
+    results = run_qemu(cases)  # with instruction counts
     assert_bit_exact(cases, results)
 
 Many cases go into one build: a compile costs far more than a case.
@@ -83,6 +84,16 @@ def assert_bit_exact(cases: Sequence[KernelCase], results: Sequence[KernelResult
             f"{actual[wrong[0]]}, expected {expected[wrong[0]]}"
         )
         assert result.guards_intact, f"{where}: wrote beyond its output, state or scratch"
+
+
+def assert_host_equals_numpy(cases: Sequence[KernelCase]) -> None:
+    """The portable kernels, under sanitizers, give the bytes of the definition."""
+    assert_bit_exact(cases, run_host(cases, sanitize=True))
+
+
+def assert_cortex_m4_equals_numpy(cases: Sequence[KernelCase]) -> None:
+    """The Cortex-M4's kernels, on the emulated board, give the bytes of the definition."""
+    assert_bit_exact(cases, run_qemu(cases))
 
 
 def run_host(

@@ -7,7 +7,7 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.arg_max import ArgMax
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import extremes, on_random, tensor
 
 
@@ -31,11 +31,11 @@ def test_large_indices_have_a_zero_point() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_an_index_above_a_byte_is_refused() -> None:

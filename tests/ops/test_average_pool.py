@@ -10,7 +10,12 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    run_qemu,
+)
 from tests.ops.layers import IN_SCALE, extremes, on_random, tensor
 
 
@@ -46,13 +51,11 @@ def test_numpy_is_the_mean_to_within_rounding() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(edge_cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(edge_cases())
 
 
 def test_cortex_m4_work_per_element() -> None:

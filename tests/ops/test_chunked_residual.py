@@ -9,7 +9,7 @@ import pytest
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.chunked_residual import ChunkedResidual
 from rnnpool_mcu.ops.convolution import Padding, Window
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random, tensor
 from tests.ops.test_inverted_residual import block, same
 
@@ -39,13 +39,11 @@ def cases() -> list[KernelCase]:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    found = cases()
-    assert_bit_exact(found, run_host(found, sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    found = cases()[::2]
-    assert_bit_exact(found, run_qemu(found))
+    assert_cortex_m4_equals_numpy(cases()[::2])
 
 
 def test_chunks_save_scratch_and_expand_as_often() -> None:

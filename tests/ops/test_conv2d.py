@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.convolution import Padding, Window
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_bit_exact,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    run_host,
+    run_qemu,
+)
 from tests.ops.layers import SAME_3X3, at_bound, conv, extremes, on_random, small_numbers, tensor
 
 POINT = Window((1, 1), (1, 1))
@@ -182,8 +189,7 @@ def test_numpy_equals_the_sum_written_out() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = all_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(all_cases())
 
 
 def test_clang_equals_numpy() -> None:
@@ -192,8 +198,7 @@ def test_clang_equals_numpy() -> None:
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = all_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(all_cases())
 
 
 def test_cortex_m4_work_per_mac() -> None:
@@ -241,7 +246,7 @@ def test_any_shape_equals_numpy(shapes: list[tuple[Any, ...]]) -> None:
         op = conv(image, out_channels * groups, window, seed=seed, dilation=dilation, groups=groups)
         cases.append(on_random(op, image, seed=seed))
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(cases)
 
 
 def test_input_channels_must_agree() -> None:

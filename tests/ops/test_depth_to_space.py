@@ -8,7 +8,7 @@ import torch
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random, tensor
 
 
@@ -38,11 +38,11 @@ def test_a_block_is_a_pixels_channels() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_sizes_that_leave_a_rest_are_refused() -> None:

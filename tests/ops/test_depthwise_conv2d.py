@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_bit_exact,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    run_host,
+    run_qemu,
+)
 from tests.ops.layers import SAME_3X3, at_bound, depthwise, extremes, on_random, small_numbers, tensor
 
 SAME = Window((3, 3), (1, 1), SAME_3X3)
@@ -96,8 +103,7 @@ def test_numpy_equals_a_convolution_with_zeros_between_channels() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases() + general_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(edge_cases() + general_cases())
 
 
 def test_clang_equals_numpy() -> None:
@@ -106,8 +112,7 @@ def test_clang_equals_numpy() -> None:
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases() + general_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(edge_cases() + general_cases())
 
 
 def test_cortex_m4_work_per_mac() -> None:
@@ -151,7 +156,7 @@ def test_any_shape_equals_numpy(shapes: list[tuple[Any, ...]]) -> None:
         op = depthwise(image, window, seed=seed, dilation=dilation, multiplier=multiplier)
         cases.append(on_random(op, image, seed=seed))
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(cases)
 
 
 def test_channels_must_agree() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, assert_host_equals_numpy, run_qemu
 from tests.ops.layers import extremes, on_random, tensor
 from tests.ops.test_fully_connected import layer
 
@@ -37,7 +37,7 @@ def test_the_result_is_the_layers_matrix_product() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy_and_its_work_per_mac() -> None:

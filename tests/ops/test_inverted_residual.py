@@ -14,7 +14,14 @@ from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
 from tests.ops import kernel_harness, layers
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_values, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_bit_exact,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    random_values,
+    run_host,
+)
 from tests.ops.layers import on_random, tensor
 
 POINT = Window((1, 1), (1, 1))
@@ -114,8 +121,7 @@ def test_numpy_is_the_composition() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(edge_cases())
 
 
 def test_clang_equals_numpy() -> None:
@@ -124,8 +130,7 @@ def test_clang_equals_numpy() -> None:
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()[::3]
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(edge_cases()[::3])
 
 
 def test_kept_rows_cost_memory_and_recomputed_ones_work() -> None:

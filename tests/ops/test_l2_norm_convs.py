@@ -15,7 +15,12 @@ from rnnpool_mcu.ops.l2_norm_convs import Branch, L2NormConvs
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.unpack_row import UnpackRow
 from tests.ops import layers
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_case, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    random_case,
+)
 from tests.ops.layers import SAME_3X3, tensor
 
 SAME = Window((3, 3), (1, 1), SAME_3X3)
@@ -82,13 +87,11 @@ def test_a_single_branch_has_its_own_type() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    found = cases()
-    assert_bit_exact(found, run_host(found, sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    found = cases()
-    assert_bit_exact(found, run_qemu(found))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_scratch_and_recomputed_pixels_of_a_level() -> None:

@@ -12,7 +12,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops import lookup
 from rnnpool_mcu.ops.lookup import Lookup
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_bit_exact, assert_host_equals_numpy, run_qemu
 from tests.ops.layers import on_random
 
 IN, OUT = Quantization(0.05, 10), Quantization(1 / 256, -128)
@@ -51,7 +51,7 @@ def cases() -> list[KernelCase]:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy_and_its_work_per_element() -> None:

@@ -11,7 +11,12 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.lstm import INT16, Lstm
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, random_case, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    random_case,
+)
 
 OUTPUT = Quantization(1 / 128, 0)
 STEPS = Quantization(1 / 40, 5)
@@ -81,8 +86,8 @@ KERNEL_CASES = [
 
 
 def test_c_equals_numpy() -> None:
-    assert_bit_exact(KERNEL_CASES, run_host(KERNEL_CASES, sanitize=True))
-    assert_bit_exact(KERNEL_CASES, run_qemu(KERNEL_CASES))
+    assert_host_equals_numpy(KERNEL_CASES)
+    assert_cortex_m4_equals_numpy(KERNEL_CASES)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.max_out import MaxOut
-from tests.ops.kernel_harness import assert_bit_exact, random_case, run_host, run_qemu
+from tests.ops.kernel_harness import assert_cortex_m4_equals_numpy, assert_host_equals_numpy, random_case
 
 Q = Quantization(0.2, -9)
 CASES = [
@@ -36,5 +36,5 @@ def test_more_background_than_channels_is_refused(background: int) -> None:
 
 
 def test_c_equals_numpy() -> None:
-    assert_bit_exact(CASES, run_host(CASES, sanitize=True))
-    assert_bit_exact(CASES, run_qemu(CASES))
+    assert_host_equals_numpy(CASES)
+    assert_cortex_m4_equals_numpy(CASES)

@@ -8,7 +8,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.pad import Pad
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random, tensor
 
 
@@ -56,11 +56,11 @@ def test_windows_never_step_back_and_hold_what_is_read() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 @pytest.mark.parametrize(

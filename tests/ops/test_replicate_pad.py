@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import (
+    KernelCase,
+    assert_bit_exact,
+    assert_cortex_m4_equals_numpy,
+    assert_host_equals_numpy,
+    run_host,
+)
 from tests.ops.layers import on_random, tensor
 
 
@@ -35,13 +41,11 @@ def test_numpy_repeats_the_last_row_and_column() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(edge_cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(edge_cases())
 
 
 @settings(max_examples=2, deadline=None)
@@ -52,7 +56,7 @@ def test_any_shape_equals_numpy(shapes: list[tuple[int, ...]]) -> None:
         for seed, (height, width, channels, bottom, right) in enumerate(shapes)
     ]
     assert_bit_exact(cases, run_host(cases, optimize="-O1"))
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(cases)
 
 
 def test_negative_padding_is_refused() -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.resize import Resize
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import extremes, on_random, tensor
 
 SIZES = [((4, 5), (8, 10)), ((7, 3), (5, 8)), ((1, 4), (3, 2)), ((6, 6), (1, 1)), ((3, 3), (3, 3))]
@@ -73,11 +73,11 @@ def test_nearest_indices(op: Resize, expected: list[int]) -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_sizes_below_one_are_refused() -> None:

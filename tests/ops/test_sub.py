@@ -9,7 +9,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.sub import Sub
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random
 from tests.ops.test_add import every_pair
 
@@ -52,13 +52,11 @@ def test_accumulator_stays_in_32_bits_at_the_largest_factors() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(edge_cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(edge_cases())
 
 
 def test_shapes_must_agree() -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import IN_SCALE, extremes, on_random, tensor
 
 OUT = Quantization(0.8, 7)
@@ -66,11 +66,11 @@ def test_numpy_is_torchs_to_within_rounding(index: int) -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_strides_and_cuts_out_of_reach_are_refused() -> None:
