@@ -20,16 +20,16 @@ setup: ## install what is missing: compilers and QEMU (apt), a virtual environme
 demo: setup ## compile the face detector, run it on an emulated board [IMAGE=photo.jpg]
 	@$(BIN)/python examples/demo.py --out $(DEMO_OUT) $(if $(IMAGE),--image "$(IMAGE)")
 
-test: setup ## all tests but the slow ones
+test: lint ## lint, then all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
-test-all: setup ## all tests
+test-all: lint ## lint, then all tests
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 test-weekly: setup ## every plan of the fronts of random graphs on the emulated board [GRAPHS=25]
 	RNNPOOL_WEEKLY_GRAPHS=$(GRAPHS) $(BIN)/python -m pytest -q tests/schedule/test_front_on_board.py
 
-lint: setup ## style, types and the import contract
+lint: setup ## style, types and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -61,6 +61,8 @@ def test_no_package_index_is_named(repository: Path) -> None:
         "scripts/setup.sh",
         "scripts/lock.sh",
         ".ci/run",
+        ".github/workflows/ci.yml",
+        ".pre-commit-config.yaml",
     ]
     for name in files:
         text = (repository / name).read_text(encoding="utf-8")
