@@ -27,7 +27,7 @@ _RUNNERS: Mapping[str, Callable[[Path, Images, bool], RunResult]] = {
     "host": lambda folder, images, trace: host.run(folder, images, trace=trace),
     "qemu": lambda folder, images, trace: qemu.run(folder, images, trace=trace, jobs=JOBS),
 }
-"""How each engine runs a compiled folder, traced or not. A new engine is a module of `run` and a line here."""
+"""How an engine runs a compiled folder, traced or not; a new engine is a module of `run` and a line here."""
 
 ENGINES = tuple(_RUNNERS)
 EVALUATED = {"int8": REFERENCE, "c": "host", "qemu": "qemu"}
