@@ -18,6 +18,7 @@ from rnnpool_mcu.ops.extreme import Maximum
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
 from rnnpool_mcu.ops.gather import Gather
+from rnnpool_mcu.ops.gru import Gru
 from rnnpool_mcu.ops.height_reduction import HeightReduction
 from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.lrn import Lrn
@@ -56,7 +57,17 @@ def cases() -> list[KernelCase]:
         found += [random_case(_by_rows(image, outputs), (image,)) for outputs in (4, 30)]
         found.append(random_case(Broadcast((height, width, channels)), (gate,)))
         found += _stored_and_joined(image)
-    return found
+    return [*found, *(_gru(*sizes) for sizes in ((10, 8, 8), (10, 40, 32), (5, 64, 16), (20, 13, 48)))]
+
+
+def _gru(steps: int, inputs: int, units: int) -> KernelCase:
+    rng = np.random.default_rng(0)
+    weights, recurrent = (
+        rng.integers(-127, 128, (3, units, count), dtype=np.int8) for count in (inputs, units)
+    )
+    bias, scales = np.zeros((3, units), np.int32), np.full(3, 0.01)
+    op = Gru(weights, recurrent, bias, bias, scales, scales, Quantization(1 / 128, 0))
+    return random_case(op, (TensorType(1, steps, inputs, IN),))
 
 
 def _stored_and_joined(image: TensorType) -> list[KernelCase]:

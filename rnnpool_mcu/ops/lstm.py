@@ -13,14 +13,22 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers
+from rnnpool_mcu.numerics.gates import (
+    GATE_BITS,
+    INT16,
+    SIGMOID_TABLE,
+    TANH_TABLE,
+    Int64Array,
+    rounded,
+    saturated,
+    scaled,
+    sigmoid,
+    tanh,
+)
 
 GATES = 4  # input, forget, cell, output
-GATE_BITS = 12  # pre-activations are Q12 in int16: -8..8
-SIGMOID_BINS, TANH_BINS = 8, 7  # 2**bins units of a pre-activation between two entries of a table
-INT16 = (-(2**15), 2**15 - 1)
 
 Int32Array = NDArray[np.int32]
-Int64Array = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +82,14 @@ class Lstm(Operator):
         h = np.full(self.units, self.output.zero_point, np.int64)
         c, found = np.zeros(self.units, np.int64), []
         for x in values[0][0].astype(np.int64):
-            a = _saturated(_scaled(w @ x + bias, of_input)) + _saturated(
-                _scaled(r @ h + state_bias, of_state)
-            )
-            i, f, o = _sigmoid(_saturated(a[[0, 1, 3]]))
-            g = _tanh(_saturated(a[2]))
-            c = _saturated(_rounded(f * c, 15) + _rounded(i * g, 30 - self.cell_bits))
+            a = saturated(scaled(w @ x + bias, of_input)) + saturated(scaled(r @ h + state_bias, of_state))
+            i, f, o = sigmoid(saturated(a[[0, 1, 3]]))
+            g = tanh(saturated(a[2]))
+            c = saturated(rounded(f * c, 15) + rounded(i * g, 30 - self.cell_bits))
             c = np.clip(c, -self.cell_limit, self.cell_limit)
             q12 = c << (GATE_BITS - self.cell_bits) if self.cell_bits <= GATE_BITS else self._narrowed(c)
-            product = (o * _tanh(_saturated(q12)))[None]
-            h = np.clip(_scaled(product, of_output)[0] + self.output.zero_point, -128, 127)
+            product = (o * tanh(saturated(q12)))[None]
+            h = np.clip(scaled(product, of_output)[0] + self.output.zero_point, -128, 127)
             found.append(h)
         return np.array(found, np.int8)[None]
 
@@ -108,8 +114,8 @@ class Lstm(Operator):
                 "bias": CArray("int32_t", bias.astype(np.int32)),
                 "state_bias": CArray("int32_t", state_bias.astype(np.int32)),
                 "multipliers": CArray("int32_t", factors),
-                "sigmoid_table": CArray("int16_t", _SIGMOID),
-                "tanh_table": CArray("int16_t", _TANH),
+                "sigmoid_table": CArray("int16_t", SIGMOID_TABLE),
+                "tanh_table": CArray("int16_t", TANH_TABLE),
                 "input_shift": of_input.shift - of_input.left_shift,
                 "state_shift": of_state.shift - of_state.left_shift,
                 "output_shift": of_output.shift - of_output.left_shift,
@@ -123,7 +129,7 @@ class Lstm(Operator):
         )
 
     def _narrowed(self, cell: Int64Array) -> Int64Array:
-        return _rounded(cell, self.cell_bits - GATE_BITS)
+        return rounded(cell, self.cell_bits - GATE_BITS)
 
     def _factors(self, steps: TensorType) -> tuple[Requantization, Requantization, Requantization]:
         """Of W x and R h to Q12, per gate, and of o * tanh(c) to the output."""
@@ -147,49 +153,3 @@ class Lstm(Operator):
         if (np.abs(bias) + 128 * np.abs(w).sum(axis=2)).max() >= 2**31:
             raise ModelError("Lstm: a sum can leave 32 bits; its biases are too large, export it again")
         return bias, state_bias
-
-
-def _scaled(sums: Int64Array, factor: Requantization) -> Int64Array:
-    """[gates, units] sums times their gate's factor."""
-    shift = factor.shift - factor.left_shift
-    found: Int64Array = _rounded(sums * factor.multipliers.astype(np.int64)[:, None], shift)
-    return found
-
-
-def _rounded(values: Int64Array, bits: int) -> Int64Array:
-    """values / 2**bits, half up."""
-    found: Int64Array = (values + (1 << (bits - 1))) >> bits
-    return found
-
-
-def _saturated(values: Int64Array) -> Int64Array:
-    found: Int64Array = np.clip(values, *INT16)
-    return found
-
-
-def _table(function: NDArray[np.float64]) -> NDArray[np.int16]:
-    return np.clip(np.floor(function * 32768 + 0.5), *INT16).astype(np.int16)
-
-
-def _ends(bins: int) -> NDArray[np.float64]:
-    """Pre-activations at which a table has entries: from -8 to 8."""
-    return np.arange(2 ** (16 - bins) + 1) * 2.0 ** (bins - GATE_BITS) - 8.0
-
-
-_SIGMOID = _table(1.0 / (1.0 + np.exp(-_ends(SIGMOID_BINS))))
-_TANH = _table(np.tanh(_ends(TANH_BINS)))
-
-
-def _interpolated(table: NDArray[np.int16], values: Int64Array, bins: int) -> Int64Array:
-    at, entries = values + 2**15, table.astype(np.int64)
-    low, part = at >> bins, at & (2**bins - 1)
-    found: Int64Array = entries[low] + _rounded((entries[low + 1] - entries[low]) * part, bins)
-    return found
-
-
-def _sigmoid(values: Int64Array) -> Int64Array:
-    return _interpolated(_SIGMOID, values, SIGMOID_BINS)
-
-
-def _tanh(values: Int64Array) -> Int64Array:
-    return _interpolated(_TANH, values, TANH_BINS)

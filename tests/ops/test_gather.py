@@ -7,7 +7,7 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ops.gather import Gather
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random, tensor
 
 IMAGE = tensor(4, 5, 3)
@@ -37,11 +37,11 @@ def test_rows_in_order_are_read_one_at_a_time() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_what_is_not_there_is_refused() -> None:

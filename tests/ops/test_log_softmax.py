@@ -8,7 +8,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.log_softmax import LogSoftmax
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import extremes, on_random
 
 
@@ -42,13 +42,11 @@ def test_numpy_is_the_logarithm_to_within_rounding(case: KernelCase) -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_host(cases, sanitize=True))
+    assert_host_equals_numpy(edge_cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    cases = edge_cases()
-    assert_bit_exact(cases, run_qemu(cases))
+    assert_cortex_m4_equals_numpy(edge_cases())
 
 
 def test_scales_out_of_reach_are_refused() -> None:

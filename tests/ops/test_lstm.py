@@ -10,7 +10,8 @@ import pytest
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.ops.lstm import INT16, Lstm
+from rnnpool_mcu.numerics.gates import INT16
+from rnnpool_mcu.ops.lstm import Lstm
 from tests.ops.kernel_harness import (
     KernelCase,
     assert_cortex_m4_equals_numpy,

@@ -10,7 +10,7 @@ from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.where import Where
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random
 
 A, B, OUT = Quantization(0.5, -3), Quantization(0.25, 10), Quantization(0.5, 4)
@@ -52,11 +52,11 @@ def test_numpy_is_the_real_value_to_within_rounding(case: KernelCase) -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_shapes_that_cannot_meet_are_refused() -> None:

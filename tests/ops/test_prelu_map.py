@@ -8,7 +8,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.prelu_map import PReluMap
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random
 
 IMAGE, SLOPES, OUT = Quantization(0.5, -3), Quantization(0.01, 10), Quantization(0.25, -40)
@@ -33,11 +33,11 @@ def test_numpy_is_the_exact_value_to_within_rounding(case: KernelCase) -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_slopes_of_another_shape_are_refused() -> None:

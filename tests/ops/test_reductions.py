@@ -13,7 +13,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.height_reduction import HeightReduction
 from rnnpool_mcu.ops.reduction import KINDS, Kind, Reduction
 from rnnpool_mcu.ops.row_reduction import RowReduction
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import extremes, on_random
 
 IMAGE = TensorType(3, 4, 5, Quantization(0.5, -9))
@@ -59,11 +59,11 @@ def test_halves_are_rounded_up() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_what_they_cannot_take_is_refused() -> None:

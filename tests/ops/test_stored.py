@@ -8,7 +8,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.stored import Stored
-from tests.ops.kernel_harness import KernelCase, assert_bit_exact, run_host, run_qemu
+from tests.ops.kernel_harness import KernelCase, assert_cortex_m4_equals_numpy, assert_host_equals_numpy
 from tests.ops.layers import on_random, tensor
 
 OUT = Quantization(0.1, 7)
@@ -33,11 +33,11 @@ def test_its_rows_are_the_stored_ones() -> None:
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:
-    assert_bit_exact(cases(), run_host(cases(), sanitize=True))
+    assert_host_equals_numpy(cases())
 
 
 def test_cortex_m4_equals_numpy() -> None:
-    assert_bit_exact(cases(), run_qemu(cases()))
+    assert_cortex_m4_equals_numpy(cases())
 
 
 def test_other_heights_are_refused() -> None:

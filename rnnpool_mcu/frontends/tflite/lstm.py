@@ -12,7 +12,8 @@ from rnnpool_mcu.frontends.quantized_layers import quantization_of
 from rnnpool_mcu.frontends.tflite.call import Call, int8_quantization
 from rnnpool_mcu.frontends.tflite.reader import StoredQuantization, StoredTensor
 from rnnpool_mcu.ir.operator import Operator
-from rnnpool_mcu.ops.lstm import GATES, INT16, Lstm
+from rnnpool_mcu.numerics.gates import INT16
+from rnnpool_mcu.ops.lstm import GATES, Lstm
 
 _WEIGHTS, _RECURRENT, _BIASES = 1, 5, 12  # the first of each four: input, forget, cell, output gate
 _STATE, _CELL = 18, 19
