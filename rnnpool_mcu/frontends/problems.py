@@ -18,6 +18,15 @@ class Problem:
     what: str  # actual, allowed, next step
 
 
+class Refused(ModelError):
+    """An operator that cannot be taken, named by who found it, as it need not be the one at hand."""
+
+    def __init__(self, where: str, what: str) -> None:
+        """`where` and `what` are those of a Problem."""
+        super().__init__(f"{where}: {what}")
+        self.where, self.what = where, what
+
+
 def refusal(problems: Sequence[Problem]) -> ModelError:
     """The error that names all problems; operators with the same problem stand together."""
     if len(problems) == 1:

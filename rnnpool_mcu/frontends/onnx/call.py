@@ -7,13 +7,14 @@ settled here, at import.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.account import Noted, Operands, check_account
 from rnnpool_mcu.frontends.channels_first import AXES
 from rnnpool_mcu.frontends.onnx.reader import OnnxNode
 from rnnpool_mcu.frontends.quantized_layers import Filter, clamp_of, quantization_of, summary
@@ -28,6 +29,16 @@ HOW_TO_QUANTIZE = (
 )
 UNBOUNDED = (float("-inf"), float("inf"))
 ALL = None
+MOST_DIMENSIONS = 8
+HARMLESS: Mapping[str, tuple[str, ...]] = {
+    "BatchNormalization": ("momentum",),  # of training
+    "Dropout": ("seed",),
+    "MaxPool": ("storage_order",),  # of the indices, which are refused
+    "QuantizeLinear": ("saturate", "precision"),  # of 8-bit floats
+    "Resize": ("cubic_coeff_a", "exclude_outside", "extrapolation_value"),  # of modes that are refused
+}
+"""Attributes of operators that change nothing of what is supported of them."""
+_NONE = np.empty(0)
 Item = TypeVar("Item")
 
 
@@ -58,6 +69,81 @@ class QuantizedTensor:
 
     name: str
     offset: int  # to add to int8: 128 for uint8
+    last: bool = False  # its elements are in the order of the graph, channels last
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A node and what is stored in the file, with note of which of the node's inputs were used."""
+
+    node: OnnxNode
+    constants: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, QuantizedConstant]
+    account: Operands
+
+    @staticmethod
+    def of(
+        node: OnnxNode, constants: Mapping[str, NDArray[Any]], weights: Mapping[str, QuantizedConstant]
+    ) -> Given:
+        """Nothing of the node used so far."""
+        noted = replace(node, attributes=Noted(node.attributes))
+        return Given(noted, constants, weights, Operands(node.inputs))
+
+    def name(self, position: int) -> str:
+        """The tensor at `position`, which is used from now on; "" where the node has none."""
+        self.account.use(position)
+        return self.node.inputs[position] if self.has(position) else ""
+
+    def number(self, position: int, rank: int = MOST_DIMENSIONS) -> float | None:
+        """The single stored number at `position`, in at most `rank` dimensions; None for anything else."""
+        name = self.node.inputs[position]
+        array = self.weights[name].real() if name in self.weights else self.constants.get(name, _NONE)
+        if array.size != 1 or array.ndim > rank or array.dtype.kind not in "fiu":
+            return None
+        self.account.use(position)
+        return float(np.float32(array.reshape(-1)[0]))  # as runtimes have it: 2, not 2 and a rounding
+
+    def is_stored(self, position: int) -> bool:
+        """Whether the file holds the input at `position`, or the node has none there."""
+        name = self.node.inputs[position] if self.has(position) else ""
+        return not name or name in self.constants or name in self.weights
+
+    def has(self, position: int) -> bool:
+        """Whether the node has that optional input."""
+        return position < len(self.node.inputs) and self.node.inputs[position] != ""
+
+    def weight(self, position: int) -> QuantizedConstant:
+        """The stored, quantized input at `position`."""
+        name = self.name(position)
+        if name in self.weights:
+            return self.weights[name]
+        problem = "are float" if name in self.constants else "are missing or computed"
+        raise ModelError(
+            f"weights '{name}' {problem}, supported: stored int8 through DequantizeLinear; {HOW_TO_QUANTIZE}"
+        )
+
+    def stored(self, position: int) -> NDArray[Any]:
+        """The stored values of the input at `position`, real where they are quantized."""
+        name = self.name(position)
+        if name in self.weights:
+            return self.weights[name].real()
+        if name not in self.constants:
+            raise ModelError(f"input {position} ('{name}') is computed, supported: stored in the file")
+        return self.constants[name]
+
+    def stored_integers(self, position: int) -> list[int]:
+        """Stored integers of the input at `position`."""
+        array = self.stored(position)
+        if array.dtype.kind not in "iu":
+            raise ModelError(f"input {position} is {array.dtype}, allowed: integers; the file is damaged")
+        return [int(value) for value in array.reshape(-1)]
+
+    def check(self, supported: str = "") -> None:
+        """ModelError for an input that was not used or an attribute that was not read."""
+        harmless = HARMLESS.get(self.node.kind, ())
+        assert isinstance(self.node.attributes, Noted)
+        unread = {k: v for k, v in self.node.attributes.unread().items() if k not in harmless}
+        check_account(self.account, unread, supported)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +156,11 @@ class Target:
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class Call(Given):
     """One node to convert, with the types of its computed inputs."""
 
-    node: OnnxNode
     inputs: tuple[TensorType, ...]  # of computed tensors, constants left out
     shapes: tuple[tuple[int, ...], ...]  # of the same tensors, as ONNX has them
-    constants: Mapping[str, NDArray[Any]]
-    weights: Mapping[str, QuantizedConstant]
     target: Quantization | None  # of the wanted output; None where no QuantizeLinear follows
     bounds: tuple[float, float] = UNBOUNDED  # of a relu or clip that follows
     result: int = 0  # which of the node's outputs is wanted
@@ -101,36 +184,6 @@ class Call:
     def rank(self) -> int:
         """Dimensions of the first computed input, batch included."""
         return len(self.shapes[0])
-
-    def has(self, position: int) -> bool:
-        """Whether the node has that optional input."""
-        return position < len(self.node.inputs) and self.node.inputs[position] != ""
-
-    def weight(self, position: int) -> QuantizedConstant:
-        """The stored, quantized input at `position`."""
-        name = self.node.inputs[position] if self.has(position) else ""
-        if name in self.weights:
-            return self.weights[name]
-        problem = "are float" if name in self.constants else "are missing or computed"
-        raise ModelError(
-            f"weights '{name}' {problem}, supported: stored int8 through DequantizeLinear; {HOW_TO_QUANTIZE}"
-        )
-
-    def stored(self, position: int) -> NDArray[Any]:
-        """The stored values of the input at `position`, real where they are quantized."""
-        name = self.node.inputs[position] if self.has(position) else ""
-        if name in self.weights:
-            return self.weights[name].real()
-        if name not in self.constants:
-            raise ModelError(f"input {position} ('{name}') is computed, supported: stored in the file")
-        return self.constants[name]
-
-    def stored_integers(self, position: int) -> list[int]:
-        """Stored integers of the input at `position`."""
-        array = self.stored(position)
-        if array.dtype.kind not in "iu":
-            raise ModelError(f"input {position} is {array.dtype}, allowed: integers; the file is damaged")
-        return [int(value) for value in array.reshape(-1)]
 
     def axis(self, axis: int) -> int:
         """The axis of height, width, channels that ONNX's is; ModelError for the batch."""
@@ -166,6 +219,7 @@ class Converter:
     broadcast: bool = False  # whether inputs of other sizes are repeated first
     indices: bool = False  # whether its output in the file are plain integers
     rank: Callable[[Call], int] | None = None  # of the output; None: the input's
+    several: bool = False  # whether it makes more than one output
 
     @property
     def limits(self) -> str:
@@ -224,7 +278,7 @@ def _bias(call: Call, position: int, scales: NDArray[np.float64]) -> NDArray[np.
     if not call.has(position):
         return np.zeros(scales.size, np.int32)
     product = call.inputs[0].scale * scales
-    held = call.weights.get(call.node.inputs[position])
+    held = call.weights.get(call.name(position))
     if held is not None and held.integers.dtype == np.int32 and not held.zero_points.any():
         same = held.scales.size == scales.size and np.allclose(held.scales, product, rtol=1e-6, atol=0)
         if same and held.integers.size == scales.size:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.onnx.call import HOW_TO_QUANTIZE
 from rnnpool_mcu.frontends.onnx.domain.bodies import OWN_DOMAIN, OWN_KINDS
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode
 
-INPUT_NAME = "input"
 LONGEST_NAME = 80
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 EDGES: Mapping[str, str] = {

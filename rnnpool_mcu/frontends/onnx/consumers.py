@@ -8,10 +8,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.onnx.call import UNBOUNDED, Target
+from rnnpool_mcu.frontends.onnx.call import UNBOUNDED, Given, QuantizedConstant, Target
 from rnnpool_mcu.frontends.onnx.checks import QUANTIZE
 from rnnpool_mcu.frontends.onnx.edges import edge_quantization
-from rnnpool_mcu.frontends.onnx.functions import Numbers, bounds_of
+from rnnpool_mcu.frontends.onnx.functions import bounds_of
 from rnnpool_mcu.frontends.onnx.reader import OnnxModel, OnnxNode
 from rnnpool_mcu.frontends.onnx.views import VIEWS
 
@@ -19,10 +19,15 @@ from rnnpool_mcu.frontends.onnx.views import VIEWS
 class Readers:
     """The operators that read each tensor, in the file's order."""
 
-    def __init__(self, model: OnnxModel, constants: Mapping[str, NDArray[Any]]) -> None:
-        """`constants` may grow as the model is walked."""
+    def __init__(
+        self,
+        model: OnnxModel,
+        constants: Mapping[str, NDArray[Any]],
+        weights: Mapping[str, QuantizedConstant],
+    ) -> None:
+        """`constants` and `weights` may grow as the model is walked."""
         self.folded: set[int] = set()  # operators that became the clamp of the one before
-        self._outputs, self._constants = model.outputs, constants
+        self._outputs, self._constants, self._weights = model.outputs, constants, weights
         self._found: dict[str, list[OnnxNode]] = {}
         for node in model.nodes:
             for name in dict.fromkeys(node.inputs):
@@ -32,7 +37,7 @@ class Readers:
         """The operators that read a tensor."""
         return self._found.get(tensor, [])
 
-    def target(self, tensor: str, numbers: Numbers, *, clamps: bool) -> Target:
+    def target(self, tensor: str, *, clamps: bool) -> Target:
         """Where the result goes: through relu and clip, as far as they fold, to its quantization."""
         low, high = UNBOUNDED
         while True:
@@ -48,7 +53,10 @@ class Readers:
                 edge = self.behind_views(tensor)
                 found = None if edge is None else edge_quantization(edge, self._constants)[0]
                 return Target(tensor, found, (low, high))
-            floor, ceiling = bounds_of(readers[0], numbers)
+            given = Given.of(readers[0], self._constants, self._weights)
+            given.account.use(0)
+            floor, ceiling = bounds_of(given)
+            given.check()
             low, high = (min(max(bound, floor), ceiling) for bound in (low, high))
             self.folded.add(readers[0].index)
             tensor = readers[0].outputs[0]

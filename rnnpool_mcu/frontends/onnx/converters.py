@@ -80,12 +80,20 @@ def convert_conv(call: Call) -> Operator:
             f"weights of shape {list(filter_.weights.shape)}, group {group}, for {channels} channels; the "
             "file is damaged"
         )
+    _check_kernel(call, filter_.weights.shape[2:])
     window, dilation = window_of(call, (weights.shape[2], weights.shape[3]))
     rest = (filter_.bias, filter_.scales, window, call.output, call.clamp, dilation)
     if weights.shape[1] == 1 and group > 1:
         taps = np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0))
         return DepthwiseConv2d(taps, *rest, weights.shape[0] // channels)
     return Conv2d(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)), *rest, group)
+
+
+def _check_kernel(call: Call, sides: Sequence[int]) -> None:
+    """ModelError where the file tells another kernel than the weights have."""
+    told = call.node.integers("kernel_shape", list(sides))
+    if told != list(sides):
+        raise ModelError(f"kernel_shape {told}, weights for {list(sides)}; the file is damaged")
 
 
 def convert_conv_transpose(call: Call) -> Operator:
@@ -96,6 +104,7 @@ def convert_conv_transpose(call: Call) -> Operator:
         raise ModelError("with groups, dilation or of a signal, supported: plain ones of an image")
     if call.node.text("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in call.node.attributes:
         raise ModelError("auto_pad or output_shape, supported: pads and output_padding")
+    _check_kernel(call, weights.shape[2:])
     kernel, extra = (weights.shape[2], weights.shape[3]), spatial(call, "output_padding", 0)
     pad = padding_of(call, kernel, stride)
     height = (image.height - 1) * stride[0] + kernel[0] - pad.top - pad.bottom + extra[0]

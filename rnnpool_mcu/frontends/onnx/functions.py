@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.onnx.reader import OnnxNode
-
-Reals = NDArray[np.float64]
-Function = Callable[[Reals], Reals]
-Numbers = Mapping[str, float]  # stored tensors of a single value
-
+from rnnpool_mcu.frontends.onnx.call import Given
+from rnnpool_mcu.frontends.values import Function, Reals, Value, applied, part, same_value
 
 _erf = np.vectorize(math.erf, otypes=[float])
 
@@ -25,69 +20,69 @@ def _sigmoid(x: Reals) -> Reals:
     return found
 
 
-def _fixed(function: Function) -> Callable[[OnnxNode, Numbers], Function]:
-    return lambda *_: function
+def _fixed(function: Function) -> Callable[[Given], Function]:
+    return lambda _: function
 
 
-def _leaky_relu(node: OnnxNode, _: Numbers) -> Function:
-    alpha = node.real("alpha", 0.01)
+def _leaky_relu(given: Given) -> Function:
+    alpha = given.node.real("alpha", 0.01)
     return lambda x: np.where(x >= 0, x, alpha * x)
 
 
-def _elu(node: OnnxNode, _: Numbers) -> Function:
-    alpha = node.real("alpha", 1.0)
+def _elu(given: Given) -> Function:
+    alpha = given.node.real("alpha", 1.0)
     return lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _hard_sigmoid(node: OnnxNode, _: Numbers) -> Function:
-    alpha, beta = node.real("alpha", 0.2), node.real("beta", 0.5)
+def _hard_sigmoid(given: Given) -> Function:
+    alpha, beta = given.node.real("alpha", 0.2), given.node.real("beta", 0.5)
     return lambda x: np.clip(alpha * x + beta, 0.0, 1.0)
 
 
-def _celu(node: OnnxNode, _: Numbers) -> Function:
-    alpha = node.real("alpha", 1.0)
+def _celu(given: Given) -> Function:
+    alpha = given.node.real("alpha", 1.0)
     return lambda x: np.maximum(x, 0) + np.minimum(alpha * np.expm1(np.minimum(x, 0) / alpha), 0)
 
 
-def _selu(node: OnnxNode, _: Numbers) -> Function:
+def _selu(given: Given) -> Function:
     alpha, gamma = (
-        node.real("alpha", 1.6732632),
-        node.real("gamma", 1.050701),
+        given.node.real("alpha", 1.6732632),
+        given.node.real("gamma", 1.050701),
     )
     return lambda x: gamma * np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _gelu(node: OnnxNode, _: Numbers) -> Function:
-    if node.text("approximate", "none") == "tanh":
+def _gelu(given: Given) -> Function:
+    if given.node.text("approximate", "none") == "tanh":
         return lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     return lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))
 
 
-def _thresholded_relu(node: OnnxNode, _: Numbers) -> Function:
-    alpha = node.real("alpha", 1.0)
+def _thresholded_relu(given: Given) -> Function:
+    alpha = given.node.real("alpha", 1.0)
     return lambda x: np.where(x > alpha, x, 0.0)
 
 
-def bounds_of(node: OnnxNode, numbers: Numbers) -> tuple[float, float]:
+def bounds_of(given: Given) -> tuple[float, float]:
     """What Relu and Clip limit a value to."""
-    if node.kind == "Relu":
+    if given.node.kind == "Relu":
         return 0.0, float("inf")
     found = [float("-inf"), float("inf")]
     for position in (1, 2):
-        if position < len(node.inputs) and node.inputs[position]:
-            bound = numbers.get(node.inputs[position])
+        if given.has(position):
+            bound = given.number(position)
             if bound is None or bound != bound:
-                raise ModelError(f"bound '{node.inputs[position]}', supported: one stored number")
+                raise ModelError(f"bound '{given.name(position)}', supported: one stored number")
             found[position - 1] = bound
     return found[0], found[1]
 
 
-def _clip(node: OnnxNode, numbers: Numbers) -> Function:
-    low, high = bounds_of(node, numbers)
+def _clip(given: Given) -> Function:
+    low, high = bounds_of(given)
     return lambda x: np.minimum(np.maximum(x, low), high)
 
 
-FUNCTIONS: Mapping[str, Callable[[OnnxNode, Numbers], Function]] = {
+FUNCTIONS: Mapping[str, Callable[[Given], Function]] = {
     "Abs": _fixed(np.abs),
     "Celu": _celu,
     "Clip": _clip,
@@ -131,42 +126,26 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A computed tensor: a value of the graph in the file's shape, perhaps a function of it."""
-
-    name: str
-    shape: tuple[int, ...]
-    function: Function | None = None  # that waits for the quantization of its result
-    label: str = ""
-
-
-def composed(node: OnnxNode, value: Value, numbers: Numbers) -> Value:
+def composed(given: Given, value: Value) -> Value:
     """An operator of one value on top of the functions before it."""
-    inner, outer = value.function, FUNCTIONS[node.kind](node, numbers)
-    if inner is None:
-        return replace(value, function=outer, label=node.kind)
-    return replace(value, function=lambda x: outer(inner(x)), label=f"{value.label}, {node.kind}")
+    given.account.use(0)
+    return applied(value, FUNCTIONS[given.node.kind](given), given.node.kind)
 
 
-def paired(node: OnnxNode, values: Sequence[Value | None], numbers: Sequence[float | None]) -> Value | None:
+def paired(given: Given, values: Sequence[Value | None]) -> Value | None:
     """Two functions of the same value, or a value and a number; None for anything else."""
-    given = [value for value in values if value is not None]
-    if not given or any(v is None and n is None for v, n in zip(values, numbers, strict=True)):
+    found = [value for value in values if value is not None]
+    rank = max((len(value.shape) for value in found), default=0)
+    operands = [given.number(at, rank) if v is None else v for at, v in enumerate(values)]
+    if not found or not same_value(found):
         return None
-    first = given[0]
-    if any(value.name != first.name or value.shape != first.shape for value in given):
+    if len(found) == 2 and all(value.function is None for value in found):
         return None
-    if len(given) == 2 and all(value.function is None for value in given):
+    first, second = operands
+    if first is None or second is None:
         return None
-    join, (a, b) = PAIRS[node.kind], [_part(v, n) for v, n in zip(values, numbers, strict=True)]
-    label = next((value.label for value in given if value.label), "")
-    label = f"{label}, {node.kind}" if label else node.kind
-    return replace(first, function=lambda x: join(a(x), b(x)), label=label)
-
-
-def _part(value: Value | None, number: float | None) -> Function:
-    """One operand of a pair as a function of the value."""
-    if value is not None:
-        return value.function or (lambda x: x)
-    return lambda x: np.full_like(x, number)
+    given.account.use(0, 1)
+    kind, label = given.node.kind, next((value.label for value in found if value.label), "")
+    join, a, b = PAIRS[kind], part(first), part(second)
+    label = f"{label}, {kind}" if label else kind
+    return replace(found[0], function=lambda x: join(a(x), b(x)), label=label)

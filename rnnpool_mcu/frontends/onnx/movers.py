@@ -147,6 +147,6 @@ MOVERS: Mapping[str, Converter] = {
     "Resize": Converter((0,), convert_resize, keeps=True),
     "Slice": Converter((0,), convert_slice, keeps=True),
     "SpaceToDepth": Converter((0,), convert_space_to_depth, keeps=True),
-    "Split": Converter((0,), convert_split, keeps=True),
+    "Split": Converter((0,), convert_split, keeps=True, several=True),
 }
 """Converters of operators that move values."""

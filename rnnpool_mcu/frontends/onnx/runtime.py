@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.onnx.checks import INPUT_NAME
+from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.onnx.front import ImportedOnnx
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
@@ -61,8 +61,10 @@ class OnnxRuntime:
             if not isinstance(kind, TensorType):
                 continue
             integers = results[tensor.name].astype(np.int16) - tensor.offset
-            maps = integers.astype(np.int8).reshape(kind.channels, kind.height, kind.width)
-            found[name] = np.ascontiguousarray(maps.transpose(1, 2, 0))
+            values = integers.astype(np.int8)
+            if not tensor.last:
+                values = values.reshape(kind.channels, kind.height, kind.width).transpose(1, 2, 0)
+            found[name] = np.ascontiguousarray(values.reshape(kind.shape))
         return found
 
     def _as_input(self, image: Int8Array) -> NDArray[Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.channels_first import Shape, product
+from rnnpool_mcu.frontends.onnx.call import Given
 from rnnpool_mcu.frontends.onnx.reader import OnnxNode
 
 VIEWS: Mapping[str, str] = {
@@ -25,8 +23,12 @@ VIEWS: Mapping[str, str] = {
 _MAX_RANK = 8
 
 
-def view_shape(node: OnnxNode, shape: Shape, constants: Mapping[str, NDArray[Any]]) -> Shape:
+def view_shape(given: Given, shape: Shape) -> Shape:
     """ONNX's shape of a view's result; ModelError unless it has as many elements."""
+    node = given.node
+    given.account.use(0)
+    if node.kind == "Dropout":
+        _check_inference(given)
     if node.kind in ("Dropout", "Identity"):
         return shape
     if node.kind == "Flatten":
@@ -35,8 +37,8 @@ def view_shape(node: OnnxNode, shape: Shape, constants: Mapping[str, NDArray[Any
             raise ModelError(f"axis {axis} of {list(shape)}; the file is damaged")
         axis = axis % len(shape) if axis < 0 else axis
         return product(shape[:axis]), product(shape[axis:])
-    name = node.inputs[1] if len(node.inputs) > 1 else ""
-    stored = constants.get(name)
+    name = given.name(1)
+    stored = given.constants.get(name)
     if name and (stored is None or stored.dtype.kind not in "iu" or stored.size > _MAX_RANK):
         raise ModelError(f"its shape or axes '{name}' are computed, supported: stored; simplify the model")
     values = [] if stored is None else [int(value) for value in stored.reshape(-1)]
@@ -46,6 +48,16 @@ def view_shape(node: OnnxNode, shape: Shape, constants: Mapping[str, NDArray[Any
     if product(wanted) != product(shape) or any(side < 1 for side in wanted):
         raise ModelError(f"{list(shape)} to {list(wanted)}; the file is damaged")
     return wanted
+
+
+def _check_inference(given: Given) -> None:
+    """ModelError for a Dropout that drops."""
+    given.account.use(1)  # the rate says nothing at inference
+    if not given.has(2):
+        return
+    stored = given.constants.get(given.name(2))
+    if stored is None or stored.size != 1 or bool(stored.reshape(-1)[0]):
+        raise ModelError("in training mode, supported: inference; export the model with model.eval()")
 
 
 def _reshaped(node: OnnxNode, shape: Shape, values: list[int]) -> Shape:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.account import Operands
 from rnnpool_mcu.frontends.quantized_layers import clamp_of, quantization_of, summary
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
 from rnnpool_mcu.ir.operator import Operator
@@ -22,6 +23,12 @@ _BOUNDS = {
     3: (0.0, 6.0),  # RELU6
 }
 ALL = None
+HARMLESS = (
+    *("DepthMultiplier", "NumSplits"),  # shapes tell
+    *("KeepDims", "OutputType"),  # the file's shape and type of the result are compared
+    *("AsymmetricQuantizeInputs", "PotScaleInt16", "QuantizedBiasType"),  # of other number formats
+)
+"""Options that change nothing of what is supported of an operator."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,7 @@ class Call:
     op: StoredOperator
     inputs: tuple[TensorType, ...]  # of computed tensors, constants left out
     result: int = 0  # which of the operator's outputs is wanted
+    account: Operands = field(default_factory=lambda: Operands(()))  # which inputs were used
 
     @property
     def output(self) -> Quantization:
@@ -76,6 +84,7 @@ class Call:
 
     def optional(self, position: int) -> StoredTensor | None:
         """The stored input at `position`; None where the operator has none."""
+        self.account.use(position)
         if position >= len(self.op.inputs) or self.op.inputs[position] < 0:
             return None
         tensor = self.model.tensors[self.op.inputs[position]]

@@ -69,6 +69,7 @@ def _check_plain(call: Call) -> None:
         found.append("coupled input and forget gates")
     if call.op.options.get("TimeMajor", 0):
         found.append("time before the batch")
+    call.account.use(_STATE, _CELL)
     if found:
         raise ModelError(f"has {', '.join(found)}, supported: none of these; build it of a plain LSTM")
     if call.option("FusedActivationFunction") != _TANH:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.tflite.front import INPUT_NAME
+from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType

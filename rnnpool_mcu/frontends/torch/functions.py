@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import fx
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.values import Function, Reals, Value, applied, part, same_value
 from rnnpool_mcu.nn.aten import LIMITS, PAIRS, aten, call_arguments, number
 
-Reals = NDArray[np.float64]
-Function = Callable[[Reals], Reals]
 Arguments = Mapping[str, Any]
 _erf = np.vectorize(math.erf, otypes=[float])
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A computed tensor: a value of the graph in torch's shape, perhaps a function of it."""
-
-    name: str
-    shape: tuple[int, ...]
-    function: Function | None = None  # that waits for the quantization of its result
-    label: str = ""
-    last: bool = False  # torch's order of its elements is the graph's: channels last
 
 
 def _sigmoid(x: Reals) -> Reals:
@@ -104,7 +91,6 @@ def bounds_of(node: fx.Node) -> tuple[float, float] | None:
 
 def composed(node: fx.Node, value: Value) -> Value:
     """A function of one value on top of the functions before it."""
-    inner, label = value.function, _label(node)
     outer: Function
     if (bounds := bounds_of(node)) is not None:
         low, high = bounds
@@ -112,9 +98,7 @@ def composed(node: fx.Node, value: Value) -> Value:
     else:
         function, arguments = FUNCTIONS[node.target], call_arguments(node)
         outer = lambda x: function(x, arguments)  # noqa: E731
-    if inner is None:
-        return replace(value, function=outer, label=label)
-    return replace(value, function=lambda x: outer(inner(x)), label=f"{value.label}, {label}")
+    return applied(value, outer, _label(node))
 
 
 def paired(node: fx.Node, first: Value | float | None, second: Value | float | None) -> Value | None:
@@ -122,20 +106,13 @@ def paired(node: fx.Node, first: Value | float | None, second: Value | float | N
     values = [operand for operand in (first, second) if isinstance(operand, Value)]
     if not values or first is None or second is None:
         return None
-    if any((value.name, value.shape) != (values[0].name, values[0].shape) for value in values):
+    if not same_value(values):
         return None
     arguments = call_arguments(node)
     join, weight = PAIRS[node.target], float(arguments.get("alpha", 1))
-    a, b = _part(first), _part(second)
+    a, b = part(first), part(second)
     label = ", ".join(dict.fromkeys([*(value.label for value in values if value.label), _label(node)]))
     return replace(values[0], function=lambda x: join(a(x), weight * b(x)), label=label)
-
-
-def _part(operand: Value | float) -> Function:
-    """One operand of a pair as a function of the value."""
-    if isinstance(operand, Value):
-        return operand.function or (lambda x: x)
-    return lambda x: np.full_like(x, operand)
 
 
 def _label(node: fx.Node) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.problems import Refused
 from rnnpool_mcu.frontends.quantized_layers import quantization_of
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import Quantization
@@ -48,9 +49,9 @@ def where(node: fx.Node) -> str:
     return f"{text} ({files[-1]})" if files else text
 
 
-def refuse(node: fx.Node, problem: str) -> ModelError:
+def refuse(node: fx.Node, problem: str) -> Refused:
     """The error of a node that cannot be taken; `problem`: actual value, allowed, next step."""
-    return ModelError(f"{where(node)}: {problem}")
+    return Refused(where(node), problem)
 
 
 def constant(node: Any) -> NDArray[Any]:

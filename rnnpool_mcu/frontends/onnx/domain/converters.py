@@ -37,8 +37,17 @@ def convert_lookup(call: Call) -> Operator:
     table = call.weight(3).integers.reshape(-1)
     if table.dtype != np.int8 or table.size != 256:
         raise ModelError(f"table of {table.size} {table.dtype}, allowed: 256 int8; export the model again")
-    label = call.node.text("function", "table")
-    return Lookup(table, call.inputs[0].quantization, call.output, label)
+    given, label = call.inputs[0].quantization, call.node.text("function", "table")
+    scale, zero_point = call.number(1), call.number(2)
+    if scale != float(np.float32(given.scale)) or zero_point not in (
+        given.zero_point,
+        given.zero_point + 128,
+    ):
+        raise ModelError(
+            f"a table for scale {scale}, zero point {zero_point}, its input has {given.scale:g}, "
+            f"{given.zero_point}; export the model again"
+        )
+    return Lookup(table, given, call.output, label)
 
 
 def convert_max_out(call: Call) -> Operator:

@@ -1,4 +1,4 @@
-"""Tensors that torch has with their channels last, as detection heads end: they cost no copy.
+"""Tensors that a framework has with their channels last, as detection heads end: they cost no copy.
 
 The graph's values are height x width x channels, so that `permute(0, 2, 3, 1)` and what reshapes it
 afterwards are only views.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rnnpool_mcu.frontends.torch.functions import Value
+from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.reshape import Reshape
@@ -38,7 +38,7 @@ def rows_of(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def channels_first(shape: Sequence[int]) -> list[Operator]:
-    """Copies that turn a value with its channels last into one in the order that torch's shape stands for."""
+    """Copies that turn a value with its channels last into one in the order that its shape stands for."""
     if len(shape) == 4:
         return [Reshape((shape[1], shape[2], shape[3])), Transpose((1, 2, 0))]
     if len(shape) == 3:

@@ -1,0 +1,100 @@
+"""A graph under construction, the same for every format: its nodes, types and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.channels_first import image_shape, reordered
+from rnnpool_mcu.frontends.channels_last import channels_first
+from rnnpool_mcu.frontends.quantized_layers import tensor_type
+from rnnpool_mcu.frontends.values import Value
+from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.ops.broadcast import Broadcast
+from rnnpool_mcu.ops.lookup import Lookup, requantize
+
+INPUT_NAME = "input"
+
+
+class Builder:
+    """Nodes in execution order, the type of every value, and the tensor in the file that it was."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.types: dict[str, TensorType] = {}
+        self.sources: dict[str, str] = {}
+
+    def append(self, node: Node, source: str = "") -> TensorType:
+        """Add a node that computes a tensor; ModelError where an input does not fit it."""
+        if node.name in self.types:
+            raise ModelError(f"'{source or node.name}' is made twice; the file is damaged")
+        made = node.op.infer_type(tuple(self.types[name] for name in node.inputs))
+        assert isinstance(made, TensorType)
+        self.types[node.name] = tensor_type(made.shape, made.quantization)
+        self.nodes.append(node)
+        if source:
+            self.sources[node.name] = source
+        return made
+
+    def copied(self, name: str, op: Operator, copy: str = "") -> str:
+        """Name of a copy of a value by an operator that keeps its quantization, made once."""
+        copy = copy or f"{name}_{'times' if isinstance(op, Broadcast) else 'as'}_{self._inferred(op, name)}"
+        if copy not in self.types:
+            self.append(Node(copy, op, (name,)))
+            self.note_copy(copy, name)
+        return copy
+
+    def note_copy(self, copy: str, name: str) -> None:
+        """What a format keeps beside a copy of a value."""
+
+    def plain(self, value: Value) -> str:
+        """Name of a value in the order that the framework's shape stands for, channels first."""
+        name = value.name
+        wanted = image_shape(name, value.shape)
+        for op in channels_first(value.shape) if value.last else reordered(self.types[name], wanted):
+            name = self.copied(name, op)
+        return name
+
+    def broadcast(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The names of values repeated where one has a side of 1 and the other has not."""
+        shapes = [self.types[name].shape for name in names]
+        height, width, channels = (max(sides) for sides in zip(*shapes, strict=True))
+        op = Broadcast((height, width, channels))
+        return tuple(
+            name if shape == op.shape else self.copied(name, op)
+            for name, shape in zip(names, shapes, strict=True)
+        )
+
+    def table(self, value: Value, quantization: Quantization) -> Lookup:
+        """The operator that makes of a value its function, or itself, at a quantization."""
+        before = self.types[value.name].quantization
+        if value.function is None:
+            return requantize(before, quantization)
+        with np.errstate(all="ignore"):
+            return Lookup.of(value.function, before, quantization, value.label)
+
+    def graph(self, outputs: Sequence[tuple[str, str]]) -> Graph:
+        """The verified graph with outputs, each a value and the name that it has in the file."""
+        names: dict[str, str] = {}
+        for value, told in outputs:
+            if value == INPUT_NAME:
+                raise ModelError("an output is the model's input itself, allowed: results of operators")
+            if value in names:
+                raise ModelError(
+                    f"outputs '{names[value]}' and '{told}' are the same tensor, allowed: each once; leave "
+                    "one of them out"
+                )
+            names[value] = told
+        graph = Graph(INPUT_NAME, self.types[INPUT_NAME], tuple(self.nodes), tuple(names))
+        verify_graph(graph)
+        return graph
+
+    def _inferred(self, op: Operator, name: str) -> TensorType:
+        made = op.infer_type((self.types[name],))
+        assert isinstance(made, TensorType)
+        return made

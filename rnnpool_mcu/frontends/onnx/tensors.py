@@ -1,0 +1,132 @@
+"""The tensors of an ONNX model that were walked so far: computed values, stored numbers, stored integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
+from rnnpool_mcu.frontends.channels_first import Shape, image_shape
+from rnnpool_mcu.frontends.onnx.call import (
+    HOW_TO_QUANTIZE,
+    Given,
+    QuantizedConstant,
+    QuantizedTensor,
+)
+from rnnpool_mcu.frontends.onnx.checks import DEQUANTIZE, QUANTIZE, free_name, input_shape, node_names
+from rnnpool_mcu.frontends.onnx.consumers import Readers
+from rnnpool_mcu.frontends.onnx.edges import edge_quantization
+from rnnpool_mcu.frontends.onnx.reader import OnnxModel, OnnxNode
+from rnnpool_mcu.frontends.quantized_layers import tensor_type
+from rnnpool_mcu.frontends.values import Value
+from rnnpool_mcu.ir.graph import Node
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization
+
+_TO_FIRST = [0, 3, 1, 2]
+
+
+class Tensors(Builder):
+    """Values by the name of their tensor, and the integer graph that is made of them."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        """Nothing computed so far."""
+        super().__init__()
+        self.integers: dict[str, QuantizedTensor] = {}  # of each value of the graph
+        self.values: dict[str, Value] = {}
+        self.constants: dict[str, NDArray[Any]] = dict(model.constants)
+        self.weights: dict[str, QuantizedConstant] = {}
+        self.readers = Readers(model, self.constants, self.weights)
+        self.channels_last = False  # the input is [1, height, width, channels]
+        self.input = model.inputs[0] if model.inputs else None
+        self._input_shape = input_shape(model)
+        self._names = node_names(model)
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Shape of every computed tensor, as ONNX has it."""
+        return {name: value.shape for name, value in self.values.items()}
+
+    def given(self, node: OnnxNode) -> Given:
+        """The node with what is stored so far."""
+        return Given.of(node, self.constants, self.weights)
+
+    def holds(self, name: str) -> bool:
+        """Whether a tensor was made or stored."""
+        return name in self.values or name in self.constants or name in self.weights
+
+    def computed(self, node: OnnxNode, position: int) -> Value:
+        """A computed operand, perhaps a function."""
+        name = node.inputs[position]
+        if self.is_input(name) and name not in self.values:
+            edge = self.readers.behind_views(name)
+            if edge is not None:
+                self.take_input(*edge_quantization(edge, self.constants))
+        if name not in self.values:
+            kind = "stored in the file" if self.holds(name) else "made by no operator before it"
+            raise ModelError(f"input {position} ('{name}') is {kind}, a computed, quantized one is needed")
+        return self.values[name]
+
+    def checked(self, tensor: str) -> Value:
+        """A computed tensor with a quantization of its own."""
+        if tensor not in self.values:
+            problem = "has no quantization" if self.is_input(tensor) else "is not computed"
+            raise ModelError(f"'{tensor}' {problem}; {HOW_TO_QUANTIZE}")
+        value = self.values[tensor]
+        if value.function is not None:
+            raise ModelError(f"its input '{tensor}' has no quantization; {HOW_TO_QUANTIZE}")
+        return value
+
+    def plain(self, value: Value) -> str:
+        """Name of a value in the order that its ONNX shape stands for."""
+        name = super().plain(value)
+        if value.name in self.integers and not value.last:  # the same order of values in the file
+            self.integers.setdefault(name, self.integers[value.name])
+        return name
+
+    def add(self, made: str, op: Operator, inputs: tuple[str, ...], source: str = "") -> str:
+        """Append what computes tensor `made`; `source` names it in the file where another one does."""
+        name = free_name(self._names[made], self.types)
+        self.append(Node(name, op, inputs), source or made)
+        return name
+
+    def requantized(self, value: Value, tensor: str, quantization: Quantization) -> Value:
+        """A function of a value, or the value itself, at another quantization."""
+        name = self._names.get(tensor, value.name)
+        name = free_name(name if value.function is not None else f"{name}_requantized", self.types)
+        self.append(Node(name, self.table(value, quantization), (value.name,)), tensor)
+        return Value(name, value.shape, last=value.last)
+
+    def detections(self, made: str, op: Operator, inputs: tuple[str, ...]) -> str:
+        """Append what makes a detector's boxes, which are no tensor."""
+        name = free_name(self._names[made], self.types)
+        op.infer_type(tuple(self.types[given] for given in inputs))
+        self.nodes.append(Node(name, op, inputs))
+        self.sources[name] = name
+        return name
+
+    def is_input(self, tensor: str) -> bool:
+        """Whether a tensor is the model's input."""
+        return self.input is not None and self.input.name == tensor
+
+    def take_input(self, quantization: Quantization, dtype: str) -> Value:
+        """The graph's input; its channels are last where one reader of it puts them first."""
+        assert self.input is not None
+        name, shape = self.input.name, self._input_shape
+        behind, found = [name], []
+        while behind:
+            for reader in self.readers.of(behind.pop()):
+                found.append(reader)
+                if reader.kind in (QUANTIZE, DEQUANTIZE):
+                    behind += reader.outputs[:1]
+        turned = any(node.kind == "Transpose" and node.attributes.get("perm") == _TO_FIRST for node in found)
+        self.channels_last = turned and len(shape) == 4
+        order = (shape[0], shape[3], shape[1], shape[2]) if self.channels_last else shape
+        self.types[INPUT_NAME] = tensor_type(image_shape(name, order), quantization)
+        self.sources[INPUT_NAME] = name
+        self.integers[INPUT_NAME] = QuantizedTensor(name, 128 if dtype == "uint8" else 0)
+        self.values[name] = Value(INPUT_NAME, shape, last=self.channels_last)
+        return self.values[name]

@@ -1,0 +1,137 @@
+"""The tensors of a TFLite model that were walked so far, and the integer graph that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
+from rnnpool_mcu.frontends.quantized_layers import tensor_type
+from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE, int8_quantization
+from rnnpool_mcu.frontends.tflite.checks import VIEWS
+from rnnpool_mcu.frontends.tflite.folding import with_tensor
+from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
+from rnnpool_mcu.frontends.tflite.shapes import image_shape, node_names, rank_fits, shifted, squeezed
+from rnnpool_mcu.ir.graph import Node
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization
+from rnnpool_mcu.ops.reshape import Reshape
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """A tensor as a value of the graph, in the shape its readers see."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class Tensors(Builder):
+    """Values by the index of their tensor; `model` changes as shapes become known."""
+
+    def __init__(self, model: StoredModel) -> None:
+        """The model's input taken, nothing computed so far."""
+        super().__init__()
+        self.model = model
+        self.indices: dict[str, int] = {}  # of the tensor that a value of the graph is
+        self.values: dict[int, Viewed] = {}
+        self.names = node_names(model, taken=(INPUT_NAME,))
+        self._take_input()
+
+    def readers(self, index: int) -> list[StoredOperator]:
+        """The operators that read a tensor."""
+        return [op for op in self.model.operators if index in op.inputs]
+
+    def is_stored(self, op: StoredOperator, position: int) -> bool:
+        """Whether the file holds the input at `position`."""
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        return index >= 0 and self.model.tensors[index].data is not None
+
+    def add(self, index: int, op: Operator, inputs: tuple[str, ...], *, reshapes: bool = False) -> None:
+        """Append a node that computes a tensor; ModelError when its shape is not the file's.
+
+        With `reshapes` the file's may lack sides of 1.
+        """
+        node = Node(self.names[index], op, inputs)
+        if node.name in self.types or index in self.values:
+            raise ModelError(f"'{self.model.tensors[index].name}' is made twice; the file is damaged")
+        made = self.append(node)
+        tensor = self._settled(index, made.shape)
+        told = tensor_type(image_shape(tensor, tensor.shape), made.quantization)
+        if made.shape != told.shape and not (reshapes and squeezed(made.shape) == squeezed(told.shape)):
+            raise ModelError(
+                f"its output is {made}, the file says {list(tensor.shape)}; the file is damaged, or an "
+                "input's shape was changed without the rest"
+            )
+        self.values[index] = Viewed(node.name, tensor.shape)
+        self.indices[node.name] = index
+
+    def read(self, op: StoredOperator, position: int) -> str:
+        """Name of a computed input in the shape that its reader sees."""
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        if index < 0:
+            raise ModelError(f"input {position} is missing; the file is damaged")
+        tensor = self.model.tensors[index]
+        if index not in self.values:
+            problem = "a constant" if tensor.data is not None else "made by no operator before it"
+            raise ModelError(f"input {position} ('{tensor.name}') is {problem}, a computed tensor is needed")
+        value = self.values[index]
+        shape = image_shape(tensor, value.shape)
+        if op.kind == "FULLY_CONNECTED" or self.types[value.name].shape == shape:
+            return value.name
+        return self.copied(value.name, Reshape(shape))
+
+    def assume(self, index: int) -> bool:
+        """Take a tensor's type from the file, as what makes it was refused; whether it tells one."""
+        tensor = self.model.tensors[index]
+        try:
+            kind = tensor_type(image_shape(tensor, tensor.shape), int8_quantization(tensor))
+        except (ModelError, ValueError, OverflowError):
+            return False
+        self.types[self.names[index]] = kind
+        self.values[index] = Viewed(self.names[index], tensor.shape)
+        return True
+
+    def _take_input(self) -> None:
+        """The model's one input: int8, or what a quantize operator makes of it."""
+        model = self.model
+        if len(model.inputs) != 1:
+            names = ", ".join(f"'{model.tensors[i].name}'" for i in model.inputs)
+            raise ModelError(f"{len(model.inputs)} inputs ({names}), supported: 1; split the model")
+        tensor = model.tensors[model.inputs[0]]
+        if tensor.dtype not in ("INT8", "UINT8", "FLOAT32"):
+            raise ModelError(f"input '{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
+        readers = self.readers(tensor.index)
+        if tensor.dtype == "INT8":
+            self._set_input(tensor, int8_quantization(tensor), tensor.index)
+            return
+        if [op.kind for op in readers] != ["QUANTIZE"] or len(readers[0].outputs) != 1:
+            raise ModelError(
+                f"input '{tensor.name}' is {tensor.dtype} and not quantized first; {HOW_TO_QUANTIZE}"
+            )
+        made = model.tensors[readers[0].outputs[0]]
+        quantization = int8_quantization(made)
+        if tensor.dtype == "UINT8":
+            quantization = shifted(tensor)  # a byte b enters as b - 128
+        self._set_input(tensor, quantization, made.index)
+
+    def _set_input(self, tensor: StoredTensor, quantization: Quantization, index: int) -> None:
+        """The type of the input; in the shape of a view, where that is all that reads it."""
+        shape, last = tensor.shape, tensor.index
+        while len(readers := self.readers(last)) == 1 and readers[0].kind in ("QUANTIZE", *VIEWS):
+            if readers[0].kind == "TRANSPOSE" or len(readers[0].outputs) != 1:
+                break
+            last = readers[0].outputs[0]
+            shape = self.model.tensors[last].shape if rank_fits(self.model.tensors[last]) else shape
+        self.types[INPUT_NAME] = tensor_type(image_shape(tensor, shape), quantization)
+        self.values[tensor.index] = Viewed(INPUT_NAME, tensor.shape)
+        self.indices[INPUT_NAME] = index
+
+    def _settled(self, index: int, image: tuple[int, int, int]) -> StoredTensor:
+        """A tensor with the sides it was found to have, where the file leaves some open."""
+        tensor = self.model.tensors[index]
+        if tensor.dynamic:
+            shape = (1, *image[4 - len(tensor.shape) :]) if 2 <= len(tensor.shape) <= 4 else tensor.shape
+            tensor = replace(tensor, shape=shape, dynamic=False)
+            self.model = with_tensor(self.model, tensor)
+        return tensor

@@ -1,0 +1,190 @@
+"""Calls of operators that compute: each becomes one integer operator, or a few one behind the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.account import Noted, Operands, check_account
+from rnnpool_mcu.frontends.channels_first import HEIGHT
+from rnnpool_mcu.frontends.channels_last import rows_of
+from rnnpool_mcu.frontends.torch import fx_reader
+from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE, UNBOUNDED, Call, Converter
+from rnnpool_mcu.frontends.torch.checks import NOT_SUPPORTED, SEVERAL
+from rnnpool_mcu.frontends.torch.functions import bounds_of
+from rnnpool_mcu.frontends.torch.tensors import Tensors
+from rnnpool_mcu.frontends.values import Value
+from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization
+from rnnpool_mcu.nn.aten import GETITEM, VIEWS, aten, call_arguments
+from rnnpool_mcu.ops.concat import Concat
+from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.softmax import Softmax
+
+_HARMLESS = ("keepdim", "chunks", "split_size", "split_sizes", "output_size")
+"""Arguments that only make shapes: torch's own shape of each result is compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """Where a call's result ends: behind the activations that were folded into it."""
+
+    node: fx.Node
+    quantization: Quantization | None
+    bounds: tuple[float, float] = UNBOUNDED
+
+
+class Calls:
+    """Converts calls; `folded` are activations that became the clamp of the operator before them."""
+
+    def __init__(self, tensors: Tensors, converters: Mapping[Any, Converter]) -> None:
+        """`tensors` grow as calls are converted."""
+        self.folded: set[fx.Node] = set()
+        self._tensors, self._converters = tensors, converters
+
+    def convert(self, node: fx.Node) -> None:
+        """Append what a call, or the result of one that a `getitem` reads, becomes."""
+        call, result = node, 0
+        if node.target is GETITEM:
+            call, result = node.args[0], int(node.args[1])  # type: ignore[assignment, arg-type]
+        converter = self._converters.get(call.target)
+        if converter is None:
+            raise fx_reader.refuse(call, NOT_SUPPORTED)
+        arguments = Noted(call_arguments(call))
+        operands = _operands(arguments, converter)
+        values = [self._tensors.real(call, o) for o in operands.values() if is_computed(o)]
+        if not values:
+            raise ModelError("all its inputs are stored or constant, a computed one is needed")
+        if all(value.last for value in values) and self._over_rows(node, call, values):
+            return
+        names, target = self._given(values, converter), self._target(node, converter.clamps)
+        arguments.asked.clear()
+        ops = converter.convert(
+            Call(
+                call,
+                arguments,
+                tuple(self._tensors.types[name] for name in names),
+                tuple(value.shape for value in values),
+                self._tensors.shapes.of(node),
+                target.quantization,
+                target.bounds,
+                result,
+                self._tensors.shapes.parts(call) if call.target in SEVERAL else (),
+            )
+        )
+        _check_used(call, arguments, operands, converter)
+        if target.quantization is None and not converter.keeps:
+            raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
+        self._chain(target.node, names, [ops] if isinstance(ops, Operator) else ops, call)
+
+    def _given(self, values: Sequence[Value], converter: Converter) -> tuple[str, ...]:
+        """Names of the computed operands, in the order that the operator reads them."""
+        shapes = [list(value.shape) for value in values]
+        if len({len(shape) for shape in shapes}) > 1:
+            raise ModelError(f"inputs {shapes}, supported: of equally many dimensions")
+        names = tuple(
+            value.name if converter.flat and not value.last else self._tensors.plain(value)
+            for value in values
+        )
+        return self._tensors.broadcast(names) if converter.broadcast and len(names) > 1 else names
+
+    def _over_rows(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> bool:
+        """Take an operator along an axis of values with their channels last; False for any other."""
+        rank, dim = len(values[0].shape), int(call_arguments(call).get("dim") or 0)
+        joins = call.target is aten.cat.default and rank >= 3 and dim % rank == 1
+        if not joins and not (call.target is aten.softmax.int and rank >= 3 and dim % rank == rank - 1):
+            return False
+        names = []
+        for value in values:
+            shape, name = rows_of(value.shape), value.name
+            same = self._tensors.types[name].shape == shape
+            names.append(name if same else self._tensors.copied(name, Reshape(shape)))
+        target = self._target(node, clamps=False)
+        if target.quantization is None:
+            raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
+        op = Concat(target.quantization, HEIGHT) if joins else Softmax(target.quantization)
+        self._chain(target.node, tuple(names), [op], call, last=True)
+        return True
+
+    def _chain(
+        self,
+        node: fx.Node,
+        names: tuple[str, ...],
+        ops: Sequence[Operator],
+        call: fx.Node,
+        *,
+        last: bool = False,
+    ) -> None:
+        """Append operators one behind the other; the last one gives the node's value."""
+        path = fx_reader.module_path(call) or call.name
+        for step, op in enumerate(ops, start=1):
+            name = node.name if step == len(ops) else f"{node.name}_step_{step}"
+            self._tensors.add(name, op, names, path)
+            names = (name,)
+        self._tensors.settle(node, node.name, self._tensors.shapes.of(node), last=last)
+
+    def _target(self, node: fx.Node, clamps: bool) -> _Target:
+        """Where the result goes: through activations, as far as they fold, to its quantization."""
+        low, high = UNBOUNDED
+        while True:
+            readers = list(node.users)
+            edges = [reader for reader in readers if reader.target is fx_reader.QUANTIZE]
+            if edges and len(edges) != len(readers):
+                other = next(reader for reader in readers if reader not in edges)
+                raise ModelError(f"its result is read by {other} without being quantized; {HOW_TO_QUANTIZE}")
+            bounds = bounds_of(readers[0]) if clamps and len(readers) == 1 else None
+            if edges or bounds is None:
+                edge = edges[0] if edges else _behind_views(node)
+                found = None if edge is None else fx_reader.quantization(edge)
+                return _Target(node, found, (low, high))
+            low, high = (min(max(bound, bounds[0]), bounds[1]) for bound in (low, high))
+            node = readers[0]
+            self.folded.add(node)
+
+
+def is_computed(operand: Any) -> bool:
+    """Whether an argument is a tensor that the model computes."""
+    return isinstance(operand, fx.Node) and not fx_reader.is_stored(operand)
+
+
+def flat(result: Any) -> tuple[Any, ...]:
+    """The values of a tensor or of a tuple of tensors."""
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _operands(arguments: Mapping[str, Any], converter: Converter) -> dict[str, Any]:
+    """What stands at the places of the activations, by `self`, or `tensors[1]` of a list."""
+    found = {}
+    for key in converter.inputs:
+        given = arguments[key]
+        if isinstance(given, (tuple, list)):
+            found.update({f"{key}[{at}]": operand for at, operand in enumerate(given)})
+        else:
+            found[key] = given
+    return found
+
+
+def _check_used(call: fx.Node, arguments: Noted, operands: Mapping[str, Any], converter: Converter) -> None:
+    """ModelError for an operand that vanished, or an argument other than its default that nobody read."""
+    account = Operands({place: str(operand) for place, operand in operands.items()})
+    account.use(*arguments.asked, *(place for place, operand in operands.items() if is_computed(operand)))
+    schema = call.target._schema  # type: ignore[union-attr]
+    defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    unread = {
+        name: value
+        for name, value in arguments.unread().items()
+        if name not in (*_HARMLESS, *converter.inputs) and value != defaults.get(name)
+    }
+    check_account(account, unread, converter.limits)
+
+
+def _behind_views(node: fx.Node) -> fx.Node | None:
+    """The quantize node that views, the only readers, lead to."""
+    readers = list(node.users)
+    while len(readers) == 1 and readers[0].target in VIEWS:
+        readers = list(readers[0].users)
+    return readers[0] if readers and all(r.target is fx_reader.QUANTIZE for r in readers) else None
