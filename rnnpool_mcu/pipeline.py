@@ -20,6 +20,7 @@ from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
+from rnnpool_mcu.run.renode_test import write_renode_test
 from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
@@ -50,6 +51,7 @@ class Target:
     calibration: str | None = None  # where the activation ranges came from, for the report
     optimize: str = "speed"  # or "size": smaller code, no constants in RAM
     objective: str = "cycles"  # or "ram": of the plans that fit, the fastest or the smallest
+    labels: tuple[str, ...] = ()  # names of the classes, for the header and for reports
 
 
 def compile_model(
@@ -84,7 +86,7 @@ def compile_model(
     title = f"{imported.kind} {printable(model.stem)}"
     target = Target(
         *(symbol, ram_bytes, image, target_board.name, title, printable(model.name)),
-        *(imported.calibration, optimize, objective),
+        *(imported.calibration, optimize, objective, tuple(imported.labels)),
     )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
 
@@ -118,6 +120,7 @@ def compile_graph(
     project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
     write_project_files(out, project)
     planning = _planning(graph, built.plan, target, notes)
+    write_renode_test(out, project, graph)
     report = report_of_plan(
         *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning)
     )
@@ -204,7 +207,7 @@ def generate(
 def write_sources(plan: Plan, target: Target, out: Path) -> Project:
     """Replay a plan, and write its C, its firmware and its definition into `out`."""
     validate_plan(plan)
-    for path, text in emit(plan, name=target.name, title=target.title).items():
+    for path, text in emit(plan, name=target.name, title=target.title, labels=target.labels).items():
         file = out / "src" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -230,6 +233,7 @@ def _project(plan: Plan, target: Target) -> Project:
         ram_bytes=target.ram_bytes,
         board=target.board,
         optimize=target.optimize,
+        labels=target.labels,
     )
 
 

@@ -15,6 +15,7 @@ typedef struct {
 #define REGION_ONLY_EIGHTHS(mask) ((~(uint32_t)(mask)&0xFFu) << 8) /* bit i: eighth i stays accessible */
 #define REGION_ENABLE 1u
 #define REGION_NO_EXECUTE (1u << 28)
+#define REGION_NO_ACCESS 0u
 #define REGION_READ_WRITE (3u << 24)
 #define REGION_READ_ONLY (6u << 24)
 #define REGION_NORMAL (1u << 17)                 /* C: write-through */

@@ -21,6 +21,7 @@
 #define CFSR_STACKING_FAILED ((1u << 4) | (1u << 12)) /* MSTKERR, STKERR */
 
 #define RAM_REGIONS 4
+#define LOWER_HALF_LOG2_BYTES 31
 #define SMALLEST_REGION_WITH_EIGHTHS 256u
 
 extern uint32_t __stack_bottom, __stack_top;
@@ -69,10 +70,13 @@ static void add_ram_regions(uint32_t base, uint32_t bytes)
     }
 }
 
-/* From here on only the code, the RAM budget and the peripherals in use can be accessed. */
+/* From here on only the code, the RAM budget and the peripherals in use can be accessed. What no region covers
+ * faults by itself on the core and on QEMU; Renode lets it pass, so that region 0, which every other one
+ * overrules, closes all of it. */
 static void protect_memory(void)
 {
     region_count = 0;
+    add_region(0u, REGION_SIZE(LOWER_HALF_LOG2_BYTES) | REGION_NO_ACCESS | REGION_NO_EXECUTE | REGION_ENABLE);
     add_region((uint32_t)&__flash_start,
                REGION_SIZE((uint32_t)&__flash_log2_bytes) | REGION_READ_ONLY | REGION_NORMAL | REGION_ENABLE);
     add_ram_regions((uint32_t)&__ram_start, (uint32_t)(&__ram_end - &__ram_start));

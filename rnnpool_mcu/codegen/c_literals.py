@@ -27,6 +27,18 @@ def c_params(struct_type: str, name: str, params: CParams) -> str:
     return f"static const {struct_type} {name} = {_braces(params, name, 1)};\n"
 
 
+def c_string(text: str) -> str:
+    """A string literal; bytes of UTF-8 that are not plain ASCII as escapes of three octal digits."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')  # no escape, and no trigraph
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode()) + '"'
+
+
+def c_float(value: float) -> str:
+    """A float literal that reads back as the same float32."""
+    text = f"{value:.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
 def _braces(params: CParams, prefix: str, depth: int) -> str:
     indent = "    " * depth
     lines = []

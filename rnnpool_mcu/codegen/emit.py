@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rnnpool_mcu import __version__
-from rnnpool_mcu.codegen.c_literals import c_array
+from rnnpool_mcu.codegen.c_literals import c_array, c_float, c_string
+from rnnpool_mcu.codegen.kernels import kernel_files
 from rnnpool_mcu.codegen.layers import (
     Call,
     Layer,
@@ -20,13 +21,11 @@ from rnnpool_mcu.codegen.layers import (
     slot_expression,
 )
 from rnnpool_mcu.codegen.naming import Naming, make_naming
-from rnnpool_mcu.codegen.render import read_plain, render
+from rnnpool_mcu.codegen.render import render
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Absorber, CArray
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
-
-INCLUDES = ("include/fixed_point.h", "include/row_buffer.h")
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,18 @@ class NamedArray:
         return c_array(self.name, self.array)
 
 
-def emit(plan: Plan, *, name: str, title: str) -> dict[str, str]:
-    """C sources below the project's src/ folder: file name -> text. `name` prefixes every symbol."""
-    beside = {path: read_plain(path) for path in INCLUDES} | _kernel_files(plan.graph)
+def emit(plan: Plan, *, name: str, title: str, labels: Sequence[str] = ()) -> dict[str, str]:
+    """C sources below the project's src/ folder: file name -> text.
+
+    `name` prefixes every symbol, `labels` are the names of the classes.
+    """
+    beside = kernel_files(plan.graph)
     naming = make_naming(plan.graph, name, _identifiers(beside.values()))
     layers = [make_layer(plan, node, i, naming) for i, node in enumerate(plan.graph.nodes, start=1)]
     common: dict[str, Any] = {"name": name, "upper": name.upper(), "title": title, "version": __version__}
     arrays = _arrays(plan, naming)
     files = {
-        f"{name}.h": render("model.h.j2", **common, **_header_context(plan, naming)),
+        f"{name}.h": render("model.h.j2", **common, **_header_context(plan, naming, labels)),
         f"{name}.c": render("model.c.j2", **common, **_source_context(plan, naming, layers)),
         f"{name}_weights.h": render("weights.h.j2", **common, arrays=arrays),
         f"{name}_weights.c": render(
@@ -71,16 +73,6 @@ def emit(plan: Plan, *, name: str, title: str) -> dict[str, str]:
 def _identifiers(texts: Iterable[str]) -> frozenset[str]:
     """Names that C sources use, and that of the one variable of generated functions which has a `_`."""
     return frozenset(["out_row"]).union(*(re.findall(r"\b[a-z]\w*", text) for text in texts))
-
-
-def _kernel_files(graph: Graph) -> dict[str, str]:
-    files = {}
-    for kernel, variants in sorted({found for n in graph.nodes for found in n.op.kernels()}):
-        files[f"kernels/{kernel}.h"] = render(f"ops/{kernel}.c.j2", part="header")
-        files[f"kernels/{kernel}.c"] = render(f"ops/{kernel}.c.j2", part="source")
-        for variant in variants:
-            files[f"kernels/{kernel}_{variant}.c"] = render(f"ops/{kernel}_{variant}.c.j2", part="source")
-    return files
 
 
 def _arrays(plan: Plan, naming: Naming) -> list[NamedArray]:
@@ -125,9 +117,9 @@ def _outside_rows(plan: Plan) -> dict[int, int]:
     return sizes
 
 
-def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
+def _header_context(plan: Plan, naming: Naming, labels: Sequence[str]) -> dict[str, Any]:
     graph, headers = plan.graph, []
-    outputs: list[dict[str, int | str]] = []
+    outputs: list[dict[str, Any]] = []
     for value in graph.outputs:
         out = graph.types[value]
         if isinstance(out, DetectionsType):
@@ -136,10 +128,14 @@ def _header_context(plan: Plan, naming: Naming) -> dict[str, Any]:
             continue
         note = f"{value}, {out}: real = {out.scale:.9g} * (q - {out.zero_point})"
         field = naming.output_field(value)
-        outputs.append({"max_detections": 0, "field": field, "bytes": out.bytes, "note": note})
+        outputs.append(
+            {"max_detections": 0, "field": field, "bytes": out.bytes, "note": note}
+            | {"macro": field.upper(), "scale": c_float(out.scale), "zero_point": out.zero_point}
+        )
     return {
         "outputs": outputs,
         "api_headers": headers,
+        "labels": [c_string(label) for label in labels],
         "input": graph.input_type,
         "arena_bytes": plan.arena_bytes,
         "image_offset": plan.image_offset,

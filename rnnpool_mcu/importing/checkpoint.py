@@ -36,13 +36,12 @@ SYNTHETIC_IMAGES = 8
 """Made up at most, when there is neither a folder nor a stored calibration."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ImportedCheckpoint(Imported):
     """A checkpoint's integer graph with the float model it came from."""
 
     float_model: nn.Module
     preprocessing: dict[str, Any]
-    labels: list[str]
     quantized: QuantizedModel
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,3 +46,4 @@ class Imported:
     kind: Kind  # "classifier" is any model whose outputs are int8 tensors
     calibration: str  # where the activation ranges came from, for the report
     sources: Mapping[str, str]  # value of the graph -> the name of the same value in the source
+    labels: Sequence[str] = ()  # names of the classes, in the order of scores or of boxes' labels

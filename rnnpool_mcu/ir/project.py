@@ -22,7 +22,8 @@ DEFAULT_STACK_BYTES = 2048
 class Project:
     """One compiled model: its interface, its memory and where it runs.
 
-    `output_bytes` is `sizeof(<name>_output)`. `ram_bytes` is the whole budget: stack, static variables,
+    `output_bytes` is `sizeof(<name>_output)`. `labels` are the names of
+    the classes, if the model came with them. `ram_bytes` is the whole budget: stack, static variables,
     image (or row) and output buffers, arena. `stack_bytes` is what the linker sets aside of it.
     """
 
@@ -40,6 +41,7 @@ class Project:
     board: str
     stack_bytes: int = DEFAULT_STACK_BYTES
     optimize: str = "speed"
+    labels: tuple[str, ...] = ()
     format_version: int = 1
 
     def __post_init__(self) -> None:
@@ -47,6 +49,7 @@ class Project:
         _check_one_of("image_mode", self.image_mode, IMAGE_MODES)
         _check_one_of("optimize", self.optimize, OPTIMIZE)
         check_name(self.name, "model name")
+        object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
         for field in ("input_height", "input_width", "input_channels", "output_bytes", "arena_bytes"):
             if getattr(self, field) <= 0:
                 raise UsageError(f"project '{self.name}': {field} is {getattr(self, field)}, must be above 0")

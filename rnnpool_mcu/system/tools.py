@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rnnpool_mcu.errors import BudgetError, ToolMissingError, UsageError, UserError
@@ -20,6 +22,7 @@ DEBIAN_PACKAGES = {
     "clang": "clang",
 }
 _LOG_LINES = 30
+_GRACE_SECONDS = 3.0
 
 
 class BuildError(UserError):
@@ -64,6 +67,16 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
         )
     tail = "\n".join(log.splitlines()[-_LOG_LINES:])
     raise BuildError(f"{project}: `{' '.join(command)}` failed:\n{tail}")
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that was started in a session of its own, with all that it started."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+            return
 
 
 def _check_writable(project: Path) -> None:

@@ -23,9 +23,26 @@ _COMMANDS = (
         r"(VectorTableOffset 0x[0-9a-f]{8}|CreateFileBackend \S+ true|ExecutedInstructions)$"
     ),
     re.compile(r"^emulation RunFor \S+$"),
+    re.compile(r'^emulation SetGlobalQuantum "0\.\d+"$'),
+    re.compile(r"^emulation SetGlobalAdvanceImmediately true$"),
     re.compile(r"^\$\w+\?=(\$ORIGIN/\S+|\"\d+\")$"),
     re.compile(r"^:(name|description): .+$"),
 )
+_PINS = {
+    "IRQControllers.NVIC": {"IRQ"},
+    "UART.CMSDK_APB_UART": {"TxInterrupt", "RxInterrupt"},
+    "UART.STM32_UART": {"IRQ"},
+}
+"""What may be connected, by kind; of a pin that is not there Renode refuses the platform (error E13)."""
+_PROPERTIES = {
+    "CPU.CortexM": {"cpuType", "nvic"},
+    "IRQControllers.NVIC": {"priorityMask", "systickFrequency"},
+    "Memory.MappedMemory": {"size"},
+    "Miscellaneous.DWT": {"frequency"},
+    "UART.CMSDK_APB_UART": set[str](),
+    "UART.STM32_UART": set[str](),
+}
+"""The kinds that releases from 1.14 on have, with the properties that are used of them."""
 
 
 @dataclass
@@ -58,12 +75,18 @@ def parse_platform(text: str) -> dict[str, Peripheral]:
             current = Peripheral(entry["kind"], entry["parent"], int(address, 16) if address else None)
             if entry["size"]:
                 current.register_bytes = int(entry["size"], 16)
+            if entry["kind"] not in _PROPERTIES:
+                raise ValueError(f"line {number}: {entry['kind']} is in no release that is looked at")
             if entry["name"] in entries:
                 raise ValueError(f"line {number}: {entry['name']} twice")
             entries[entry["name"]] = current
         elif prop and current:
+            if prop["name"] not in _PROPERTIES.get(current.kind, set()):
+                raise ValueError(f"line {number}: {current.kind} has no property {prop['name']}")
             current.properties[prop["name"]] = prop["value"]
         elif connection and current:
+            if (connection["source"] or "IRQ") not in _PINS.get(current.kind, set()):
+                raise ValueError(f"line {number}: {current.kind} has no pin {connection['source']}")
             current.connections.append(connection["to"])
         else:
             raise ValueError(f"line {number}: {line}")

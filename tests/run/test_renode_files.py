@@ -29,7 +29,8 @@ def test_emitted_files_are_sound(tmp_path: Path, board_name: str) -> None:
     assert platform[board.console].kind.startswith("UART.")
     robot = (tmp_path / "renode/face.robot").read_text()
     assert f"Create Terminal Tester    sysbus.{board.console}" in robot
-    assert "Wait For Line On Uart     exit 0" in robot
+    assert "Wait For Line On Uart     ${line}    treatAsRegex=true" in robot
+    assert "Should Not Be In Log      non existing peripheral" in robot
 
 
 @pytest.mark.parametrize("board_name", available_boards())
@@ -68,6 +69,10 @@ def test_project_files_hold_no_template_marks(tmp_path: Path) -> None:
         "ram: Memory.MappedMemory @ sysbus 0x20000000\n  size: 0x100",
         "uart: UART.STM32_UART @ sysbus <0x40004400, +0x100>\n    IRQ -> nvic@38",
         "ram: Memory.MappedMemory @ sysbus 0x0\nram: Memory.MappedMemory @ sysbus 0x10",
+        "nvic: IRQControllers.NVIC @ sysbus 0xE000E000\n"
+        "uart: UART.CMSDK_APB_UART @ sysbus <0x40004000, +0x1000>\n    IRQ -> nvic@0",
+        "timer: Timers.CMSDK_Timer @ sysbus 0x40000000",
+        "ram: Memory.MappedMemory @ sysbus 0x20000000\n    length: 0x100",
     ],
 )
 def test_unsound_platforms_are_seen(text: str) -> None:

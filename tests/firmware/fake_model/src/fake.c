@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "dot_s8.h"
+#include "kernels/dot_s8.h"
 #include "fake_weights.h"
 
 #ifndef FAKE_FAULT

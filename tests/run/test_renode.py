@@ -1,0 +1,189 @@
+"""Runs on Renode, played by a small program: what it prints, what it logs, and when it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.run import renode
+from rnnpool_mcu.run.protocol import RunError
+from rnnpool_mcu.run.renode_test import expected_lines, image_window
+from rnnpool_mcu.toolchain import gcc
+from rnnpool_mcu.toolchain.board import load_board
+from tests.firmware.conftest import FAKE, write_fake_project
+from tests.firmware.test_harness import expected_output
+
+IMAGES = np.random.default_rng(3).integers(0, 256, (2, 24, 32, 1), dtype=np.uint8)
+REPORT = (
+    "runner 1\nmemory ram 8192 stack 2048 data 0 bss 8 pixels 32 output 24 arena 1024 canaries 16 free 1000\n"
+)
+_PLAYER = """#!{python}
+import re, sys, time
+monitor = sys.argv[sys.argv.index("-e") + 1]
+paths = dict(re.findall(r"\\$(\\w+)=@((?:\\\\ |[^;])+);", monitor))
+report = paths["report"].replace("\\\\ ", " ")
+{body}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose path has a space."""
+    return write_fake_project(tmp_path_factory.mktemp("a folder"))
+
+
+def _play(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
+    """Put a `renode` on the PATH that does `body` with the name of the report file."""
+    program = folder / "bin" / "renode"
+    program.parent.mkdir()
+    program.write_text(_PLAYER.format(python=sys.executable, body=body))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def _whole_report(outputs: list[bytes]) -> str:
+    lines = "".join(
+        f"image index {i} status 0 ticks 0 per_tick 40 unit instructions stack_high_water 700 canaries_ok 1\n"
+        f"output {output.hex()}\n"
+        for i, output in enumerate(outputs)
+    )
+    return f"{REPORT}{lines}done images {len(outputs)} failures 0\nexit 0\n"
+
+
+def test_a_run_ends_with_its_report_and_knows_no_instructions(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [expected_output(image) for image in IMAGES]
+    text = _whole_report(outputs)
+    _play(monkeypatch, tmp_path, f"open(report, 'w').write({text!r})\ntime.sleep(600)")
+    begin = time.monotonic()
+    result = renode.run(project, IMAGES)
+    assert time.monotonic() - begin < 120  # its time is the build's
+    assert result.outputs == tuple(outputs)
+    assert result.instructions is None
+    assert result.stack_high_water_bytes == 700
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "print('[ERROR] There was an error executing command \\'machine LoadPlatformDescription x\\'')\n"
+            "print('Error E13: could not find a default interrupt')\nprint('At x.repl:20:5')",
+            r"platform is refused .*Error E13: could not find a default interrupt At x\.repl:20:5",
+        ),
+        (
+            "print('There was an error executing command \\'sysbus LoadELF @y\\'')\n"
+            "print('Could not find file y')",
+            r"LoadELF @y'?: Could not find file y",
+        ),
+        (
+            "open(report, 'w').write('runner 1\\n')\n"
+            "print('[WARNING] sysbus: Read from non existing peripheral at 0x40000010.')",
+            "nothing at: .*0x40000010",
+        ),
+        ("open(report, 'w').write('runner 1\\n')", "not done after 600 s of the board's time"),
+        ("print('no display')", "before the firmware printed anything; its output ends:\nno display"),
+    ],
+    ids=["platform", "file", "address", "too-few-seconds", "dies"],
+)
+def test_each_failure_has_a_message_of_its_own(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    _play(monkeypatch, tmp_path, body)
+    with pytest.raises(RunError, match=message):
+        renode.run(project, IMAGES)
+
+
+def test_a_run_that_hangs_is_ended(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _play(monkeypatch, tmp_path, "open(report, 'w').write('runner 1\\n')\ntime.sleep(600)")
+    with pytest.raises(RunError, match="not done after 1 s; run fewer images"):
+        renode.run(project, IMAGES, wait=1.0)
+
+
+def test_a_faults_report_is_read(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        REPORT
+        + "\nfault MemManage pc 0x00000200 lr 0x0 address 0x20002000 sp 0x20000700 cfsr 0x82 hfsr 0x0\n"
+    )
+    _play(monkeypatch, tmp_path, f"open(report, 'w').write({text + 'exit 1' + chr(10)!r})\ntime.sleep(600)")
+    with pytest.raises(RunError, match="access to 0x20002000"):
+        renode.run(project, IMAGES)
+
+
+def test_too_many_images_are_refused_at_once(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _play(monkeypatch, tmp_path, "")
+    many = np.zeros((21_900, 24, 32, 1), np.uint8)
+    with pytest.raises(UsageError, match="21900 images, at most 21845 fit"):
+        renode.run(project, many)
+
+
+def test_images_of_the_window_are_as_the_firmware_reads_them() -> None:
+    window = image_window(IMAGES)
+    assert window[:4] == b"\x02\0\0\0" and len(window) == 16 + IMAGES.size
+    assert window[16:] == IMAGES.tobytes()
+
+
+def _report_on_qemu(project: Path, images: np.ndarray) -> str:
+    """What the firmware prints on its serial port, the console build on QEMU."""
+    elf = gcc.build(project, load_board("mps2-an386"), ram_bytes=8192, image_mode="streamed", io="uart")
+    command = [
+        "qemu-system-arm",
+        "-M",
+        "mps2-an386",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+    ]
+    emulator = subprocess.Popen(
+        [*command, "-kernel", str(elf.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert emulator.stdin is not None and emulator.stdout is not None
+    lines = []
+    try:
+        for line in emulator.stdout:
+            lines.append(line.decode().rstrip("\r\n"))
+            if lines[-1] == "ready":
+                emulator.stdin.write(image_window(images)[:4] + images.tobytes())
+                emulator.stdin.flush()
+            if lines[-1].startswith("exit"):
+                break
+    finally:
+        emulator.kill()
+        emulator.wait()
+    return "\n".join(lines)
+
+
+def _passes(project: Project, report: str, outputs: list[bytes]) -> bool:
+    """Whether the robot test would pass: each expression matches a line behind the one before."""
+    lines = iter(report.splitlines())
+    return all(any(re.search(wanted, line) for line in lines) for wanted in expected_lines(project, outputs))
+
+
+def test_the_expected_lines_are_those_of_the_firmware_and_of_no_other(tmp_path: Path) -> None:
+    outputs = [expected_output(image) for image in IMAGES]
+    report = _report_on_qemu(write_fake_project(tmp_path / "good"), IMAGES)
+    assert _passes(FAKE, report, outputs)
+    assert not _passes(FAKE, report, [outputs[1], outputs[0]])
+    assert not _passes(FAKE, _report_on_qemu(tmp_path / "good", IMAGES[:1]), outputs)
+    overflowing = write_fake_project(tmp_path / "overflowing", FAKE_FAULT=3)
+    assert not _passes(FAKE, _report_on_qemu(overflowing, IMAGES), outputs)
+    broken = write_fake_project(tmp_path / "broken")
+    weights = broken / "src" / "fake_weights.c"
+    weights.write_text(weights.read_text().replace("-16", "-15"))
+    assert not _passes(FAKE, _report_on_qemu(broken, IMAGES), outputs)
