@@ -47,7 +47,10 @@ class Mul(Operator):
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         out, r = self.infer_type(inputs), self._requantization(inputs)
-        steps = [(t.channels if t.width > 1 else 0, int(t.channels > 1)) for t in inputs]
+        # A step is 0 only where the output has more: in a map of one channel, pixels are one byte apart.
+        steps = [
+            (0 if t.width < out.width else t.channels, 0 if t.channels < out.channels else 1) for t in inputs
+        ]
         return CParams(
             {
                 "multiplier": int(r.multipliers[0]),
