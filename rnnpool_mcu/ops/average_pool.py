@@ -12,12 +12,13 @@ import numpy as np
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import Absorber, CParams, Int8Array
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers, requantize
+from rnnpool_mcu.numerics.fixed_point import Requantization, requantize
+from rnnpool_mcu.numerics.means import mean_multipliers
 
 
 @dataclass(frozen=True)
 class SpatialReduction(Absorber):
-    """out[c] = requantize(sum over pixels of (in[c] - zero_point) / divisor)."""
+    """out[c] = requantize(sum over pixels of (in[c] - zero_point) / divisor), exact halves up."""
 
     kernel: ClassVar[str] = "global_average_pool_s8"
 
@@ -33,7 +34,7 @@ class SpatialReduction(Absorber):
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
         requantization = self._requantization(inputs)
         sums = values[0].astype(np.int64).sum(axis=(0, 1), keepdims=True)
-        acc = (sums + self._bias(inputs)) << requantization.left_shift
+        acc = ((sums + self._bias(inputs)) << requantization.left_shift) + 1  # as mean_multipliers wants it
         multiplier = int(requantization.multipliers[0])
         return requantize(acc, multiplier, requantization.shift, self.output.zero_point, -128, 127)
 
@@ -72,15 +73,11 @@ class SpatialReduction(Absorber):
         (image,) = inputs
         factor = image.scale / (self.output.scale * self._divisor(image))
         try:
-            found = quantize_multipliers(np.array([factor]))
+            return mean_multipliers(np.array([factor]), np.array([image.height * image.width]))
         except ValueError as error:
-            raise ModelError(f"{type(self).__name__}: {error}; use a larger output scale") from error
-        if (255 * image.height * image.width) << found.left_shift >= 2**31:
             raise ModelError(
-                f"{type(self).__name__}: the sum of {image.height}x{image.width} pixels, shifted left by "
-                f"{found.left_shift}, leaves 32 bits; use a larger output scale"
-            )
-        return found
+                f"{type(self).__name__}: {error}; use a larger output scale or a smaller map"
+            ) from error
 
 
 @dataclass(frozen=True)

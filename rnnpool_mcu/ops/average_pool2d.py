@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers, requantize
+from rnnpool_mcu.numerics.fixed_point import Requantization, requantize
+from rnnpool_mcu.numerics.means import mean_multipliers
 from rnnpool_mcu.ops.convolution import Window
 from rnnpool_mcu.ops.max_pool import pool_fields, pooled_size
 
@@ -21,8 +22,8 @@ from rnnpool_mcu.ops.max_pool import pool_fields, pooled_size
 class AveragePool2d(Operator):
     """out[y, x, c] = requantize(sum over the window's pixels inside the image of (in[c] - zero_point)).
 
-    The sum is divided by the number of these pixels, or with `count_include_pad` by the window's size. A
-    window of height x 1 or 1 x width is the mean over one axis.
+    Exact halves go up. The sum is divided by the number of these pixels, or with `count_include_pad` by the
+    window's size. A window of height x 1 or 1 x width is the mean over one axis.
     """
 
     kernel: ClassVar[str] = "average_pool_s8"
@@ -46,7 +47,8 @@ class AveragePool2d(Operator):
         rows, columns = self._inside(image)
         of_kind = r.multipliers.reshape(self.window.kernel)
         multipliers = of_kind[rows - 1][:, columns - 1][..., np.newaxis]
-        return requantize(sums << r.left_shift, multipliers, r.shift, self.output.zero_point, *self.clamp)
+        acc = (sums << r.left_shift) + 1  # as mean_multipliers wants it
+        return requantize(acc, multipliers, r.shift, self.output.zero_point, *self.clamp)
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         return (self.window.rows(out_row),)
@@ -92,18 +94,13 @@ class AveragePool2d(Operator):
         divisors = np.full_like(counts, kernel_h * kernel_w) if self.count_include_pad else counts
         occur = np.zeros(counts.shape, np.bool_)
         occur[np.ix_(np.unique(rows) - 1, np.unique(columns) - 1)] = True
+        factors = np.where(occur, image.scale / self.output.scale / divisors, 0.0)
         try:
-            found = quantize_multipliers(
-                np.where(occur, image.scale / self.output.scale / divisors, 0.0).ravel()
-            )
+            return mean_multipliers(factors.ravel(), counts.ravel())
         except ValueError as error:
-            raise ModelError(f"AveragePool2d: {error}; use a larger output scale") from error
-        if (255 * kernel_h * kernel_w) << found.left_shift >= 2**31:
             raise ModelError(
-                f"AveragePool2d: the sum of {kernel_h}x{kernel_w} pixels, shifted left by "
-                f"{found.left_shift}, leaves 32 bits; use a larger output scale"
-            )
-        return found
+                f"AveragePool2d: {error}; use a larger output scale or a smaller window"
+            ) from error
 
 
 def _overlap(firsts: NDArray[np.int64], size: int, limit: int) -> NDArray[np.int64]:

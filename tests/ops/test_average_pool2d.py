@@ -83,3 +83,42 @@ def test_the_mean_over_the_whole_image_is_the_global_average() -> None:
     case = on_random(pool((5, 6), (1, 1)), tensor(5, 6, 40))
     same = GlobalAveragePool(SAME).eval_int8(case.types, case.values)
     assert (case.op.eval_int8(case.types, case.values) == same).all()
+
+
+def every_sum(height: int, width: int, zero_point: int) -> KernelCase:
+    """Windows of height x width side by side, with all sums that they can have."""
+    count = height * width
+    sums = np.arange(-128 * count, 127 * count + 1)
+    low = np.floor_divide(sums, count)
+    more = sums - low * count  # so many of a window's values are one more
+    values = (low[:, None] + (np.arange(count) < more[:, None])).astype(np.int8)
+    image = values.reshape(-1, height, width).swapaxes(0, 1).reshape(height, -1, 1)
+    same = Quantization(IN_SCALE, zero_point)
+    op = AveragePool2d(Window((height, width), (height, width)), same)
+    return KernelCase(op, (TensorType(height, image.shape[1], 1, same),), (image,))
+
+
+WINDOWS_OF_EVERY_SUM = [(2, 2), (2, 3), (4, 5), (1, 8), (3, 3), (7, 7)]
+
+
+@pytest.mark.parametrize(("height", "width"), WINDOWS_OF_EVERY_SUM)
+@pytest.mark.parametrize("zero_point", [-128, -3, 127])
+def test_every_sum_rounds_half_up(height: int, width: int, zero_point: int) -> None:
+    case, count = every_sum(height, width, zero_point), height * width
+    sums = np.arange(-128 * count, 127 * count + 1)
+    assert np.array_equal(
+        case.op.eval_int8(case.types, case.values).ravel(), (2 * sums + count) // (2 * count)
+    )
+
+
+def test_every_sum_is_numpys_in_c_and_on_the_board() -> None:
+    cases = [every_sum(*window, zero_point=-3) for window in WINDOWS_OF_EVERY_SUM]
+    assert_bit_exact(cases, run_host(cases))
+    assert_bit_exact(cases, run_qemu(cases))
+    # The same sums down the channels, of a whole map.
+    for case, (height, width) in zip(cases, WINDOWS_OF_EVERY_SUM, strict=True):
+        windows = case.values[0].reshape(height, -1, width).swapaxes(1, 2)
+        image = TensorType(height, width, windows.shape[2], case.types[0].quantization)
+        whole = KernelCase(GlobalAveragePool(image.quantization), (image,), (np.ascontiguousarray(windows),))
+        assert whole.expected() == case.expected()
+        assert_bit_exact([whole], run_qemu([whole]))
