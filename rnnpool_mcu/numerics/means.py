@@ -33,7 +33,7 @@ def mean_multipliers(real: NDArray[np.float64], counts: NDArray[np.int64]) -> Re
     left_shift = max(given.left_shift, wanted)
     if (int(sums.max()) << left_shift) + 1 >= 2**31:
         raise ValueError(
-            f"the sum of {int(counts.max())} pixels, shifted left by {left_shift}, leaves 32 bits"
+            f"the sum of {int(counts.max())} values, shifted left by {left_shift}, leaves 32 bits"
         )
     found = quantize_multipliers(real / 2.0**left_shift)
     return Requantization(found.multipliers, found.shift, left_shift)

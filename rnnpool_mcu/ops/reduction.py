@@ -11,7 +11,8 @@ import numpy as np
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import Int8Array, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers, requantize
+from rnnpool_mcu.numerics.fixed_point import Requantization, requantize
+from rnnpool_mcu.numerics.means import mean_multipliers
 
 Kind = Literal["mean", "sum", "max", "min"]
 KINDS: tuple[Kind, ...] = ("mean", "sum", "max", "min")
@@ -53,7 +54,8 @@ class Reduction(Operator):
         r = self._requantization(image)
         acc = values[0].astype(np.int64).sum(axis=self.axes, keepdims=True) + self._bias(image)
         multiplier = int(r.multipliers[0])
-        return requantize(acc << r.left_shift, multiplier, r.shift, self.output.zero_point, -128, 127)
+        shifted = (acc << r.left_shift) + 1  # as mean_multipliers wants it
+        return requantize(shifted, multiplier, r.shift, self.output.zero_point, -128, 127)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].bytes
@@ -78,15 +80,9 @@ class Reduction(Operator):
         name, count = f"{type(self).__name__} ({self.kind})", self._count(image)
         factor = image.scale / self.output.scale / (count if self.kind == "mean" else 1)
         try:
-            found = quantize_multipliers(np.array([factor]))
+            return mean_multipliers(np.array([factor]), np.array([count]))
         except ValueError as error:
             raise ModelError(f"{name}: {error}; use a larger output scale") from error
-        if (255 * count) << found.left_shift >= 2**31:
-            raise ModelError(
-                f"{name}: the sum of {count} values, shifted left by {found.left_shift}, leaves 32 bits; "
-                "use a larger output scale"
-            )
-        return found
 
     def _scaling_fields(self, image: TensorType) -> dict[str, int]:
         """Of the kernels, under their C names; all zero for a maximum or minimum."""

@@ -70,5 +70,5 @@ def test_any_factor_is_within_a_thousandth_of_a_step_of_the_exact_one(factor: fl
 
 
 def test_sums_that_leave_32_bits_are_refused() -> None:
-    with pytest.raises(ValueError, match="the sum of 8000000 pixels, shifted left by 5, leaves 32 bits"):
+    with pytest.raises(ValueError, match="the sum of 8000000 values, shifted left by 5, leaves 32 bits"):
         mean_multipliers(np.array([7.0]), np.array([8_000_000]))

@@ -6,20 +6,25 @@ from dataclasses import replace
 
 import numpy as np
 
+from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops import lookup
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.concat import Concat
+from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.lookup import Lookup
 from rnnpool_mcu.ops.lrn import Lrn
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.softmax import Softmax
 from rnnpool_mcu.ops.sub import Sub
+from rnnpool_mcu.ops.where import Where
 from tests.ops.kernel_modes.mode import CLAMP, OUT, Build, Made, Modes, modes, on_map
 
 OTHER = Quantization(0.05, 11)
@@ -39,7 +44,7 @@ def _sums(kind: type[Add | Sub]) -> dict[str, Build]:
     }
 
 
-def _product(op: Mul, axes: str, *, swapped: bool = False) -> Build:
+def _pair(op: Operator, axes: str, *, swapped: bool = False) -> Build:
     """By a tensor that has the map's size along `axes` only, and 1 along the others."""
 
     def build(image: TensorType) -> Made:
@@ -53,16 +58,36 @@ def _product(op: Mul, axes: str, *, swapped: bool = False) -> Build:
 def _products() -> dict[str, Build]:
     op = Mul(Quantization(0.1, 4))
     found = {
-        f"by_{axes or 'one_value'}": _product(op, axes)
-        for axes in ("", "h", "w", "c", "hw", "hc", "wc", "hwc")
+        f"by_{axes or 'one_value'}": _pair(op, axes) for axes in ("", "h", "w", "c", "hw", "hc", "wc", "hwc")
     }
-    found |= {f"of_{axes}_by_the_map": _product(op, axes, swapped=True) for axes in ("w", "c", "hw", "wc")}
+    found |= {f"of_{axes}_by_the_map": _pair(op, axes, swapped=True) for axes in ("w", "c", "hw", "wc")}
     for name, made in (
         ("shifted", Mul(Quantization(1e-4, 9))),
         ("clamped", Mul(Quantization(0.1, 4), CLAMP)),
     ):
-        found |= {f"{name}_by_{axes}": _product(made, axes) for axes in ("c", "hw", "hwc")}
+        found |= {f"{name}_by_{axes}": _pair(made, axes) for axes in ("c", "hw", "hwc")}
     return found
+
+
+def _extremes(kind: type[Maximum | Minimum]) -> dict[str, Build]:
+    same, other = kind(Quantization(0.02, -3)), kind(Quantization(0.05, 11))
+    return {
+        **{f"{axes or 'one_value'}_to_other": _pair(other, axes) for axes in ("", "w", "c", "hw", "hwc")},
+        **{f"{axes}_by_the_map": _pair(same, axes, swapped=True) for axes in ("w", "c", "hw")},
+        "of_one_scale": lambda image: (same, (image, image)),
+    }
+
+
+def _where(axes: str) -> Build:
+    """A condition that has the map's size along `axes` only."""
+
+    def build(image: TensorType) -> Made:
+        sizes = [size if axis in axes else 1 for axis, size in zip("hwc", image.shape, strict=True)]
+        condition = np.random.default_rng(image.bytes).integers(0, 2, sizes, dtype=np.int8)
+        pixel = TensorType(1, 1, image.channels, OTHER)
+        return Where(OUT, condition), (image, pixel)
+
+    return build
 
 
 def _crossed(image: TensorType) -> Made:
@@ -158,6 +183,17 @@ MODES: Modes = {
         of_both_signs=_prelu(WIDE, -2.0, 2.0),
         shifted_left=_prelu(FINE, 0.1, 3.0),
     ),
+    LogSoftmax: modes(usual=on_map(LogSoftmax()), fine=on_map(LogSoftmax(Quantization(0.01, 100)))),
+    Maximum: modes(**_extremes(Maximum)),
+    Minimum: modes(**_extremes(Minimum)),
+    PReluMap: modes(
+        **{
+            f"slopes_of_{axes or 'one_value'}": _pair(PReluMap(OUT), axes)
+            for axes in ("", "w", "c", "hw", "hwc")
+        },
+        shifted_left=_pair(PReluMap(FINE), "hwc"),
+    ),
+    Where: modes(**{f"by_{axes or 'one_value'}": _where(axes) for axes in ("", "h", "w", "c", "hw", "hwc")}),
     Softmax: modes(
         usual=on_map(Softmax()),
         steep=on_map(Softmax(beta=20.0)),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import numpy as np
+
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.gather import Gather
 from rnnpool_mcu.ops.pad import Pad
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.resize import Resize
 from rnnpool_mcu.ops.slice import Slice
+from rnnpool_mcu.ops.stored import Stored
 from rnnpool_mcu.ops.transpose import Transpose
 from rnnpool_mcu.ops.unpack_row import UnpackRow
 from tests.ops.kernel_modes.mode import Build, Made, Modes, modes, on_map
@@ -86,7 +90,34 @@ def _unpack(first: int, width: int) -> Build:
     return build
 
 
+def _gather(axis: int, pick: Callable[[int], list[int]]) -> Build:
+    """The rows, columns or channels that `pick` makes of their number."""
+    return lambda image: (Gather(axis, np.array(pick(image.shape[axis]), np.int32)), (image,))
+
+
+def _gathers() -> dict[str, Build]:
+    found = {}
+    for axis, name in enumerate(("rows", "columns", "channels")):
+        found[f"{name}_flipped"] = _gather(axis, lambda n: list(range(n))[::-1])
+        found[f"{name}_twice"] = _gather(axis, lambda n: [i // 2 for i in range(2 * n)])
+        found[f"last_of_{name}"] = _gather(axis, lambda n: [n - 1])
+    return found
+
+
+def _stored(axes: str) -> Build:
+    """Of the map's size; the same row everywhere without the height."""
+
+    def build(image: TensorType) -> Made:
+        sizes = [size if axis in axes else 1 for axis, size in zip("hwc", image.shape, strict=True)]
+        values = np.random.default_rng(image.bytes).integers(-128, 128, sizes, dtype=np.int8)
+        return Stored(values, Quantization(0.1, 3), image.height), (image,)
+
+    return build
+
+
 MODES: Modes = {
+    Gather: modes(**_gathers()),
+    Stored: modes(whole=_stored("hwc"), one_row=_stored("wc"), one_pixel=_stored("c")),
     ChannelShuffle: modes(
         of_one=on_map(ChannelShuffle(1)),
         of_two=on_map(ChannelShuffle(2)),

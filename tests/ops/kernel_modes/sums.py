@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,9 +18,13 @@ from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.fully_connected_by_rows import FullyConnectedByRows
+from rnnpool_mcu.ops.height_reduction import HeightReduction
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
 from rnnpool_mcu.ops.l2_norm_convs import L2NormConvs
+from rnnpool_mcu.ops.mat_mul import MatMul
 from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.reduction import KINDS
+from rnnpool_mcu.ops.row_reduction import RowReduction
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 from tests.ops import layers
 from tests.ops.kernel_modes.mode import CLAMP, OUT, Build, Made, Modes, modes, on_map
@@ -201,7 +206,35 @@ def _heads(window: Window, **options: object) -> Build:
     return build
 
 
+def _over(kind: type[HeightReduction | RowReduction], *every_axes: str) -> dict[str, Build]:
+    """All kinds of reductions over the axes; means and sums to another scale."""
+    found = {}
+    for axes, what in itertools.product(every_axes, KINDS):
+        output = OUT if what in ("mean", "sum") else SAME_SCALE
+        found[f"{what}_over_{axes}"] = on_map(kind(what, tuple("hwc".index(a) for a in axes), output))
+    return found
+
+
+def _mat_mul(columns: int, *, transposed: bool = False, one_for_all: bool = False) -> Build:
+    """The map's rows are the first matrices."""
+
+    def build(image: TensorType) -> Made:
+        sides = (columns, image.channels) if transposed else (image.channels, columns)
+        other = TensorType(1 if one_for_all else image.height, *sides, Quantization(0.05, 11))
+        return MatMul(Quantization(0.3, 4), transposed), (image, other)
+
+    return build
+
+
 MODES: Modes = {
+    HeightReduction: modes(**_over(HeightReduction, "h", "hw", "hc", "hwc")),
+    MatMul: modes(
+        to_one=_mat_mul(1),
+        to_five=_mat_mul(5),
+        transposed=_mat_mul(4, transposed=True),
+        one_for_all=_mat_mul(3, one_for_all=True),
+    ),
+    RowReduction: modes(**_over(RowReduction, "w", "c", "wc")),
     AveragePool2d: modes(**_averages()),
     ChunkedResidual: modes(
         by_four=_block(same(3), expanded=8, chunk=4, keep_rows=False, tile=2),
