@@ -9,10 +9,12 @@ import numpy as np
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.lookup_tables import PIECEWISE_LINEAR, SMOOTH
 from rnnpool_mcu.ops.detector_decode import DetectorDecode
+from rnnpool_mcu.ops.gru import Gru
 from rnnpool_mcu.ops.lstm import Lstm
 from rnnpool_mcu.ops.rnnpool import RnnPool
 from rnnpool_mcu.ops.ssd_post_process import SsdPostProcess
 from tests.ops.kernel_modes.mode import Build, Made, Modes, modes
+from tests.ops.test_gru import gru
 from tests.ops.test_lstm import STEPS, lstm
 from tests.ops.test_rnnpool import float_weights, make_op
 
@@ -39,6 +41,15 @@ def _lstm(units: int, **changes: object) -> Build:
 
     def build(image: TensorType) -> Made:
         return lstm(image.channels, units, seed=image.width, **changes), (replace(image, quantization=STEPS),)
+
+    return build
+
+
+def _gru(units: int, **changes: object) -> Build:
+    """The map's row is the steps."""
+
+    def build(image: TensorType) -> Made:
+        return gru(image.channels, units, seed=image.width, **changes), (replace(image, quantization=STEPS),)
 
     return build
 
@@ -71,6 +82,14 @@ def _post_process(by_class: bool) -> Build:
 
 MODES: Modes = {
     DetectorDecode: modes(one_level=_decode),
+    Gru: modes(
+        one_unit=_gru(1),
+        three_units=_gru(3, output=Quantization(1 / 100, -7)),
+        four_units=_gru(4),
+        nine_units=_gru(9),
+        five_units_reset_before=_gru(5, reset_after=False),
+        eight_units_reset_before=_gru(8, reset_after=False),
+    ),
     Lstm: modes(
         one_unit=_lstm(1),
         three_units=_lstm(3, cell_bits=15, output=Quantization(1 / 100, -7)),
