@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,7 @@ def compile(
     board: str = "mps2-an386",
     optimize: str = "speed",
     objective: str = "cycles",
+    labels: Sequence[str] = (),
     count: int = 64,
     seed: int = 0,
     progress: Progress = lambda _: None,
@@ -110,6 +111,7 @@ def compile(
     calibration: what sets a float model's activation ranges: a float tensor [N, C, H, W], an iterable of
     batches such as a DataLoader, a uint8 array of pictures [N, H, W, C], or a folder of pictures, which enter
     as pixel / 255; the first `count` of them, of a folder drawn by `seed`.
+    labels: names of the classes, for the C header and for reports.
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
     BudgetError, ToolMissingError), whose message tells what to do.
     """
@@ -122,6 +124,7 @@ def compile(
         title=f"{imported.kind} {name}",
         source=type(module).__name__,
         calibration=imported.calibration,
+        labels=tuple(labels),
     )
     return _compile_imported(imported, target, path, progress, warn)
 

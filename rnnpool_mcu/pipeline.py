@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.importing.imported import PLAIN, Normalisation
 from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, protection_unit
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.labels import check_labels
 from rnnpool_mcu.ir.model_name import check_name, default_name, printable
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import Project
@@ -64,6 +65,7 @@ def compile_model(
     board: str = "mps2-an386",
     optimize: str = "speed",
     objective: str = "cycles",
+    labels: Sequence[str] = (),
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
@@ -86,7 +88,7 @@ def compile_model(
     title = f"{imported.kind} {printable(model.stem)}"
     target = Target(
         *(symbol, ram_bytes, image, target_board.name, title, printable(model.name)),
-        *(imported.calibration, optimize, objective, tuple(imported.labels)),
+        *(imported.calibration, optimize, objective, tuple(labels) or tuple(imported.labels)),
     )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
 
@@ -105,6 +107,7 @@ def compile_graph(
     With the objective "ram" it is the smallest of the front. `warn` is told what cannot be streamed.
     """
     check_name(target.name, "name")
+    check_labels(graph, target.labels)
     graph = _for_image(graph, target)
     board, notes = load_board(target.board), obstacle_notes(graph)
     for note in notes:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import ModelFile, PlanOptions, board_option, model_options, plan_options
+from rnnpool_mcu.cli.options import FILE, ModelFile, PlanOptions, board_option, model_options, plan_options
+from rnnpool_mcu.ir.labels import read_labels
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.system.output_folder import whole_folder
 
@@ -18,13 +19,21 @@ from rnnpool_mcu.system.output_folder import whole_folder
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to write [default: NAME_out].")
 @click.option("--name", help="Prefix of the C symbols [default: from the model].")
 @board_option("mps2-an386", "A folder of firmware/boards.")
+@click.option("--labels", type=FILE, help="Names of the classes, one a line [default: the model's].")
 @common_options
 def compile_command(
-    say: Speaker, model: ModelFile, wanted: PlanOptions, out: Path | None, name: str | None, board_name: str
+    say: Speaker,
+    model: ModelFile,
+    wanted: PlanOptions,
+    out: Path | None,
+    name: str | None,
+    board_name: str,
+    labels: Path | None,
 ) -> None:
     """Compile MODEL to C whose whole RAM stays within --ram."""
     if name is not None:
         check_name(name)
+    names = read_labels(labels) if labels is not None else ()
     from rnnpool_mcu.pipeline import compile_model
     from rnnpool_mcu.report import renderable
 
@@ -40,6 +49,7 @@ def compile_command(
             board=board_name,
             optimize=wanted.optimize,
             objective=wanted.objective,
+            labels=names,
             **model.calibration_arguments,
             progress=progress,
             warn=say.note,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,26 +37,37 @@ class _Output:
         return f"{self.name}: {self.kind} {what}{shown}"
 
 
-def tensor_outputs(graph: Graph, data: bytes) -> tuple[dict[str, Any], str]:
+def tensor_outputs(graph: Graph, data: bytes, labels: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
     """The output structure `data` of `graph` as JSON values and as text.
 
     Every output has its name, shape [H, W, C], values, and the scale and zero point that make them real. A
-    single output has its `top1` too: of 1x1xC scores, which are `logits` as well, or as an ArgMax gives it.
+    single output has its `top1` too: of 1x1xC scores, which are `logits` as well, or as an ArgMax gives it;
+    its name, the `label`, if the model came with `labels`.
     """
     outputs = _split(graph, data)
     value: dict[str, Any] = {"outputs": [_as_json(output) for output in outputs]}
     first = outputs[0]
     if len(outputs) == 1 and first.is_index and first.values.size == 1:
         top1 = int(first.values.item())
-        return value | {"top1": top1}, f"class {top1}"
+        return value | _class(top1, labels), class_text(top1, labels)
     if (
         len(outputs) == 1
         and not first.is_index
         and first.kind.shape == (1, 1, first.values.size) != (1, 1, 1)
     ):
         top1 = int(np.argmax(first.values))
-        return value | {"logits": first.values.ravel().tolist(), "top1": top1}, f"class {top1}"
+        scores = {"logits": first.values.ravel().tolist()}
+        return value | scores | _class(top1, labels), class_text(top1, labels)
     return value, "\n".join(output.line for output in outputs)
+
+
+def class_text(index: int, labels: Sequence[str]) -> str:
+    """A class by its number, and by its name where it has one."""
+    return f"class {index} ({labels[index]})" if index < len(labels) else f"class {index}"
+
+
+def _class(index: int, labels: Sequence[str]) -> dict[str, Any]:
+    return {"top1": index} | ({"label": labels[index]} if index < len(labels) else {})
 
 
 def _split(graph: Graph, data: bytes) -> list[_Output]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, compiled_folder, out_option
-from rnnpool_mcu.cli.outputs import tensor_outputs
+from rnnpool_mcu.cli.outputs import class_text, tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, save_boxes
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import Detection, parse_detections
@@ -60,9 +61,10 @@ def run_command(
         found = [d.scaled(1 / placed.across, 1 / placed.down) for d in likely]
         if out is not None:
             save_boxes(picture, found, out)
-        say.result(value | {"detections": [asdict(d) for d in found]}, _detections_text(found, value, out))
+        boxes = [asdict(d) | _name(d, project.labels) for d in found]
+        say.result(value | {"detections": boxes}, _detections_text(found, value, out, project.labels))
     else:
-        outputs, text = tensor_outputs(load_graph(folder / FILE_NAME), result.outputs[0])
+        outputs, text = tensor_outputs(load_graph(folder / FILE_NAME), result.outputs[0], project.labels)
         say.result(value | outputs, text)
 
 
@@ -80,11 +82,20 @@ def _measured(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _detections_text(found: list[Detection], value: dict[str, Any], out: Path | None) -> str:
+def _name(found: Detection, labels: Sequence[str]) -> dict[str, str]:
+    """The name of a box's class, if the model came with names; a detector of one class gives no numbers."""
+    index = found.label if found.label is not None else 0
+    known = index < len(labels) and (found.label is not None or len(labels) == 1)
+    return {"name": labels[index]} if known else {}
+
+
+def _detections_text(
+    found: list[Detection], value: dict[str, Any], out: Path | None, labels: Sequence[str]
+) -> str:
     lines = [f"{len(found)} found"]
     lines += [
         f"  x {d.x1:.0f}..{d.x2:.0f}  y {d.y1:.0f}..{d.y2:.0f}  probability {d.score:.3f}"
-        + (f"  class {d.label}" if d.label is not None else "")
+        + (f"  {class_text(d.label, labels)}" if d.label is not None else "")
         for d in found
     ]
     if value["instructions"] is not None:

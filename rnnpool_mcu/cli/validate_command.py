@@ -32,7 +32,7 @@ _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
     "engines",
     type=click.Choice(validation.ENGINES),
     multiple=True,
-    default=validation.ENGINES,
+    default=validation.PROVING,
     show_default=True,
     help="What to compare with numpy; may be given twice.",
 )

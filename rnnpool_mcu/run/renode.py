@@ -47,7 +47,12 @@ class _Ended:
 
 
 def run(
-    project: Path, images: NDArray[np.uint8], *, board_seconds: int = BOARD_SECONDS, wait: float | None = None
+    project: Path,
+    images: NDArray[np.uint8],
+    *,
+    trace: bool = False,
+    board_seconds: int = BOARD_SECONDS,
+    wait: float | None = None,
 ) -> RunResult:
     """Runs the model over `images` [N, H, W, C] uint8 for `board_seconds` of the board's time at most, and
     `wait` seconds of real time.
@@ -61,15 +66,17 @@ def run(
     if len(window) > _WINDOW_BYTES:
         allowed = (_WINDOW_BYTES - 16) // described.image_bytes
         raise UsageError(f"renode: {len(images)} images, at most {allowed} fit the emulated memory")
-    variables = {"BOARD": described.board, "IO": "window", "TRACE": "0"}
+    build = f"build/{described.board}-{described.image_mode}-window{'-trace' if trace else ''}"
+    variables = {"BOARD": described.board, "IO": "window", "TRACE": "1" if trace else "0", "BUILD": build}
     tools.make(project, "elf", variables, compiler="arm-none-eabi-gcc")
+    elf = (project / build / f"{described.name}.elf").resolve()
     script = (project / "renode" / f"{described.name}.resc").resolve()
     if not script.is_file():
         raise UsageError(f"{script}: is missing; compile the model again")
     seconds = LEAST_WAIT + WAIT_PER_IMAGE * len(images) if wait is None else wait
     with tempfile.TemporaryDirectory(prefix="rnnpool-mcu-") as folder:
         (Path(folder) / "images.bin").write_bytes(window)
-        ended = _emulate(renode, script, Path(folder), board_seconds, seconds)
+        ended = _emulate(renode, script, elf, Path(folder), board_seconds, seconds)
     check_log(ended.log)
     _check_ended(ended, board_seconds, seconds)
     result = protocol.result(
@@ -92,13 +99,12 @@ def monitor_path(path: Path) -> str:
     return "@" + str(path).replace("\\", "\\\\").replace(" ", "\\ ")
 
 
-def _emulate(renode: Path, script: Path, folder: Path, board_seconds: int, wait: float) -> _Ended:
+def _emulate(renode: Path, script: Path, elf: Path, folder: Path, board_seconds: int, wait: float) -> _Ended:
     """Runs the script until the report ends, Renode does, or `wait` seconds are over."""
     report, log = folder / "uart.txt", folder / "log.txt"
-    monitor = (
-        f"$images={monitor_path(folder / 'images.bin')}; $report={monitor_path(report)}; "
-        f'$seconds="{board_seconds}"; include {monitor_path(script)}; quit'
-    )
+    files = {"elf": elf, "images": folder / "images.bin", "report": report}
+    given = "; ".join(f"${name}={monitor_path(path)}" for name, path in files.items())
+    monitor = f'{given}; $seconds="{board_seconds}"; include {monitor_path(script)}; quit'
     command = [str(renode), "--disable-xwt", "--console", "--plain", "-e", monitor]
     end = time.monotonic() + wait
     with log.open("wb") as file:

@@ -15,7 +15,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.run_result import LayerTrace, RunResult, first_difference
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import ValidationResult
-from rnnpool_mcu.run import host, qemu
+from rnnpool_mcu.run import host, qemu, renode
 
 REFERENCE = "numpy"
 JOBS = 2  # emulators side by side
@@ -26,11 +26,14 @@ Progress = Callable[[str], None]
 _RUNNERS: Mapping[str, Callable[[Path, Images, bool], RunResult]] = {
     "host": lambda folder, images, trace: host.run(folder, images, trace=trace),
     "qemu": lambda folder, images, trace: qemu.run(folder, images, trace=trace, jobs=JOBS),
+    "renode": lambda folder, images, trace: renode.run(folder, images, trace=trace),
 }
 """How an engine runs a compiled folder, traced or not; a new engine is a module of `run` and a line here."""
 
 ENGINES = tuple(_RUNNERS)
-EVALUATED = {"int8": REFERENCE, "c": "host", "qemu": "qemu"}
+PROVING = ("host", "qemu")
+"""The engines that prove a model unless others are asked for: they are on every machine of ours."""
+EVALUATED = {"int8": REFERENCE, "c": "host", "qemu": "qemu", "renode": "renode"}
 """Engine by the name that `evaluate` takes: the name it has here."""
 
 _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619

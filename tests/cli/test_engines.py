@@ -187,6 +187,32 @@ def test_a_missing_tool_is_named(
     assert "apt-get install" in result.stderr
 
 
+def test_renode_is_asked_for_by_name_and_told_missing(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tiny))
+    for command in (["validate", tiny, "--images", photos, "--count", "1"], ["run", tiny, photos / "0.png"]):
+        result = _run(*command, "--engine", "renode")
+        assert result.exit_code == 6
+        assert "renode is not on PATH; install it and put it on PATH" in result.stderr
+
+
+@needs_board
+def test_the_folder_checks_itself_on_qemu(tiny: Path) -> None:
+    def make() -> subprocess.CompletedProcess[str]:
+        command = ["make", "-C", str(tiny), "qemu"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = make()
+    assert done.returncode == 0, done.stderr
+    assert "every output is the expected one" in done.stdout
+    expected = tiny / "renode" / "expected.txt"
+    line = next(line for line in expected.read_text().splitlines() if line.startswith("^output "))
+    other = "^output " + ("1" if line[8] == "0" else "0") + line[9:]
+    expected.write_text(expected.read_text().replace(line, other))
+    assert make().returncode != 0
+
+
 _WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # importing it now fails
