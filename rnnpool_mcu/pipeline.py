@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnpool_mcu.codegen.emit import emit
+from rnnpool_mcu.codegen.emit import emit, input_fields
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.importing.imported import PLAIN, Normalisation
 from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, protection_unit
@@ -16,7 +16,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.labels import check_labels
 from rnnpool_mcu.ir.model_name import check_name, default_name, printable
 from rnnpool_mcu.ir.plan import Plan
-from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.project import InputShape, Project
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
@@ -174,7 +174,7 @@ def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
     """Write and measure a plan's firmware, built with all the RAM the board has."""
     shutil.rmtree(out / "src", ignore_errors=True)
     project = write_sources(plan, target, out)
-    least = project.arena_bytes + project.output_bytes
+    least = project.arena_bytes + project.output_bytes + project.state_bytes
     if least > board.ram_bytes:
         return _Built(plan, project, None, None, least)
     try:
@@ -224,6 +224,11 @@ def _project(plan: Plan, target: Target) -> Project:
     graph = plan.graph
     outputs = [graph.types[name] for name in graph.outputs]
     height, width, channels = graph.input_type.shape
+    fields = input_fields(graph, target.name)
+    inputs = tuple(
+        InputShape(field, *given.type.shape, plan.pixels_offset(given.name))
+        for field, given in zip(fields, graph.inputs, strict=True)
+    )
     return Project(
         name=target.name,
         kind="detector" if any(isinstance(o, DetectionsType) for o in outputs) else "classifier",
@@ -237,6 +242,8 @@ def _project(plan: Plan, target: Target) -> Project:
         board=target.board,
         optimize=target.optimize,
         labels=target.labels,
+        state_bytes=plan.state_bytes,
+        inputs=inputs if len(inputs) > 1 else (),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from hypothesis import strategies as st
 
-from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.graph import Graph, Input, Node, State
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ir.verify import verify_graph
@@ -31,17 +31,40 @@ class GraphBuilder:
     input_type: TensorType
     seed: int = 0
     nodes: list[Node] = field(default_factory=list)
+    more_inputs: list[Input] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
 
     def graph(self, *outputs: str) -> Graph:
         """The verified graph with these outputs."""
-        graph = Graph(INPUT, self.input_type, tuple(self.nodes), outputs)
+        graph = self._graph(*outputs)
         verify_graph(graph)
         return graph
 
     def type_of(self, value: str) -> TensorType:
-        found = Graph(INPUT, self.input_type, tuple(self.nodes), ()).types[value]
+        found = self._graph().types[value]
         assert isinstance(found, TensorType)
         return found
+
+    def _graph(self, *outputs: str) -> Graph:
+        more, states = tuple(self.more_inputs), tuple(self.states)
+        nodes = tuple(self.nodes)
+        return Graph(INPUT, self.input_type, nodes, outputs, more_inputs=more, states=states)
+
+    def another_input(self, kind: TensorType) -> str:
+        self.more_inputs.append(Input(f"input{len(self.more_inputs) + 2}", kind))
+        return self.more_inputs[-1].name
+
+    def state(self, kind: TensorType, initial: int | None = None) -> str:
+        """A state of random rows before the first run, or all of one value; `takes` tells what it takes."""
+        rng = np.random.default_rng(self._next_seed())
+        rows = rng.integers(-128, 128, kind.shape, dtype=np.int8)
+        rows = rows if initial is None else np.full(kind.shape, initial, np.int8)
+        self.states.append(State(f"state{len(self.states)}", kind, rows, ""))
+        return self.states[-1].name
+
+    def takes(self, state: str, value: str) -> None:
+        """The rows that a state takes over when a run ends."""
+        self.states = [replace(s, next=value) if s.name == state else s for s in self.states]
 
     def add(self, op: Operator, *inputs: str) -> str:
         name = f"n{len(self.nodes)}_{type(op).__name__.lower()}"

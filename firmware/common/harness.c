@@ -11,8 +11,18 @@
 #include "trace.h"
 #endif
 
+#ifdef MODEL_INPUTS
+#define ROW_BYTES MODEL_ROW_BYTES
+#define IMAGE_BYTES MODEL_IMAGE_BYTES
+#else
 #define ROW_BYTES (MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS)
 #define IMAGE_BYTES (MODEL_INPUT_HEIGHT * ROW_BYTES)
+#endif
+#ifdef MODEL_STATEFUL
+#define RECORD_BYTES (IMAGE_BYTES + 4) /* 32 bits before the inputs: 1 to reset the state */
+#else
+#define RECORD_BYTES IMAGE_BYTES
+#endif
 #define STACK_PAINT 0xA5A5A5A5u
 #define CANARY 0xC0DEFACEu
 #define CANARY_WORDS 2
@@ -25,7 +35,7 @@ extern uint8_t __ram_start, __ram_end, __ram_used_end;
 
 typedef char output_size_matches[sizeof(model_output) == MODEL_OUTPUT_BYTES ? 1 : -1];
 
-#if MODEL_IMAGE_RESIDENT && defined(MODEL_IMAGE_OFFSET)
+#if MODEL_IMAGE_RESIDENT && (defined(MODEL_IMAGE_OFFSET) || defined(MODEL_ARENA_OFFSETS))
 #define PIXEL_BUFFER_BYTES 0 /* the image stands in the arena */
 #elif MODEL_IMAGE_RESIDENT
 #define PIXEL_BUFFER_BYTES IMAGE_BYTES
@@ -38,6 +48,9 @@ __attribute__((section(".buffers"), aligned(8))) static struct {
     uint8_t pixels[PIXEL_BUFFER_BYTES];
 #endif
     model_output output;
+#ifdef MODEL_STATEFUL
+    model_state state;
+#endif
 } buffers;
 
 __attribute__((section(".arena"), aligned(8))) static struct {
@@ -46,9 +59,12 @@ __attribute__((section(".arena"), aligned(8))) static struct {
     uint32_t after[CANARY_WORDS];
 } arena;
 
-#if MODEL_IMAGE_RESIDENT
-static int32_t load_image(void)
+#ifdef MODEL_INPUTS
+#include "inputs.h"
+#elif MODEL_IMAGE_RESIDENT
+static int32_t load_image(int32_t image)
 {
+    (void)image;
 #ifdef MODEL_IMAGE_OFFSET
     return io_read(arena.bytes + MODEL_IMAGE_OFFSET, IMAGE_BYTES);
 #else
@@ -75,8 +91,9 @@ static void skip_rest_of_image(void)
 #else
 static int32_t next_row;
 
-static int32_t load_image(void)
+static int32_t load_image(int32_t image)
 {
+    (void)image;
     next_row = 0;
     return 0;
 }
@@ -156,6 +173,9 @@ static void print_memory(void)
     print_field("bss", bytes_between(&__bss_start, &__bss_end));
     print_field("pixels", PIXEL_BUFFER_BYTES);
     print_field("output", sizeof buffers.output);
+#ifdef MODEL_STATEFUL
+    print_field("state", sizeof buffers.state);
+#endif
     print_field("arena", MODEL_ARENA_BYTES);
     print_field("canaries", sizeof arena - MODEL_ARENA_BYTES);
     print_field("free", bytes_between(&__ram_used_end, &__ram_end));
@@ -200,6 +220,37 @@ static uint32_t counting_overhead_ticks(void)
     return port_count_ticks();
 }
 
+/* -1 when the input ends early. */
+static int32_t load_state(int32_t image)
+{
+#ifdef MODEL_STATEFUL
+    uint8_t reset[4];
+    if (io_read(reset, 4) != 0) {
+        return -1;
+    }
+    if (reset[0] != 0u || image == 0) {
+        MODEL_RESET(&buffers.state);
+    }
+#else
+    (void)image;
+#endif
+    return 0;
+}
+
+static inline __attribute__((always_inline)) model_status run_model(void)
+{
+#ifdef MODEL_STATEFUL
+#define STATE &buffers.state,
+#else
+#define STATE
+#endif
+#ifdef MODEL_INPUTS
+    return MODEL_RUN(arena.bytes, STATE & sources, &buffers.output);
+#else
+    return MODEL_RUN(arena.bytes, STATE harness_row, NULL, &buffers.output);
+#endif
+}
+
 /* 0 when the model ran and touched nothing but its arena. */
 static int32_t run_image(int32_t image, uint32_t overhead_ticks)
 {
@@ -209,13 +260,13 @@ static int32_t run_image(int32_t image, uint32_t overhead_ticks)
 #ifdef MODEL_TRACED
     trace_reset();
 #endif
-    if (load_image() != 0) {
+    if (load_state(image) != 0 || load_image(image) != 0) {
         io_print("error input ends early\n");
         return 1;
     }
     paint_stack();
     port_count_start();
-    const model_status status = MODEL_RUN(arena.bytes, harness_row, NULL, &buffers.output);
+    const model_status status = run_model();
     const uint32_t ticks = port_count_ticks();
     print_image(image, status, ticks > overhead_ticks ? ticks - overhead_ticks : 0u);
     skip_rest_of_image();
@@ -230,7 +281,7 @@ int32_t harness_main(void)
 {
     io_print("runner 1\n");
     print_memory();
-    const int32_t images = io_open(IMAGE_BYTES);
+    const int32_t images = io_open(RECORD_BYTES);
     if (images < 0) {
         io_print("error input.bin cannot be read or holds no whole number of images\n");
         return 2;

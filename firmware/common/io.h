@@ -15,6 +15,9 @@ int32_t io_open(int32_t image_bytes);
 /* Reads exactly `bytes`; 0, or -1 when the input ends early. */
 int32_t io_read(uint8_t *to, int32_t bytes);
 
+/* What is read next begins at that byte of the input; -1 where it comes as a stream. */
+int32_t io_seek(int32_t byte);
+
 /* Hands over the output of one image; 0, or -1 when it cannot be written. */
 int32_t io_write_output(const uint8_t *from, int32_t bytes);
 

@@ -26,6 +26,11 @@ int32_t io_read(uint8_t *to, int32_t bytes)
     return semihosting_read(input_file, to, bytes) == 0 ? 0 : -1;
 }
 
+int32_t io_seek(int32_t byte)
+{
+    return semihosting_seek(input_file, byte);
+}
+
 int32_t io_write_output(const uint8_t *from, int32_t bytes)
 {
     return semihosting_write(output_file, from, bytes) == 0 ? 0 : -1;

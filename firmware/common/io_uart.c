@@ -28,6 +28,12 @@ int32_t io_read(uint8_t *to, int32_t bytes)
     window += bytes;
     return 0;
 }
+
+int32_t io_seek(int32_t byte)
+{
+    window = (const uint8_t *)((uint32_t)IO_IMAGE_WINDOW + 16u + (uint32_t)byte);
+    return 0;
+}
 #else
 const port_region io_region = {0, 0};
 
@@ -37,6 +43,12 @@ int32_t io_read(uint8_t *to, int32_t bytes)
         to[i] = port_getc();
     }
     return 0;
+}
+
+int32_t io_seek(int32_t byte)
+{
+    (void)byte;
+    return -1;
 }
 
 int32_t io_open(int32_t image_bytes)

@@ -5,6 +5,7 @@ enum {
     SYS_WRITE0 = 0x04,
     SYS_WRITE = 0x05,
     SYS_READ = 0x06,
+    SYS_SEEK = 0x0A,
     SYS_FLEN = 0x0C,
     SYS_EXIT_EXTENDED = 0x20
 };
@@ -35,6 +36,12 @@ int32_t semihosting_read(int32_t handle, uint8_t *to, int32_t bytes)
 {
     const uint32_t block[3] = {(uint32_t)handle, (uint32_t)to, (uint32_t)bytes};
     return call(SYS_READ, block);
+}
+
+int32_t semihosting_seek(int32_t handle, int32_t byte)
+{
+    const uint32_t block[2] = {(uint32_t)handle, (uint32_t)byte};
+    return call(SYS_SEEK, block);
 }
 
 int32_t semihosting_write(int32_t handle, const uint8_t *from, int32_t bytes)

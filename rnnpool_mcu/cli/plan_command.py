@@ -21,6 +21,7 @@ from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
+from rnnpool_mcu.schedule.lifetimes import state_buffers
 from rnnpool_mcu.schedule.pricing.costs import predicted_cost, predicted_total
 from rnnpool_mcu.schedule.pricing.speed import with_constants_in_ram
 from rnnpool_mcu.schedule.search import Candidate, pareto_front
@@ -141,9 +142,11 @@ class Planning:
 
     def beside_arena(self) -> dict[str, int]:
         """Bytes by what they are for; the last one is an estimate."""
+        rows = sum(given.type.row_bytes for given in self._graph.inputs)
         return {
-            "image": 0 if self._graph.image_resident else self._graph.input_type.row_bytes,
+            "image": 0 if self._graph.image_resident else rows,
             "output": sum(self._graph.types[name].bytes for name in self._graph.outputs),
+            "state": sum(buffer.bytes for buffer in state_buffers(self._graph).values()),
             "stack_and_static": STACK_AND_STATIC_BYTES,
         }
 

@@ -22,7 +22,7 @@ from rnnpool_mcu.codegen.layers import (
 )
 from rnnpool_mcu.codegen.naming import Naming, make_naming
 from rnnpool_mcu.codegen.render import render
-from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.graph import Graph, Input, State
 from rnnpool_mcu.ir.operator import Absorber, CArray
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
@@ -54,8 +54,7 @@ def emit(plan: Plan, *, name: str, title: str, labels: Sequence[str] = ()) -> di
 
     `name` prefixes every symbol, `labels` are the names of the classes.
     """
-    beside = kernel_files(plan.graph)
-    naming = make_naming(plan.graph, name, _identifiers(beside.values()))
+    beside, naming = _beside_and_naming(plan.graph, name)
     layers = [make_layer(plan, node, i, naming) for i, node in enumerate(plan.graph.nodes, start=1)]
     common: dict[str, Any] = {"name": name, "upper": name.upper(), "title": title, "version": __version__}
     arrays = _arrays(plan, naming)
@@ -70,6 +69,18 @@ def emit(plan: Plan, *, name: str, title: str, labels: Sequence[str] = ()) -> di
     return files | beside
 
 
+def input_fields(graph: Graph, name: str) -> tuple[str, ...]:
+    """The C name of each input, in order."""
+    _, naming = _beside_and_naming(graph, name)
+    return tuple(naming.value(given.name) for given in graph.inputs)
+
+
+def _beside_and_naming(graph: Graph, name: str) -> tuple[dict[str, str], Naming]:
+    """The sources that do not depend on the plan, and names that do not meet theirs."""
+    beside = kernel_files(graph)
+    return beside, make_naming(graph, name, _identifiers(beside.values()))
+
+
 def _identifiers(texts: Iterable[str]) -> frozenset[str]:
     """Names that C sources use, and that of the one variable of generated functions which has a `_`."""
     return frozenset(["out_row"]).union(*(re.findall(r"\b[a-z]\w*", text) for text in texts))
@@ -81,6 +92,10 @@ def _arrays(plan: Plan, naming: Naming) -> list[NamedArray]:
         for field, array in node.op.c_params(graph.input_types(node)).arrays():
             note = f"{node.name}: {field}, {' x '.join(str(n) for n in array.values.shape)}"
             arrays.append(NamedArray(f"{naming.symbol(node.name)}_{field}", note, array))
+    for state in graph.states:
+        if (state.initial != state.type.zero_point).any():
+            note = f"{state.name}: before the first run, {state.type}"
+            arrays.append(NamedArray(naming.initial(state.name), note, CArray("int8_t", state.initial)))
     for zero_point, size in sorted(_outside_rows(plan).items()):
         note = f"what lies above and below maps with zero point {zero_point}"
         arrays.append(NamedArray(naming.outside(zero_point), note, _constant_row(zero_point, size)))
@@ -139,6 +154,54 @@ def _header_context(plan: Plan, naming: Naming, labels: Sequence[str]) -> dict[s
         "input": graph.input_type,
         "arena_bytes": plan.arena_bytes,
         "image_offset": plan.image_offset,
+        **_given_context(plan, naming),
+    }
+
+
+def _given_context(plan: Plan, naming: Naming) -> dict[str, Any]:
+    """Inputs, where they are several, and states."""
+    graph = plan.graph
+    inputs = [_input_context(plan, given, naming) for given in graph.inputs]
+    return {
+        "inputs": inputs if len(inputs) > 1 else [],
+        "states": [_state_context(plan, state, naming) for state in graph.states],
+        "state_bytes": plan.state_bytes,
+    }
+
+
+def _input_context(plan: Plan, given: Input, naming: Naming) -> dict[str, Any]:
+    kind, field = given.type, naming.value(given.name)
+    return {
+        "field": field,
+        "upper": f"{naming.model}_{field}".upper(),
+        "type": kind,
+        "offset": plan.pixels_offset(given.name),
+        "note": f"{kind}: byte b is q = b - 128, real = {kind.scale:.9g} * (q - {kind.zero_point})",
+    }
+
+
+def _state_context(plan: Plan, state: State, naming: Naming) -> dict[str, Any]:
+    old, new, kind = plan.buffers[state.name], plan.buffers[state.next], state.type
+    added = plan.graph.types[state.next]
+    assert isinstance(added, TensorType)
+    return {
+        "field": naming.value(state.name),
+        "note": f"{kind}: real = {kind.scale:.9g} * (q - {kind.zero_point})",
+        "bytes": old.bytes,
+        "words": old.bytes // 4,
+        "zero_point": kind.zero_point & 0xFF,
+        "rows": naming.rows(state.name),
+        "memory": naming.state_bytes(state.name),
+        "initial": naming.initial(state.name) if (state.initial != kind.zero_point).any() else None,
+        "height": kind.height,
+        "row_bytes": kind.row_bytes,
+        "skip": old.margin.left * old.channels,
+        "kept": kind.height - added.height,
+        "kept_bytes": (kind.height - added.height) * old.row_bytes,
+        "gone_bytes": added.height * old.row_bytes,
+        "new_height": added.height,
+        "new_rows": naming.rows(state.next),
+        "new_skip": new.margin.left * new.channels,
     }
 
 
@@ -152,7 +215,8 @@ def _source_context(plan: Plan, naming: Naming, layers: list[Layer]) -> dict[str
             for name in _staged(plan)
         ],
         "buffers": [_buffer_context(plan, value, naming) for value in plan.buffers],
-        "image": _image_context(plan, naming),
+        "images": [_image_context(plan, given, naming) for given in graph.inputs],
+        **_given_context(plan, naming),
         "kernels": sorted({node.op.kernel for node in graph.nodes}),
         "cascades": [_cascade_context(plan, values, layers, naming) for values in plan.cascades],
         "macs": sum(node.op.macs(graph.input_types(node)) for node in graph.nodes),
@@ -171,7 +235,7 @@ def _staged(plan: Plan) -> list[str]:
 
 def _counters(plan: Plan, naming: Naming) -> list[str]:
     graph = plan.graph
-    names = [naming.value(graph.input_name)]
+    names = [naming.value(given.name) for given in graph.inputs]
     for node in graph.nodes:
         names.append(naming.value(node.name))
         if isinstance(node.op, Absorber):
@@ -183,10 +247,11 @@ def _buffer_context(plan: Plan, value: str, naming: Naming) -> dict[str, Any]:
     buffer, source = plan.buffers[value], plan.graph.types[value]
     assert isinstance(source, TensorType)
     outside = naming.outside(source.zero_point) if _reads_outside(plan.graph, value) else "NULL"
+    held = value in plan.graph.state_names
     return {
-        "note": f"{value}, {source}: {buffer.bytes} bytes",
+        "note": f"{value}, {source}: {buffer.bytes} bytes{', kept by the caller' if held else ''}",
         "symbol": naming.rows(value),
-        "offset": plan.placement.offsets[f"{value}.rows"],
+        "offset": 0 if held else plan.placement.offsets[f"{value}.rows"],
         "row_bytes": buffer.row_bytes,
         "kept_rows": buffer.kept_rows,
         "staged_offset": plan.placement.offsets[f"{value}.staged"] if buffer.staged else None,
@@ -198,14 +263,15 @@ def _buffer_context(plan: Plan, value: str, naming: Naming) -> dict[str, Any]:
     }
 
 
-def _image_context(plan: Plan, naming: Naming) -> dict[str, Any]:
-    name, buffer = plan.graph.input_name, plan.buffers[plan.graph.input_name]
+def _image_context(plan: Plan, given: Input, naming: Naming) -> dict[str, Any]:
+    name, buffer = given.name, plan.buffers[given.name]
     return {
+        "function": naming.pull(name),
         "symbol": naming.rows(name),
         "slot": slot_expression(plan, name, f"made->{naming.value(name)}", naming),
         "counter": naming.value(name),
         "left_bytes": buffer.margin.left * buffer.channels,
-        "pixel_bytes": plan.graph.input_type.row_bytes,
+        "pixel_bytes": given.type.row_bytes,
     }
 
 
@@ -214,13 +280,38 @@ def _cascade_context(
 ) -> dict[str, Any]:
     calls = [call for layer in reversed(layers) for call in layer.calls if _runs_in(call, layer, set(values))]
     steps = [{"condition": call.condition, "action": call.action} for call in calls]
-    graph = plan.graph
-    if graph.input_name in values:
-        model, counter = naming.model, naming.value(graph.input_name)
-        pull = f"if (!{model}_pull_image(arena, &made, rows, user)) {{ return {model.upper()}_NO_ROW; }}"
-        steps.append({"condition": f"made.{counter} < {graph.input_type.height}", "action": pull})
-    comment = "The deepest layer whose input rows are there goes first; the image only when none can."
+    inputs = [given for given in plan.graph.inputs if given.name in values]
+    awaited = [_pull_awaited(given, calls, naming) for given in reversed(inputs) if len(inputs) > 1]
+    steps += [step for step in awaited if step is not None]
+    steps += [
+        {
+            "condition": f"made.{naming.value(given.name)} < {given.type.height}",
+            "action": _pull_action(given, naming),
+        }
+        for given in reversed(inputs)
+    ]
+    what = "the image" if len(naming.inputs) == 1 else "an input that a layer waits for"
+    comment = f"The deepest layer whose input rows are there goes first; {what} only when none can."
     return {"comment": comment, "steps": steps}
+
+
+def _pull_action(given: Input, naming: Naming) -> str:
+    source = "rows, user"
+    if len(naming.inputs) > 1:
+        field = f"in->{naming.value(given.name)}"
+        source = f"{field}.rows, {field}.user"
+    failed = f"{naming.model.upper()}_NO_ROW"
+    return f"if (!{naming.pull(given.name)}(arena, &made, {source})) {{ return {failed}; }}"
+
+
+def _pull_awaited(given: Input, calls: list[Call], naming: Naming) -> dict[str, str] | None:
+    """The step that takes a row of an input which some call of the cascade waits for."""
+    waits = dict.fromkeys(wait for call in calls for name, wait in call.waits if name == given.name)
+    if not waits:
+        return None
+    any_of = " || ".join(f"({wait})" for wait in waits)
+    condition = f"made.{naming.value(given.name)} < {given.type.height} && ({any_of})"
+    return {"condition": condition, "action": _pull_action(given, naming)}
 
 
 def _runs_in(call: Call, layer: Layer, values: set[str]) -> bool:

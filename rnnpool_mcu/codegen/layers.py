@@ -21,12 +21,18 @@ class Call:
     function: str
     body: tuple[str, ...]
     condition: str
-    out_parameter: str  # ", <name>_output *out" where the function writes a graph output, else ""
+    more: tuple[tuple[str, str], ...]  # parameters but arena and progress: type and name
     absorbs: tuple[str, ...] = ()  # values it takes rows of; it runs in the cascade that makes them
+    waits: tuple[tuple[str, str], ...] = ()  # value, and the condition under which it waits for a row of it
+
+    @property
+    def parameters(self) -> str:
+        """Behind arena and progress, in the function's definition."""
+        return "".join(f", {kind} *{name}" for kind, name in self.more)
 
     @property
     def action(self) -> str:
-        return f"{self.function}(arena, &made{', out' if self.out_parameter else ''});"
+        return f"{self.function}(arena, &made{''.join(f', {name}' for _, name in self.more)});"
 
 
 @dataclass(frozen=True)
@@ -87,16 +93,21 @@ def _row_call(
         *_settle_lines(plan, node.inputs, naming),
     ]
     made = f"made.{naming.value(node.name)}"
-    ready = [f"{made} < {out.height}"]
+    ready, waits = [f"{made} < {out.height}"], []
     for name, window in zip(node.inputs, windows, strict=True):
         source = graph.types[name]
         assert isinstance(source, TensorType)
-        ready.append(f"made.{naming.value(name)} >= {_stop_at(window, made, source.height, out.height)}")
+        if name in graph.state_names:
+            continue
+        stop = _stop_at(window, made, source.height, out.height)
+        ready.append(f"made.{naming.value(name)} >= {stop}")
+        waits.append((name, f"{ready[0]} && made.{naming.value(name)} < {stop}"))
     return Call(
         f"{naming.symbol(node.name)}_row",
         tuple(body),
         " && ".join(dict.fromkeys(ready)),
-        _out_parameter(node.name, naming),
+        _more_parameters(plan, node.inputs, node.name, naming),
+        waits=tuple(waits),
     )
 
 
@@ -124,7 +135,8 @@ def _window_lines(plan: Plan, node: Node, windows: tuple[WindowExpression, ...],
 def _window_line(plan: Plan, value: str, first: str, count: int, skip: int, rows: str, naming: Naming) -> str:
     """The call that sets pointers to `count` rows of a value."""
     if not plan.buffers[value].staged:
-        return f"row_buffer_window(&{naming.rows(value)}, arena, {first}, {count}, {skip}, {rows});"
+        memory = naming.state_bytes(value) if value in plan.graph.state_names else "arena"
+        return f"row_buffer_window(&{naming.rows(value)}, {memory}, {first}, {count}, {skip}, {rows});"
     where = f"&{naming.rows(value)}, arena, made->{naming.settled(value)}"
     return f"row_buffer_window_staged({where}, {first}, {count}, {skip}, {rows});"
 
@@ -209,8 +221,12 @@ def _row_done(plan: Plan, value: str, index: int, naming: Naming) -> list[str]:
     return lines
 
 
-def _out_parameter(value: str, naming: Naming) -> str:
-    return f", {naming.model}_output *out" if value in naming.outputs else ""
+def _more_parameters(
+    plan: Plan, inputs: Iterable[str], value: str, naming: Naming
+) -> tuple[tuple[str, str], ...]:
+    """The states where one of the inputs is among them, the outputs where the value is."""
+    state = [(f"{naming.model}_state", "state")] if plan.graph.state_names.intersection(inputs) else []
+    return (*state, *([(f"{naming.model}_output", "out")] if value in naming.outputs else []))
 
 
 def _absorber_calls(plan: Plan, node: Node, op: Absorber, index: int, naming: Naming) -> tuple[Call, ...]:
@@ -234,10 +250,14 @@ def _absorb_call(plan: Plan, node: Node, op: Absorber, group: int, naming: Namin
     body += _settle_lines(plan, (node.inputs[i] for i in members), naming)
     source = graph.types[node.inputs[members[0]]]
     assert isinstance(source, TensorType)
+    names = [node.inputs[i] for i in members]
+    absorbs = tuple(name for name in names if name not in graph.state_names)
     ready = [f"made.{counter} < {source.height}"]
-    ready += [f"made.{naming.value(node.inputs[i])} > made.{counter}" for i in members]
-    absorbs = tuple(node.inputs[i] for i in members)
-    return Call(f"{symbol}_absorb_{group}", tuple(body), " && ".join(dict.fromkeys(ready)), "", absorbs)
+    ready += [f"made.{naming.value(name)} > made.{counter}" for name in absorbs]
+    waits = tuple((name, f"made.{naming.value(name)} == made.{counter}") for name in absorbs)
+    more = _more_parameters(plan, names, "", naming)
+    condition = " && ".join(dict.fromkeys(ready))
+    return Call(f"{symbol}_absorb_{group}", tuple(body), condition, more, absorbs, waits)
 
 
 def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Naming) -> Call:
@@ -260,4 +280,5 @@ def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Namin
         source = graph.types[node.inputs[members[0]]]
         assert isinstance(source, TensorType)
         ready.append(f"made.{naming.absorbed(node.name, g)} == {source.height}")
-    return Call(f"{symbol}_finish", tuple(body), " && ".join(ready), _out_parameter(node.name, naming))
+    more = _more_parameters(plan, (), node.name, naming)
+    return Call(f"{symbol}_finish", tuple(body), " && ".join(ready), more)

@@ -16,6 +16,12 @@ OWN_SYMBOLS = frozenset(
 )
 """What the templates themselves put behind the model's prefix."""
 
+STATE_SYMBOLS = frozenset(("state", "reset", "keep"))
+"""And where the graph has states."""
+
+INPUT_SYMBOLS = frozenset(("source", "inputs"))
+"""And where it has several inputs."""
+
 VALUE_SUFFIXES = frozenset(("rows", "needed", "settled"))
 """What a symbol may have behind the name of any value."""
 
@@ -43,6 +49,7 @@ class Naming:
     model: str
     outputs: tuple[str, ...]  # graph outputs, in order
     names: Mapping[str, str]  # C identifier by value
+    inputs: tuple[str, ...] = ()  # graph inputs, in order
 
     def value(self, name: str) -> str:
         """The value's counter in the progress structure; part of all its other names."""
@@ -70,6 +77,18 @@ class Naming:
         """Field of the output structure that holds a tensor output."""
         return "logits" if len(self.outputs) == 1 else self.names[value]
 
+    def state_bytes(self, value: str) -> str:
+        """C expression of where a state's rows begin."""
+        return f"(uint8_t *)state->{self.names[value]}.rows"
+
+    def initial(self, value: str) -> str:
+        """The constant rows that a state begins with."""
+        return f"{self.symbol(value)}_initial"
+
+    def pull(self, value: str) -> str:
+        """Function that takes a row of an input."""
+        return f"{self.symbol(value)}_pull" if len(self.inputs) > 1 else f"{self.model}_pull_image"
+
     def outside(self, zero_point: int) -> str:
         """The constant row above and below maps of one zero point."""
         return f"{self.model}_outside_{'m' if zero_point < 0 else ''}{abs(zero_point)}"
@@ -83,8 +102,10 @@ def make_naming(graph: Graph, model: str, foreign: Set[str] = frozenset()) -> Na
     """
     detects = any(isinstance(graph.types[name], DetectionsType) for name in graph.outputs)
     taken: set[str] = set(OWN_SYMBOLS)
+    taken |= STATE_SYMBOLS if graph.states else frozenset()
+    taken |= INPUT_SYMBOLS if graph.more_inputs else frozenset()
     names: dict[str, str] = {}
-    for value, suffixes in chain([(graph.input_name, VALUE_SUFFIXES)], _suffixes_by_node(graph)):
+    for value, suffixes in chain(_suffixes_of_given(graph), _suffixes_by_node(graph)):
         refused = KEYWORDS | (DETECTION_FIELDS if detects and value in graph.outputs else frozenset())
         for candidate in _candidates(value):
             derived = {candidate, *(f"{candidate}_{suffix}" for suffix in suffixes)}
@@ -92,7 +113,15 @@ def make_naming(graph: Graph, model: str, foreign: Set[str] = frozenset()) -> Na
                 break
         names[value] = candidate
         taken |= derived
-    return Naming(model, graph.outputs, names)
+    return Naming(model, graph.outputs, names, tuple(given.name for given in graph.inputs))
+
+
+def _suffixes_of_given(graph: Graph) -> Iterator[tuple[str, frozenset[str]]]:
+    several = frozenset(("pull", "row", "height", "width", "channels", "offset"))
+    for given in graph.inputs:
+        yield given.name, VALUE_SUFFIXES | (several if graph.more_inputs else frozenset())
+    for state in graph.states:
+        yield state.name, VALUE_SUFFIXES | {"initial"}
 
 
 def _suffixes_by_node(graph: Graph) -> Iterator[tuple[str, frozenset[str]]]:

@@ -22,7 +22,7 @@ StepKind = Literal["image", "row", "absorb", "finish"]
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel call: a row pulled from the image, an output row made, or an input row absorbed."""
+    """One kernel call: a row pulled from an input, an output row made, or an input row absorbed."""
 
     kind: StepKind
     value: str  # the value made or added to
@@ -130,9 +130,9 @@ class Plan:
     """Everything code generation needs to know about one schedule of a graph."""
 
     graph: Graph
-    cascades: tuple[tuple[str, ...], ...]  # values of each cascade, upstream first; the image in the first
+    cascades: tuple[tuple[str, ...], ...]  # values of each cascade, upstream first; inputs in the first
     steps: tuple[Step, ...]  # in the order they run
-    buffers: Mapping[str, RowBuffer]  # by value
+    buffers: Mapping[str, RowBuffer]  # by value; those of states lie in the caller's memory, all rows kept
     blocks: Mapping[str, Block]
     placement: Placement
 
@@ -143,7 +143,16 @@ class Plan:
     @property
     def image_offset(self) -> int | None:
         """Where the arena holds the image when a run begins; None when its rows come one by one."""
-        return self.placement.offsets.get(f"{self.graph.input_name}.pixels")
+        return self.pixels_offset(self.graph.input_name)
+
+    def pixels_offset(self, name: str) -> int | None:
+        """Where the arena holds an input when a run begins; None when its rows come one by one."""
+        return self.placement.offsets.get(f"{name}.pixels")
+
+    @property
+    def state_bytes(self) -> int:
+        """Of the structure that the caller keeps between runs."""
+        return sum(self.buffers[state.name].bytes for state in self.graph.states)
 
     def live_bytes(self, step: int) -> int:
         """Bytes of the blocks that are live during a step."""

@@ -19,12 +19,37 @@ DEFAULT_STACK_BYTES = 2048
 
 
 @dataclass(frozen=True)
+class InputShape:
+    """One input of a compiled model: its name in C, and its rows of width x channels bytes."""
+
+    field: str
+    height: int
+    width: int
+    channels: int
+    arena_offset: int | None = None  # where the arena holds it when it is resident
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
+    def row_bytes(self) -> int:
+        return self.width * self.channels
+
+    @property
+    def bytes(self) -> int:
+        return self.height * self.row_bytes
+
+
+@dataclass(frozen=True)
 class Project:
     """One compiled model: its interface, its memory and where it runs.
 
-    `output_bytes` is `sizeof(<name>_output)`. `labels` are the names of
-    the classes, if the model came with them. `ram_bytes` is the whole budget: stack, static variables,
-    image (or row) and output buffers, arena. `stack_bytes` is what the linker sets aside of it.
+    `inputs` names every input where there are several. `output_bytes` is `sizeof(<name>_output)`,
+    `state_bytes` that of `<name>_state`, 0 where a run does not depend on earlier ones. `labels` are the
+    names of the classes, if the model came with them. `ram_bytes` is the whole budget: stack, static
+    variables, image (or row), output and state buffers, arena. `stack_bytes` is what the linker sets aside
+    of it.
     """
 
     FILE_NAME: ClassVar[str] = "project.json"
@@ -43,6 +68,8 @@ class Project:
     optimize: str = "speed"
     labels: tuple[str, ...] = ()
     format_version: int = 1
+    state_bytes: int = 0
+    inputs: tuple[InputShape, ...] = ()
 
     def __post_init__(self) -> None:
         _check_one_of("kind", self.kind, KINDS)
@@ -56,8 +83,13 @@ class Project:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels of an input image."""
+        """Height, width, channels of an input image; of the first input where there are several."""
         return self.input_height, self.input_width, self.input_channels
+
+    @property
+    def every_input(self) -> tuple[InputShape, ...]:
+        """Of one or of several inputs, in order."""
+        return self.inputs or (InputShape("input", *self.input_shape),)
 
     @property
     def resize(self) -> str:
@@ -66,12 +98,25 @@ class Project:
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of one raw uint8 input image, rows of width x channels."""
-        return self.input_height * self.input_width * self.input_channels
+        """Bytes of the raw uint8 inputs of one run, rows of width x channels."""
+        return sum(given.bytes for given in self.every_input)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of each input."""
+        return sum(given.row_bytes for given in self.every_input)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a run depends on those before it."""
+        return self.state_bytes > 0
 
     def save(self, folder: Path) -> None:
-        """Writes `project.json` into `folder`."""
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """Writes `project.json` into `folder`; inputs and states where they are more than one image."""
+        fields = dataclasses.asdict(self)
+        plain = {"state_bytes": 0, "inputs": ()}
+        told = {name: value for name, value in fields.items() if plain.get(name) != value}
+        text = json.dumps(told, indent=2) + "\n"
         (folder / self.FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
@@ -84,7 +129,8 @@ class Project:
             )
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**fields)
+            inputs = tuple(InputShape(**given) for given in fields.pop("inputs", ()))
+            return cls(**fields, inputs=inputs)
         except (ValueError, TypeError) as error:
             raise UsageError(f"{path}: cannot be read ({error}); compile the model again") from error
 

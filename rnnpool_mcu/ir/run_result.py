@@ -1,4 +1,4 @@
-"""What one run of a compiled model over a batch of images gave, on whatever engine."""
+"""What one run of a compiled model over a batch of inputs gave, on whatever engine."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class MemoryUse:
     arena: int
     canaries: int
     free: int
+    state: int = 0  # what the model keeps between runs
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RunResult:
         if self.memory is None or self.stack_high_water_bytes is None:
             return None
         memory = self.memory
-        buffers = memory.pixels + memory.output + memory.arena + memory.canaries
+        buffers = memory.pixels + memory.output + memory.state + memory.arena + memory.canaries
         return self.stack_high_water_bytes + memory.data + memory.bss + buffers
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.graph import Graph, State
 from rnnpool_mcu.ir.tensor_type import TensorType
 
 
 def verify_graph(graph: Graph) -> None:
     """Raise ModelError unless names are unique, order is topological, outputs exist and types agree."""
-    known = {graph.input_name}
+    known: set[str] = set()
+    for tensor in graph.given:
+        if tensor.name in known:
+            raise ModelError(f"graph: two inputs or states are named '{tensor.name}'; rename one of them")
+        known.add(tensor.name)
     for node in graph.nodes:
         if node.name in known:
             raise ModelError(f"graph: two values are named '{node.name}'; rename one of them")
@@ -22,8 +28,32 @@ def verify_graph(graph: Graph) -> None:
     for name in graph.outputs:
         if name not in known:
             raise ModelError(f"graph: output '{name}' is made by no node")
+    if given := [name for name in graph.outputs if name in graph.state_names]:
+        raise ModelError(f"graph: output '{given[0]}' is a state itself, allowed: results of operators")
     if repeated := [name for name in graph.outputs if graph.outputs.count(name) > 1]:
         raise ModelError(f"graph: '{repeated[0]}' is an output more than once; return it once")
+    for state in graph.states:
+        _verify_state(graph, state)
     for name, value in graph.types.items():
         if isinstance(value, TensorType) and min(value.shape) < 1:
             raise ModelError(f"graph: '{name}' is {value}, allowed: sides >= 1; is the input too small?")
+
+
+def _verify_state(graph: Graph, state: State) -> None:
+    """Raise ModelError unless a state's first and next content are of its type."""
+    if state.next in graph.state_names or state.next not in graph.types:
+        raise ModelError(
+            f"graph: state '{state.name}' takes over '{state.next}', allowed: an input or a result of a node"
+        )
+    new, old = graph.types[state.next], state.type
+    fits = isinstance(new, TensorType) and new.shape[1:] == old.shape[1:] and new.height <= old.height
+    if not fits or not isinstance(new, TensorType) or new.quantization != old.quantization:
+        raise ModelError(
+            f"graph: state '{state.name}' is {old}, takes over '{state.next}', {new}; allowed: rows of the "
+            "same shape and quantization, at most as many"
+        )
+    if state.initial.dtype != np.int8 or state.initial.shape != old.shape:
+        raise ModelError(
+            f"graph: state '{state.name}' begins as {state.initial.dtype}{state.initial.shape}, allowed: "
+            f"int8{old.shape}"
+        )

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.graph import Graph, Input, Node, State
 from rnnpool_mcu.ir.tensor_type import TensorType
 
 FILE_NAME = "graph.npz"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+PLAIN_VERSION = 1  # of graphs with one input and no states, which older versions read too
 _HEADER = "graph"
 _DAMAGED = (
     *(OSError, EOFError, zipfile.BadZipFile),
@@ -34,12 +35,18 @@ def save_graph(graph: Graph, path: Path) -> None:
     """Writes `graph` to `path`."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     content = {
-        "format_version": FORMAT_VERSION,
+        "format_version": PLAIN_VERSION,
         "input_name": graph.input_name,
         "input_type": _encode(graph.input_type, arrays),
         "nodes": [[node.name, _encode(node.op, arrays), list(node.inputs)] for node in graph.nodes],
         "outputs": list(graph.outputs),
     }
+    if graph.more_inputs or graph.states:
+        content["format_version"] = FORMAT_VERSION
+        content["more_inputs"] = [[i.name, _encode(i.type, arrays)] for i in graph.more_inputs]
+        content["states"] = [
+            [s.name, _encode(s.type, arrays), _encode(s.initial, arrays), s.next] for s in graph.states
+        ]
     header = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **{_HEADER: header}, **arrays)
@@ -53,13 +60,20 @@ def load_graph(path: Path) -> Graph:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive.items())
         content = json.loads(arrays.pop(_HEADER).tobytes())
-        if content["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format_version {content['format_version']}, supported {FORMAT_VERSION}")
+        if content["format_version"] not in (PLAIN_VERSION, FORMAT_VERSION):
+            raise ValueError(f"format_version {content['format_version']}, supported up to {FORMAT_VERSION}")
         input_type = _decode(content["input_type"], arrays)
-        if not isinstance(input_type, TensorType):
-            raise ValueError("the input is no tensor")
+        more = tuple(Input(name, _decode(kind, arrays)) for name, kind in content.get("more_inputs", ()))
+        states = tuple(
+            State(name, _decode(kind, arrays), _decode(initial, arrays), taken)
+            for name, kind, initial, taken in content.get("states", ())
+        )
+        kinds = (input_type, *(given.type for given in more), *(state.type for state in states))
+        if not all(isinstance(kind, TensorType) for kind in kinds):
+            raise ValueError("an input or state is no tensor")
         nodes = tuple(Node(name, _decode(op, arrays), tuple(inputs)) for name, op, inputs in content["nodes"])
-        return Graph(content["input_name"], input_type, nodes, tuple(content["outputs"]))
+        outputs = tuple(content["outputs"])
+        return Graph(content["input_name"], input_type, nodes, outputs, more_inputs=more, states=states)
     except _DAMAGED as error:
         raise ModelError(f"{path}: is no graph of this version ({error}); compile the model again") from error
 

@@ -51,7 +51,7 @@ class Bounds:
 
 def channel_bounds(graph: Graph) -> Mapping[str, Bounds]:
     """Bounds of every tensor of the graph."""
-    found = {graph.input_name: _anything(graph.input_type)}
+    found = {given.name: _anything(given.type) for given in graph.given}
     for node in graph.nodes:
         out = graph.types[node.name]
         if isinstance(out, TensorType):

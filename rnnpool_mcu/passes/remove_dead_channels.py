@@ -68,9 +68,10 @@ def _needless(graph: Graph, value: str, bounds: Mapping[str, Bounds]) -> Mask:
     """Channels of a value that its maker need not make and its readers can do without, or hand on."""
     kind = graph.types[value]
     mask: Mask = np.ones(kind.channels if isinstance(kind, TensorType) else 0, np.bool_)
-    made = value != graph.input_name and (_mixes(graph.node(value).op) or links(graph, graph.node(value)))
+    taken = value in graph.input_names or value in graph.state_names
+    made = not taken and (_mixes(graph.node(value).op) or links(graph, graph.node(value)))
     readers = graph.consumers[value]
-    if not made or value in graph.outputs or not all(_mixes(r.op) or links(graph, r) for r in readers):
+    if not made or value in graph.results or not all(_mixes(r.op) or links(graph, r) for r in readers):
         return np.logical_not(mask)
     for reader in readers:
         if _mixes(reader.op):

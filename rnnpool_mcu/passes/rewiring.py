@@ -38,4 +38,4 @@ def _end(removed: Mapping[str, str], name: str) -> str:
 def only_reader(graph: Graph, value: str) -> Node | None:
     """The node that alone reads a value that is no output."""
     readers = graph.consumers[value]
-    return readers[0] if len(readers) == 1 and value not in graph.outputs else None
+    return readers[0] if len(readers) == 1 and value not in graph.results else None

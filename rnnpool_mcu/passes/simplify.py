@@ -64,7 +64,7 @@ def simplify(graph: Graph) -> tuple[Graph, bool]:
 
 def _without_identities(graph: Graph) -> Graph | None:
     found = {
-        n.name: n.inputs[0] for n in graph.nodes if _is_identity(graph, n) and n.name not in graph.outputs
+        n.name: n.inputs[0] for n in graph.nodes if _is_identity(graph, n) and n.name not in graph.results
     }
     return without(graph, found) if found else None
 

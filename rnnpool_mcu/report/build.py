@@ -40,6 +40,8 @@ def build_report(source: ReportInput) -> Report:
         "layers": [_layer(layer) for layer in source.layers],
         "validation": {"engine": None, "images": 0, "bit_exact": None, "first_difference": None},
     }
+    if source.inputs:
+        report["inputs"] = [{"name": one.name, "shape": list(one.shape)} for one in source.inputs]
     report["figures"] = figure_kinds(report)
     return report
 
@@ -121,6 +123,7 @@ def _ram(source: ReportInput) -> dict[str, Any]:
         "data_bytes": None if sizes is None else sizes.data_bytes,
         "bss_bytes": None if sizes is None else sizes.bss_bytes,
         "output_bytes": source.output_bytes,
+        "state_bytes": source.state_bytes,
         "image_bytes": source.image_bytes,
         "arena_image_bytes": source.arena_image_bytes,
         "row_bytes": source.row_bytes,
@@ -142,7 +145,8 @@ def _totals(ram: dict[str, Any], stack_bytes: int | None, prefix: str) -> dict[s
     Where the arena holds the image, the figure for streaming is that of the same schedule without it.
     """
     beside_arena = ram["image_bytes"] - ram["arena_image_bytes"]
-    common = _sum(ram["arena_bytes"], stack_bytes, ram["static_bytes"], ram["output_bytes"])
+    kept = ram.get("state_bytes", 0)  # reports of earlier versions have none
+    common = _sum(ram["arena_bytes"], stack_bytes, ram["static_bytes"], ram["output_bytes"], kept)
     with_image, streamed = _sum(common, beside_arena), _sum(common, ram["row_bytes"])
     if ram["arena_image_bytes"]:
         streamed = _sum(with_image, -ram["streaming_saves_bytes"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
-from rnnpool_mcu.ir.graph import Node
+from rnnpool_mcu.ir.graph import Node, State
 from rnnpool_mcu.ir.plan import Plan, total_live
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import TensorType, ValueType
 from rnnpool_mcu.report.build import Report, build_report
-from rnnpool_mcu.report.model import ImageSource, LayerRow, Planning, PlanPeak, ReportInput
+from rnnpool_mcu.report.model import ImageSource, InputRow, LayerRow, Planning, PlanPeak, ReportInput
 
 DETECTION_FIELDS = 5  # x1, y1, x2, y2, score
 
@@ -43,11 +43,13 @@ def report_of_plan(
             ram_budget_bytes=project.ram_bytes,
             sizes=sizes,
             stack=stack,
-            arena_image_bytes=0 if plan.image_offset is None else plan.graph.input_type.bytes,
+            arena_image_bytes=0 if plan.image_offset is None else project.image_bytes,
             calibration=calibration,
             streaming_saves_bytes=planning.streaming_saves_bytes,
             peak=peak_of_plan(plan),
             planning=planning,
+            state_bytes=project.state_bytes,
+            inputs=tuple(InputRow(given.field, given.shape) for given in project.inputs),
         )
     )
 
@@ -63,14 +65,14 @@ def peak_of_plan(plan: Plan) -> PlanPeak:
 
 
 def layers_of_plan(plan: Plan) -> tuple[LayerRow, ...]:
-    """One row per node in the graph's order, after one for the image's rows where the arena keeps any."""
+    """One row per node in the graph's order, after those of inputs that are kept, and of states."""
     graph = plan.graph
-    rows = [_layer(plan, node) for node in graph.nodes]
-    image = plan.buffers.get(graph.input_name)
-    if image is not None:
-        shape = graph.input_type.shape
-        rows.insert(0, LayerRow(graph.input_name, "input", shape, shape, 0, image.rows, image.bytes, 0))
-    return tuple(rows)
+    rows = []
+    for given in graph.given:
+        if (kept := plan.buffers.get(given.name)) is not None:
+            kind, shape = "state" if isinstance(given, State) else "input", given.type.shape
+            rows.append(LayerRow(given.name, kind, shape, shape, 0, kept.rows, kept.bytes, 0))
+    return (*rows, *(_layer(plan, node) for node in graph.nodes))
 
 
 def _layer(plan: Plan, node: Node) -> LayerRow:

@@ -58,6 +58,14 @@ class Planning:
 
 
 @dataclass(frozen=True)
+class InputRow:
+    """One of several inputs."""
+
+    name: str
+    shape: tuple[int, int, int]  # height, width, channels
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """Everything known about a model once it is compiled and built; all sizes in bytes.
 
@@ -86,17 +94,20 @@ class ReportInput:
     streaming_saves_bytes: int = 0  # where the arena holds the image: RAM less if it came row by row
     peak: PlanPeak | None = None
     planning: Planning = Planning()
+    state_bytes: int = 0  # what the caller keeps between runs
+    inputs: tuple[InputRow, ...] = ()  # where there are several
 
     @property
     def image_bytes(self) -> int:
-        """One input image, uint8."""
-        height, width, channels = self.input_shape
-        return height * width * channels
+        """The inputs of one run, uint8."""
+        shapes = [given.shape for given in self.inputs] or [self.input_shape]
+        return sum(height * width * channels for height, width, channels in shapes)
 
     @property
     def row_bytes(self) -> int:
-        """One row of the input image."""
-        return self.image_bytes // self.input_shape[0]
+        """One row of each input."""
+        shapes = [given.shape for given in self.inputs] or [self.input_shape]
+        return sum(width * channels for _, width, channels in shapes)
 
 
 @dataclass(frozen=True)

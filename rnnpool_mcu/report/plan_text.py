@@ -21,10 +21,12 @@ KEEPS, RECOMPUTES, TILES = "keeps rows", "recomputes rows", "in tiles"
 CYCLES_OF = "a NUCLEO-F439ZI"
 """The board whose flash waits `schedule/costs.json` counts."""
 NORMALISES = "normalises rows as they are read"
+STATE = "state_bytes"  # not shown of models that keep none
 _PARTS = (
     ("arena", "arena_bytes"),
     ("image, beside the arena", "image_bytes"),
     ("output", "output_bytes"),
+    ("state, kept between runs", STATE),
     ("stack and static data, estimate", "stack_and_static_bytes"),
     ("whole RAM, estimate", "total_bytes"),
 )
@@ -128,6 +130,8 @@ def _ram_table(value: Mapping[str, Any]) -> Table:
     table.add_column("RAM")
     table.add_column("bytes", justify="right")
     for title, key in _PARTS:
+        if key == STATE and not value["ram_estimate"][key]:
+            continue
         name = "one row of the image" if title == "image" and value["image"] == "streamed" else title
         table.add_row(name, f"{value['ram_estimate'][key]:,}")
     return table

@@ -15,6 +15,7 @@ from rnnpool_mcu.report.plan_lines import plan_lines
 
 TEXT_WIDTH = 80  # columns of report.txt
 COUNTED_WIDTH = 96  # with instructions in it
+STATE = "ram.state_bytes"  # not shown of models that keep none
 
 _TOTALS = (
     ("arena", "ram.arena_bytes"),
@@ -24,6 +25,7 @@ _TOTALS = (
     (".data", "ram.data_bytes"),
     (".bss", "ram.bss_bytes"),
     ("output", "ram.output_bytes"),
+    ("state, kept between runs", STATE),
     ("one image", "ram.image_bytes"),
     ("one row of it", "ram.row_bytes"),
     ("RAM, image streamed, stack worst case", "ram.without_image_bytes"),
@@ -53,9 +55,9 @@ def render_text(report: Report) -> str:
 def renderable(report: Report) -> Group:
     """The report for a rich console."""
     height, width, channels = report["input_shape"]
-    head = Text(
-        f"{report['model']}: {report['source']}, {width}x{height}x{channels}, board {report['board']}"
-    )
+    shapes = [given["shape"] for given in report.get("inputs", ())] or [(height, width, channels)]
+    size = " + ".join(f"{w}x{h}x{c}" for h, w, c in shapes)
+    head = Text(f"{report['model']}: {report['source']}, {size}, board {report['board']}")
     lines = [f"Arithmetic: {report['arithmetic']}.", _validation_line(report["validation"])]
     if report["calibration"] is not None:
         lines.insert(0, f"Activation ranges: {report['calibration']}.")
@@ -102,7 +104,9 @@ def _totals(report: Report) -> Table:
     table.add_column("how it is known")
     for title, key in _TOTALS:
         section, _, name = key.rpartition(".")
-        value = (report[section] if section else report)[name]
+        value = (report[section] if section else report).get(name)
+        if key == STATE and not value:
+            continue
         table.add_row(title, _number(value), report["figures"].get(key, "not known yet"))
     table.add_row(*_budget_row(report["ram"], report["plan"]["image"]))
     return table

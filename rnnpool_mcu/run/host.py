@@ -6,9 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rnnpool_mcu.ir.batch import Batch, Images
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
@@ -35,13 +33,13 @@ def build(project: Path, *, trace: bool = False, sanitize: bool = False, compile
 
 def run(
     project: Path,
-    images: NDArray[np.uint8],
+    images: Images | Batch,
     *,
     trace: bool = False,
     sanitize: bool = False,
     compiler: str = "gcc",
 ) -> RunResult:
-    """Runs the model over `images` [N, H, W, C] uint8.
+    """Runs the model over `images`, uint8 [N, H, W, C] or a batch.
 
     Raises RunError when an image fails, a canary is gone or a sanitizer reports; BuildError,
     ToolMissingError and UsageError as `build` does.

@@ -22,7 +22,7 @@ from rnnpool_mcu.errors import UsageError
 SCHEDULE = "(schedule)"  # the model's own code that belongs to no layer
 OUTSIDE = "(outside)"
 
-_ACTION = re.compile(r"(?P<node>\w+)_(?:row|finish|absorb(?:_\d+)?)")
+_ACTION = re.compile(r"(?P<node>\w+)_(?:row|pull|finish|absorb(?:_\d+)?)")
 _IMAGE = "pull_image"
 _CALLERS = ("harness_main", "run_image", "reset_handler")
 
@@ -51,7 +51,7 @@ def layer_ranges(elf: Path, model: str, layers: Sequence[str], image: str) -> li
 
 
 def _function_layers(model: str, layers: Sequence[str], image: str) -> Mapping[str, str]:
-    return {f"{model}_{layer}": layer for layer in layers} | {f"{model}_{_IMAGE}": image}
+    return {f"{model}_{layer}": layer for layer in (*layers, image)} | {f"{model}_{_IMAGE}": image}
 
 
 def _layer_of(function: str, names: Mapping[str, str], model: str) -> str | None:

@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.batch import Batch, Images, batch_of
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
@@ -26,15 +24,15 @@ _SECONDS_PER_IMAGE = 120
 
 def run(
     project: Path,
-    images: NDArray[np.uint8],
+    images: Images | Batch,
     *,
     trace: bool = False,
     image_mode: str | None = None,
     ram_bytes: int | None = None,
     jobs: int = 1,
 ) -> RunResult:
-    """Builds the firmware (the project's image mode and budget unless given) and runs it over `images`
-    [N, H, W, C] uint8, in `jobs` emulators side by side.
+    """Builds the firmware (the project's image mode and budget unless given) and runs it over `images`,
+    uint8 [N, H, W, C] or a batch, in `jobs` emulators side by side; a sequence stays in one.
 
     Raises RunError for a fault, a status other than 0, a lost canary or no end; ToolMissingError without
     QEMU, make or the compiler.
@@ -66,18 +64,18 @@ def build(
 
 
 def run_elf(
-    elf: Path, project: Project, images: NDArray[np.uint8], *, jobs: int = 1, options: Sequence[str] = ()
+    elf: Path, project: Project, images: Images | Batch, *, jobs: int = 1, options: Sequence[str] = ()
 ) -> RunResult:
     """Runs firmware that is built already, with more `options` of the emulator; as `run` otherwise."""
     if len(images) == 0:
         raise UsageError("no images to run")
-    parts = np.array_split(images, min(jobs, len(images)))
+    parts = batch_of(images).split(jobs, keep_sequences=project.has_state)
     with ThreadPoolExecutor(len(parts)) as pool:
         results = list(pool.map(lambda part: _run_part(elf, project, part, options), parts))
     return _join(results)
 
 
-def _run_part(elf: Path, project: Project, images: NDArray[np.uint8], options: Sequence[str]) -> RunResult:
+def _run_part(elf: Path, project: Project, images: Batch, options: Sequence[str]) -> RunResult:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "input.bin").write_bytes(batch.as_bytes(project, images))

@@ -15,15 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.batch import Batch, Images
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
 from rnnpool_mcu.run.protocol import RunError
-from rnnpool_mcu.run.renode_test import image_window
+from rnnpool_mcu.run.renode_test import window_of
 from rnnpool_mcu.system import tools
 
 RENODE = "renode"
@@ -48,21 +46,21 @@ class _Ended:
 
 def run(
     project: Path,
-    images: NDArray[np.uint8],
+    images: Images | Batch,
     *,
     trace: bool = False,
     board_seconds: int = BOARD_SECONDS,
     wait: float | None = None,
 ) -> RunResult:
-    """Runs the model over `images` [N, H, W, C] uint8 for `board_seconds` of the board's time at most, and
-    `wait` seconds of real time.
+    """Runs the model over `images`, uint8 [N, H, W, C] or a batch, for `board_seconds` of the board's time at
+    most, and `wait` seconds of real time.
 
     Raises ToolMissingError without Renode; RunError for a fault, a failed command, an unknown address, and a
     report that does not end. Instructions are unknown: the platforms have no counter.
     """
     renode = tools.find_tool(RENODE)
     described = Project.load(project)
-    window = image_window(_checked(described, images))
+    window = window_of(len(images), batch.as_bytes(described, images))
     if len(window) > _WINDOW_BYTES:
         allowed = (_WINDOW_BYTES - 16) // described.image_bytes
         raise UsageError(f"renode: {len(images)} images, at most {allowed} fit the emulated memory")
@@ -87,11 +85,6 @@ def run(
         images=len(images),
     )
     return replace(result, instructions=None, instruction_resolution=1)
-
-
-def _checked(project: Project, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    batch.as_bytes(project, images)
-    return images
 
 
 def monitor_path(path: Path) -> str:

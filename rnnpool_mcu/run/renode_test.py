@@ -1,4 +1,5 @@
-"""What the Renode test of a project compares with: one image, and the lines that its report must have.
+"""What the Renode test of a project compares with: one image, or a sequence of a few where the model keeps a
+state, and the lines that its report must have.
 
 The lines are regular expressions, each matched once, in order; the outputs are those of the definition in
 numpy. `renode/<name>.robot` reads them.
@@ -13,19 +14,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
+from rnnpool_mcu.ir.batch import Batch
+from rnnpool_mcu.ir.evaluate import evaluate_batch
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.run import batch
 
 IMAGES_NAME, EXPECTED_NAME = "images.bin", "expected.txt"
 _HEADER = "<i12x"
 _SEED = 0
+_RUNS = 3  # of a sequence
 _RAM_UNIT = 256  # of firmware/boards/*/memory.ld, bytes
+
+
+def window_of(runs: int, records: bytes) -> bytes:
+    """A batch as the firmware finds it in memory: its number of runs, 12 bytes unused, their records."""
+    return struct.pack(_HEADER, runs) + records
 
 
 def image_window(images: NDArray[np.uint8]) -> bytes:
     """Images [N, H, W, C] as the firmware finds them in memory: their number, 12 bytes unused, the pixels."""
-    return struct.pack(_HEADER, len(images)) + images.tobytes()
+    return window_of(len(images), images.tobytes())
 
 
 def expected_lines(project: Project, outputs: Sequence[bytes]) -> list[str]:
@@ -39,11 +48,13 @@ def expected_lines(project: Project, outputs: Sequence[bytes]) -> list[str]:
 
 
 def write_renode_test(folder: Path, project: Project, graph: Graph) -> None:
-    """Writes one made-up image and what the definition says of it into the project's `renode/`."""
-    shape = (1, project.input_height, project.input_width, project.input_channels)
-    images = np.random.default_rng(_SEED).integers(0, 256, shape, dtype=np.uint8)
-    values = evaluate_graph(graph, image_to_int8(images[0]))
-    outputs = [b"".join(values[name].tobytes() for name in graph.outputs)]
-    (folder / "renode" / IMAGES_NAME).write_bytes(image_window(images))
+    """Writes made-up inputs and what the definition says of them into the project's `renode/`."""
+    rng, runs = np.random.default_rng(_SEED), _RUNS if project.has_state else 1
+    shapes = [(runs, *given.shape) for given in project.every_input]
+    images = Batch.sequence(*(rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes))
+    found = evaluate_batch(graph, images)
+    outputs = [b"".join(values[name].tobytes() for name in graph.outputs) for values in found]
+    window = window_of(runs, batch.as_bytes(project, images))
+    (folder / "renode" / IMAGES_NAME).write_bytes(window)
     text = "\n".join(expected_lines(project, outputs)) + "\n"
     (folder / "renode" / EXPECTED_NAME).write_text(text, encoding="utf-8")

@@ -18,7 +18,7 @@ def saved_by_smallest_streamed(graph: Graph, arena_bytes: int) -> int:
         return 0
     streamed = dataclasses.replace(graph, image_resident=False)
     _, smallest = smallest_plan(pareto_front(streamed), exact_effort=0)  # which has no constants in RAM
-    return max(0, arena_bytes - smallest.arena_bytes - graph.input_type.row_bytes)
+    return max(0, arena_bytes - smallest.arena_bytes - sum(given.type.row_bytes for given in graph.inputs))
 
 
 def ram_advice(graph: Graph, arena_bytes: int, needed_bytes: int) -> str:

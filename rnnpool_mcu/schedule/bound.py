@@ -23,7 +23,8 @@ which for a chain is exact, and for a graph a bound still: where branches meet, 
 Assumptions: each pixel is made once, and rows of a value from top to bottom, as everything this compiler
 generates does; operators are those of the graph, so an RNNPool is one; an operator may write over what it is
 the last to read. Not counted, so that the bound holds for every way to do it: margins, alignment, state and
-scratch, rows of graph outputs nobody else reads, values that an absorber alone reads.
+scratch, rows of graph outputs nobody else reads, values that an absorber alone reads, states and that what
+they take over is held to the end.
 
 Columns: a fused block or head runs tile after tile of one output row through all of its operators, so that
 no new row of its inner value (an expansion, a norm) need ever be whole. The states above are those between
@@ -81,7 +82,7 @@ def lower_bound(graph: Graph) -> LowerBound:
     up, down, passed = _up(graph, edges), _down(graph, edges), _passed(graph, edges)
     best = LowerBound(0, graph.input_name, 0)
     for name, above in up.items():
-        if graph.image_resident and name == graph.input_name:
+        if (graph.image_resident and name in graph.input_names) or name in graph.state_names:
             continue
         live = np.where(passed[name], above + down[name], 0) if name in passed else above + down[name]
         rows = int(live.argmax())
@@ -97,6 +98,8 @@ def _edges(graph: Graph, node: Node) -> list[_Edge]:
     rows = windows_of(graph, node)
     found: dict[str, _Edge] = {}
     for index, name in enumerate(node.inputs):
+        if name in graph.state_names:
+            continue
         height = height_of(graph, name)
         stops = np.array([0, *(min(windows[index].stop, height) for windows in rows)], np.int64)
         firsts = np.array(
@@ -132,7 +135,7 @@ def _live(graph: Graph, edge: _Edge) -> Bytes:
     made = np.arange(height_of(graph, edge.value) + 1)
     rows = np.maximum(0, made[:, None] - edge.released[None, :])
     possible = made[:, None] >= edge.need[None, :]
-    if graph.image_resident and edge.value == graph.input_name:
+    if graph.image_resident and edge.value in graph.input_names:
         possible[:-1] = False
     found: Bytes = np.where(possible, rows * _row_bytes(graph, edge.value), UNREACHABLE)
     return found

@@ -2,7 +2,10 @@
 
 That one rule is what the generated C follows too, so the order is known here step by step. It drains
 every row as far down the network as it can go before the next image row is pulled, which keeps the
-rolling buffers of a chain at the rows its kernels span.
+rolling buffers of a chain at the rows its kernels span. Of several inputs the last that a reader waits for
+gives its next row; rows that none waits for come when nothing else can go.
+
+States are there from the start, outside the arena; what they take over is read to the end of the run.
 
 Thousands of steps are played for every candidate of the search, so that a step only compares and counts:
 values are numbers, what an output row reads was looked up once, and a node found waiting is not asked
@@ -140,7 +143,9 @@ class _Player:
     def __init__(self, graph: Graph, part: Part, done: Sequence[str]) -> None:
         self._names = part.values
         self._at = {name: i for i, name in enumerate(self._names)}
-        self._image = self._at.get(graph.input_name, -1)
+        self._inputs = [self._at[given.name] for given in graph.inputs if given.name in self._at]
+        self._states = graph.state_names
+        self._held = [self._at[name] for name in sorted(graph.held) if name in self._at]
         self._height = [height_of(graph, name) for name in self._names]
         self._needs = {self._at[node.name]: needs_of(graph, node) for node in part.nodes}
         self._made = [0] * len(self._names)
@@ -154,6 +159,8 @@ class _Player:
         self._fed: dict[tuple[int, int], int] = {}  # node, value: reader
         self._woken = [0] * len(self._names)  # bits of the nodes that read a value
         self.result = Played()
+        for name in self._states.intersection(self._names):
+            self._made[self._at[name]] = self._height[self._at[name]]
         self._connect()
         self._complete(done)
 
@@ -172,6 +179,9 @@ class _Player:
                 self._low[source].append(firsts[0])
                 self._lowest[source] = min(self._low[source])
                 self._woken[source] |= 1 << i
+        for source in self._held:
+            self._low[source].append(0)  # whoever keeps the states reads it when the run is over
+            self._lowest[source] = 0
 
     def _complete(self, done: Sequence[str]) -> None:
         """Values made by earlier cascades, and the rows of theirs that absorbers have taken."""
@@ -183,7 +193,7 @@ class _Player:
                 self._needs_from(feed.source, feed.reader, NEVER)
         for i, absorbed in self._absorbed.items():
             for index, (names, steps) in enumerate(self._needs[i].groups):
-                if known.issuperset(names):
+                if known.intersection(names) and known.union(self._states).issuperset(names):
                     absorbed[index] = len(steps)
                     for name in names:
                         self._release(i, self._at[name])
@@ -209,8 +219,8 @@ class _Player:
         """Take steps until every value of the cascade is complete."""
         members = {self._at[name] for name in values}
         early = (i for i in self._absorbed if any(feed.source in members for feed in self._feeds[i]))
-        image = self._image
-        nodes = (members - {image}) | set(early)
+        inputs = [i for i in self._inputs if i in members]
+        nodes = members.difference(inputs) | set(early)
         playing = sum(1 << i for i in nodes)
         ready = playing
         while True:
@@ -221,13 +231,35 @@ class _Player:
                     break
                 ready ^= 1 << i
             else:
-                if image not in members or self._made[image] == self._height[image]:
+                image = self._next_input(inputs, playing)
+                if image is None:
                     break
                 self._make(image, Step("image", self._names[image], self._made[image]))
                 ready |= self._woken[image] & playing
         unfinished = [i for i in sorted(members) if self._made[i] < self._height[i]]
         if unfinished:
             raise RuntimeError(f"cascade stops before '{self._names[unfinished[0]]}' is complete")
+
+    def _next_input(self, inputs: Sequence[int], playing: int) -> int | None:
+        """Which input gives a row when no node can go: the last of those waited for, else the last of all."""
+        left = [i for i in reversed(inputs) if self._made[i] < self._height[i]]
+        waited = (i for i in left if len(left) > 1 and self._is_awaited(i, self._woken[i] & playing))
+        return next(waited, left[0] if left else None)
+
+    def _is_awaited(self, source: int, readers: int) -> bool:
+        """Whether one of the readers, given as bits, could not go on even if its other rows were there."""
+        name, row = self._names[source], self._made[source]
+        while readers:
+            i = readers.bit_length() - 1
+            readers ^= 1 << i
+            groups = self._needs[i].groups
+            if any(name in names and self._absorbed[i][g] == row for g, (names, _) in enumerate(groups)):
+                return True
+            made = self._made[i]
+            for feed in self._feeds[i] if not groups and made < self._height[i] else ():
+                if feed.source == source and feed.stops[made] > row:
+                    return True
+        return False
 
     def _advance(self, i: int, may_finish: bool) -> bool:
         """Take the step that a node can take now; False when it waits for rows or is done."""
@@ -267,6 +299,8 @@ class _Player:
             if row == len(steps):
                 continue
             waiting = True
+            if not may_finish and self._states.issuperset(names):
+                continue  # nothing but the cascade of the absorber itself tells when to take them
             sources = [self._at[name] for name in names if name in self._at]
             if len(sources) == len(names) and all(made[source] > row for source in sources):
                 self.result.steps.append(steps[row])

@@ -134,7 +134,7 @@ def with_replaced(graph: Graph, places: Mapping[str, tuple[Node, ...]]) -> Graph
 def _only_reader(graph: Graph, value: str) -> Node | None:
     """The node that alone reads a value which is no output, once."""
     readers = graph.consumers[value]
-    if len(readers) != 1 or value in graph.outputs or readers[0].inputs.count(value) != 1:
+    if len(readers) != 1 or value in graph.results or readers[0].inputs.count(value) != 1:
         return None
     return readers[0]
 

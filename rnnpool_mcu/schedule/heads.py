@@ -69,7 +69,7 @@ def fusible_heads(graph: Graph, taken: Container[str] = ()) -> tuple[Head, ...]:
     found = []
     for node in graph.nodes:
         readers = graph.consumers[node.name]
-        if not isinstance(node.op, L2Norm) or node.name in graph.outputs:
+        if not isinstance(node.op, L2Norm) or node.name in graph.results:
             continue
         plain = (reader.op for reader in readers if reader.op.kernel == CONV_KERNEL)
         windows = [op.window for op in plain if isinstance(op, Conv2d)]
@@ -85,7 +85,7 @@ def fusible_heads(graph: Graph, taken: Container[str] = ()) -> tuple[Head, ...]:
 
 def _max_out(graph: Graph, conv: Node) -> str | None:
     readers = graph.consumers[conv.name]
-    alone = len(readers) == 1 and conv.name not in graph.outputs
+    alone = len(readers) == 1 and conv.name not in graph.results
     return readers[0].name if alone and isinstance(readers[0].op, MaxOut) else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
-from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.graph import Graph, Input, Node
 from rnnpool_mcu.ir.operator import Absorber, Margin
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, RowBuffer, RowLives, Step, total_live
 from rnnpool_mcu.ir.tensor_type import TensorType
@@ -97,18 +97,35 @@ def row_buffers(graph: Graph, demand: Demand, *, stage: bool = True) -> dict[str
         if not isinstance(value, TensorType):
             continue
         margin = margin_of(graph, name)
-        row_bytes = (margin.left + value.width + margin.right) * value.channels
-        aligned = (row_bytes + ROW_ALIGNMENT - 1) // ROW_ALIGNMENT * ROW_ALIGNMENT
         kept = demand.kept_rows[name]
         staged = stage and _waits_briefly(graph, demand, name)
-        buffers[name] = RowBuffer(name, kept - staged, margin, value.channels, aligned, staged)
+        row_bytes = _slot_bytes(value, margin)
+        buffers[name] = RowBuffer(name, kept - staged, margin, value.channels, row_bytes, staged)
     return buffers
+
+
+def state_buffers(graph: Graph) -> dict[str, RowBuffer]:
+    """The rows of every state, between the margins that their readers want; outside the arena."""
+    margins = {state.name: margin_of(graph, state.name) for state in graph.states}
+    return {
+        s.name: RowBuffer(
+            *(s.name, s.type.height, margins[s.name], s.type.channels),
+            _slot_bytes(s.type, margins[s.name]),
+        )
+        for s in graph.states
+    }
+
+
+def _slot_bytes(value: TensorType, margin: Margin) -> int:
+    """A row between its margins, in whole units of ROW_ALIGNMENT."""
+    row_bytes = (margin.left + value.width + margin.right) * value.channels
+    return (row_bytes + ROW_ALIGNMENT - 1) // ROW_ALIGNMENT * ROW_ALIGNMENT
 
 
 def _waits_briefly(graph: Graph, demand: Demand, value: str) -> bool:
     """Whether a new row, given one slot too few, would wait for less than half of the value's life."""
     slots = demand.kept_rows[value] - 1
-    if slots < 1 or _stands_whole(graph, demand, value):
+    if slots < 1 or value in graph.held or _stands_whole(graph, demand, value):
         return False
     return 2 * demand.waiting(value, slots).bit_count() < demand.live[value].bit_count()
 
@@ -120,9 +137,9 @@ def _stands_whole(graph: Graph, demand: Demand, value: str) -> bool:
 def memory_blocks(graph: Graph, demand: Demand, buffers: Mapping[str, RowBuffer]) -> dict[str, Block]:
     """Every piece of memory the plan needs, with the steps it lives for."""
     blocks = [block for b in buffers.values() for block in _rows_blocks(graph, demand, b)]
-    pulled = tuple(t for t, step in enumerate(demand.steps) if step.kind == "image")
-    if graph.image_resident and pulled:
-        blocks.append(_pixels_block(graph, pulled))
+    for given in graph.inputs if graph.image_resident else ():
+        pulled = [t for t, s in enumerate(demand.steps) if s.kind == "image" and s.value == given.name]
+        blocks += [_pixels_block(given, pulled)] if pulled else []
     active = _active_steps(demand.steps)
     for node in demand.nodes:
         own, (state, scratch) = active.get(node.name, 0), own_bytes(graph, node)
@@ -154,11 +171,11 @@ def _rows_blocks(graph: Graph, demand: Demand, buffer: RowBuffer) -> tuple[Block
     return (Block(f"{name}.rows", buffer.bytes, demand.live[name], rows),)
 
 
-def _pixels_block(graph: Graph, pulled: tuple[int, ...]) -> Block:
-    """The camera's bytes of the image, there from the first step on; a row dies when it is pulled."""
-    size, height = graph.input_type.row_bytes, len(pulled)
-    rows = RowLives(size, (0,) * height, tuple(step + 1 for step in pulled))
-    return Block(f"{graph.input_name}.pixels", size * height, (1 << pulled[-1] + 1) - 1, rows)
+def _pixels_block(given: Input, pulled: Sequence[int]) -> Block:
+    """The camera's bytes of an input, there from the first step on; a row dies when it is pulled."""
+    size = given.type.row_bytes
+    rows = RowLives(size, (0,) * len(pulled), tuple(step + 1 for step in pulled))
+    return Block(f"{given.name}.pixels", size * len(pulled), (1 << pulled[-1] + 1) - 1, rows)
 
 
 def _active_steps(steps: Sequence[Step]) -> dict[str, int]:

@@ -92,7 +92,7 @@ def cascades_of(graph: Graph, cuts: Iterable[str]) -> tuple[tuple[str, ...], ...
     """The graph's values in order, cut after each value in `cuts`."""
     cascades: list[list[str]] = [[]]
     ends = set(cuts)
-    for name in (graph.input_name, *(node.name for node in graph.nodes)):
+    for name in graph.values:
         cascades[-1].append(name)
         if name in ends:
             cascades.append([])
@@ -301,10 +301,13 @@ def crossing_bytes(graph: Graph) -> dict[str, int]:
     last_read = {
         name: i for i, n in enumerate(graph.nodes) if not isinstance(n.op, Absorber) for name in n.inputs
     }
-    made_at = {graph.input_name: -1} | {node.name: i for i, node in enumerate(graph.nodes)}
-    sizes = {name: t.bytes for name, t in graph.types.items() if isinstance(t, TensorType)}
+    last_read |= dict.fromkeys(graph.held, len(graph.nodes))
+    made_at = dict.fromkeys(graph.input_names, -1) | {node.name: i for i, node in enumerate(graph.nodes)}
+    sizes = {n: t.bytes for n, t in graph.types.items() if n in made_at and isinstance(t, TensorType)}
     return {
-        node.name: sum(sizes[name] for name, last in last_read.items() if made_at[name] <= i < last)
+        node.name: sum(
+            sizes[name] for name, last in last_read.items() if name in sizes and made_at[name] <= i < last
+        )
         for i, node in enumerate(graph.nodes)
     }
 

@@ -33,7 +33,7 @@ class Obstacle:
 
 def obstacles(graph: Graph) -> tuple[Obstacle, ...]:
     """Every value of several rows that has to stand whole for some reader's sake, in the graph's order."""
-    heights = {name: height_of(graph, name) for name in graph.types}
+    heights = {name: height_of(graph, name) for name in graph.values}
     found = (_obstacle(graph, name, height) for name, height in heights.items() if height > 1)
     return tuple(obstacle for obstacle in found if obstacle is not None)
 

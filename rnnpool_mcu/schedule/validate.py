@@ -1,7 +1,8 @@
 """Byte-level replay of a plan, written apart from the planner: it knows rows and addresses, no lifetimes.
 
 Every byte of the arena remembers which byte of which row was last written there. A step may run only if
-each input row it reads is there, whole, and the bytes it writes lie inside the arena.
+each input row it reads is there, whole, and the bytes it writes lie inside the arena. What states take over
+must be there, whole, behind the last step; states themselves lie outside the arena.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class _Replay:
         self.memory = np.full(size, NOTHING, np.int64)
         self.highest = 0
         self.made = dict.fromkeys(self.graph.types, 0)
+        self.made |= {state.name: state.type.height for state in self.graph.states}
         self.absorbed: dict[tuple[str, int], int] = {}
         self.index = {name: i for i, name in enumerate(self.graph.types)}
         self.settled = {name: 0 for name, buffer in plan.buffers.items() if buffer.staged}  # rows in slots
         self.state_started: set[str] = set()
-        for row in range(self.graph.input_type.height if plan.image_offset is not None else 0):
-            self._write(*self._pixels(row))
+        for given in self.graph.inputs if self.graph.image_resident else ():
+            for row in range(given.type.height):
+                self._write(*self._pixels(given.name, row))
 
     def run(self, step: Step) -> None:
         if step.kind == "image":
@@ -97,15 +100,18 @@ class _Replay:
         self._write_row(step.value, step.row)
         self._check_pixels(step)
 
-    def _pixels(self, row: int) -> tuple[int, IntArray]:
-        size = self.graph.input_type.row_bytes
-        first = (len(self.index) << 40) + row * size
-        return (self.plan.image_offset or 0) + row * size, np.arange(first, first + size)
+    def _pixels(self, name: str, row: int) -> tuple[int, IntArray]:
+        given = self.graph.types[name]
+        assert isinstance(given, TensorType)
+        size, offset = given.row_bytes, self.plan.pixels_offset(name)
+        self._require(offset is not None, f"'{name}' is resident and has no place in the arena")
+        first = (len(self.index) + self.index[name] << 40) + row * size
+        return (offset or 0) + row * size, np.arange(first, first + size)
 
     def _check_pixels(self, step: Step) -> None:
-        if self.plan.image_offset is None:
+        if not self.graph.image_resident:
             return
-        start, tags = self._pixels(step.row)
+        start, tags = self._pixels(step.value, step.row)
         intact = bool((self.memory[start : start + len(tags)] == tags).all())
         self._require(intact, f"{step}: row {step.row} of the resident image was overwritten")
 
@@ -127,6 +133,8 @@ class _Replay:
     def _read_window(self, step: Step, name: str, window: RowWindow) -> None:
         value = self.graph.types[name]
         assert isinstance(value, TensorType)
+        if name in self.graph.state_names:
+            return
         for row in range(max(0, window.first), min(window.stop, value.height)):
             start, tags = self._row(self.plan.buffers[name], row)
             held = self.memory[start : start + len(tags)]
@@ -189,6 +197,8 @@ class _Replay:
         for name, value in self.graph.types.items():
             rows = value.height if isinstance(value, TensorType) else 1
             self._require(self.made[name] == rows, f"'{name}': {self.made[name]} of {rows} rows were made")
+            if name in self.graph.held:
+                self._read_window(Step("finish", name, 0), name, RowWindow(0, rows))
         for node in self.graph.nodes:
             if isinstance(node.op, Absorber):
                 self._check_absorbed(self.graph, node.name, node.op)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu import pipeline
+from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import DetectionsType
@@ -68,16 +69,19 @@ class IntegerModel:
     def runner(self, engine: str) -> Run:
         """Function from uint8 [n, H, W, C] to each image's output bytes, compiled and built if need be."""
         if engine == "int8":
-            return lambda images: validation.run_reference(self.graph, images, self.progress).outputs
+            return lambda images: self._reference(Batch.independent(images))
         folder = self._compiled(engine)
         if engine == "c":
             host.build(folder)  # once, before several processes find it built
-        return lambda images: self._run(folder, engine, images)
+        return lambda images: self._run(folder, engine, Batch.independent(images))
 
-    def _run(self, folder: Path, engine: str, images: Images) -> tuple[bytes, ...]:
+    def _reference(self, batch: Batch) -> tuple[bytes, ...]:
+        return validation.run_reference(self.graph, batch, self.progress).outputs
+
+    def _run(self, folder: Path, engine: str, batch: Batch) -> tuple[bytes, ...]:
         if engine == "qemu":
-            return validation.run_engine(folder, "qemu", images, self.progress).outputs
-        parts = np.array_split(images, min(self.jobs, len(images)))
+            return validation.run_engine(folder, "qemu", batch, self.progress).outputs
+        parts = batch.split(self.jobs, keep_sequences=False)
         with ThreadPoolExecutor(len(parts)) as pool:
             results = list(pool.map(lambda part: host.run(folder, part).outputs, parts))
         return tuple(output for outputs in results for output in outputs)

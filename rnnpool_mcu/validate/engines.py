@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ToolMissingError
-from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
+from rnnpool_mcu.ir.batch import Batch, Images, batch_of
+from rnnpool_mcu.ir.evaluate import evaluate_batch
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.run_result import LayerTrace, RunResult, first_difference
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
@@ -20,10 +20,10 @@ from rnnpool_mcu.run import host, qemu, renode
 REFERENCE = "numpy"
 JOBS = 2  # emulators side by side
 
-Images = NDArray[np.uint8]  # [N, H, W, C]
+Inputs = Images | Batch  # uint8 [N, H, W, C] of a model with one input, or a batch
 Progress = Callable[[str], None]
 
-_RUNNERS: Mapping[str, Callable[[Path, Images, bool], RunResult]] = {
+_RUNNERS: Mapping[str, Callable[[Path, Inputs, bool], RunResult]] = {
     "host": lambda folder, images, trace: host.run(folder, images, trace=trace),
     "qemu": lambda folder, images, trace: qemu.run(folder, images, trace=trace, jobs=JOBS),
     "renode": lambda folder, images, trace: renode.run(folder, images, trace=trace),
@@ -39,12 +39,11 @@ EVALUATED = {"int8": REFERENCE, "c": "host", "qemu": "qemu", "renode": "renode"}
 _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
 
 
-def run_reference(graph: Graph, images: Images, progress: Progress, *, trace: bool = False) -> RunResult:
-    """Every image through the operators' own definitions."""
+def run_reference(graph: Graph, images: Inputs, progress: Progress, *, trace: bool = False) -> RunResult:
+    """Every run of a batch through the operators' own definitions, states from one to the next."""
     outputs, traces = [], []
-    for number, image in enumerate(images, start=1):
+    for number, values in enumerate(evaluate_batch(graph, images), start=1):
         progress(f"numpy: image {number} of {len(images)}")
-        values = evaluate_graph(graph, image_to_int8(image))
         outputs.append(b"".join(values[name].tobytes() for name in graph.outputs))
         if trace:
             traces.append(_traces(graph, values))
@@ -53,7 +52,7 @@ def run_reference(graph: Graph, images: Images, progress: Progress, *, trace: bo
 
 
 def run_engine(
-    folder: Path, engine: str, images: Images, progress: Progress, *, trace: bool = False
+    folder: Path, engine: str, images: Inputs, progress: Progress, *, trace: bool = False
 ) -> RunResult:
     """Builds a compiled folder for `engine` (REFERENCE or one of ENGINES) and runs it over `images`."""
     if engine == REFERENCE:
@@ -65,22 +64,24 @@ def run_engine(
 
 
 def validate(
-    folder: Path, engine: str, images: Images, reference: RunResult, progress: Progress
+    folder: Path, engine: str, images: Inputs, reference: RunResult, progress: Progress
 ) -> tuple[ValidationResult, RunResult]:
     """Whether `engine` gives the bytes of `reference` for every image, and what its run measured."""
     result = run_engine(folder, engine, images, progress)
     for index, (expected, actual) in enumerate(zip(reference.outputs, result.outputs, strict=True)):
         if expected != actual:
-            where = _describe(folder, engine, images, index, progress)
+            where = _describe(folder, engine, batch_of(images), index, progress)
             return ValidationResult(engine, len(images), False, where), result
     return ValidationResult(engine, len(images), True), result
 
 
-def _describe(folder: Path, engine: str, images: Images, index: int, progress: Progress) -> str:
+def _describe(folder: Path, engine: str, batch: Batch, index: int, progress: Progress) -> str:
     """Image and first layer in which an engine leaves the definition."""
-    graph, image = load_graph(folder / FILE_NAME), images[index : index + 1]
-    expected = run_reference(graph, image, progress, trace=True)
-    layer = first_difference(expected, run_engine(folder, engine, image, progress, trace=True), 0)
+    graph = load_graph(folder / FILE_NAME)
+    images = batch.up_to(index) if graph.states else batch.part(index, index + 1)
+    expected = run_reference(graph, images, progress, trace=True)
+    actual = run_engine(folder, engine, images, progress, trace=True)
+    layer = first_difference(expected, actual, len(images) - 1)
     if layer is None:
         return f"image {index}: the output; every layer's rows are the same"
     if layer == 0:

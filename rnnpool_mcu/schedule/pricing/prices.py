@@ -18,6 +18,7 @@ from rnnpool_mcu.schedule.cascade import Part, needs_of
 from rnnpool_mcu.schedule.lifetimes import Footprint, footprint, margin_of, own_bytes
 
 DONE, LATER = -1, -2  # instead of places before and behind a cascade
+STATE, HELD = "state", "held"  # instead of places and rows of what the caller keeps, or takes over
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class Prices:
         key = frame.key(start, stop)
         if key not in self._found:
             part, cascade = frame.part(start, stop), frame.names[start:stop]
-            done = [name for name in part.values if frame.place[name] < start]
+            done = [name for name in part.values if frame.place.get(name, stop) < start]
             found = footprint(frame.graph, cascade, done, part=part)
             self.priced += 1
             self.steps += found.steps
@@ -80,32 +81,43 @@ def _size(value: ValueType) -> Hashable:
 
 
 class Frame:
-    """A graph's values by place, the image first, with what decides the price of the cascades between."""
+    """A graph's values by place, inputs first, with what decides the price of the cascades between.
+
+    States have no place: they stand outside the arena. A value that one takes over is read behind the last.
+    """
 
     def __init__(self, graph: Graph, prices: Prices) -> None:
         self.graph = graph
         prices.graphs += 1
-        self.names = (graph.input_name, *(node.name for node in graph.nodes))
+        self.names = graph.values
         self.place = {name: i for i, name in enumerate(self.names)}
         self._prices = prices
-        self._inputs = [tuple(self.place[name] for name in node.inputs) for node in graph.nodes]
-        self._absorbers = [i for i, n in enumerate(graph.nodes, start=1) if isinstance(n.op, Absorber)]
+        self._first = len(graph.inputs)  # node's place
+        self._nodes = {self.place[node.name]: node for node in graph.nodes}
+        self._inputs = {i: self._places(node) for i, node in self._nodes.items()}
+        self._absorbers = [i for i, node in self._nodes.items() if isinstance(node.op, Absorber)]
         self._rows = [prices.number((_size(graph.types[n]), margin_of(graph, n))) for n in self.names]
-        self._shapes = [prices.number(("image", graph.image_resident))]
+        self._shapes = [prices.number(("image", graph.image_resident))] * self._first
         self._shapes += [prices.shape(graph, node) for node in graph.nodes]
-        self._codes = [prices.number((self._shapes[0], (), self._rows[0]))]
-        for i, inputs in enumerate(self._inputs, start=1):
-            behind = tuple(place - i for place in inputs)
-            self._codes.append(prices.number((self._shapes[i], behind, self._rows[i])))
+        self._codes = [prices.number((self._shapes[i], (), self._rows[i])) for i in range(len(self.names))]
+        for i, node in self._nodes.items():
+            behind = tuple(self.place[n] - i if n in self.place else STATE for n in node.inputs)
+            self._codes[i] = prices.number((self._shapes[i], behind, self._rows[i]))
         self._readers, self._crossing = self._readers_and_crossing()
+
+    def _places(self, node: Node) -> tuple[int, ...]:
+        """Of a node's inputs, but for states."""
+        return tuple(self.place[name] for name in node.inputs if name in self.place)
 
     def _readers_and_crossing(self) -> tuple[list[list[int]], list[list[int]]]:
         """Per value the row operators that read it; per place the earlier values read from it on."""
         readers: list[list[int]] = [[] for _ in self.names]
         absorbers = set(self._absorbers)
-        for i, inputs in enumerate(self._inputs, start=1):
+        for i, inputs in self._inputs.items():
             for place in set(inputs) if i not in absorbers else ():
                 readers[place].append(i)
+        for name in self.graph.held:
+            readers[self.place[name]].append(len(self.names))
         crossing: list[list[int]] = [[] for _ in (*self.names, None)]
         for place, found in enumerate(readers):
             for at in range(place + 1, max(found, default=place) + 1):
@@ -118,30 +130,33 @@ class Frame:
         after = tuple((place - start, self._first_read_after(place, stop)) for place in self._crossing[stop])
         return tuple(self._codes[start:stop]), around, after, tuple(self._absorbing(start, stop))
 
-    def _first_read_after(self, place: int, stop: int) -> int:
-        """The first row of a value that any row operator from `stop` on reads."""
+    def _first_read_after(self, place: int, stop: int) -> Hashable:
+        """The first row of a value that any row operator from `stop` on reads; HELD: all, to the end."""
+        name = self.names[place]
+        if name in self.graph.held:
+            return HELD, any(stop <= i < len(self.names) for i in self._readers[place])
         readers = [i for i in self._readers[place] if i >= stop]
-        name, nodes = self.names[place], self.graph.nodes
-        needs = (needs_of(self.graph, nodes[i - 1]) for i in readers)
+        needs = (needs_of(self.graph, self._nodes[i]) for i in readers)
         return min(firsts[0] for need in needs for source, _, firsts in need.inputs if source == name)
 
     def _absorbing(self, start: int, stop: int) -> Iterable[Hashable]:
         """The absorbers that may take rows or be under way in a cascade, with their inputs."""
         for i in self._absorbers:
-            inputs = self._inputs[i - 1]
+            inputs = self._inputs[i]
             if i >= start and any(place < stop for place in inputs):
                 spots = (DONE if p < start else p - start if p < stop else LATER for p in inputs)
                 yield self._shapes[i], i - start if i < stop else LATER, tuple(spots)
 
     def part(self, start: int, stop: int) -> Part:
         """What a cascade touches."""
-        absorbers = [i for i in self._absorbers if i >= start and any(p < stop for p in self._inputs[i - 1])]
+        absorbers = [i for i in self._absorbers if i >= start and any(p < stop for p in self._inputs[i])]
         later = {i for place in self._crossing[stop] for i in self._readers[place] if i >= stop}
-        run = sorted({*range(max(1, start), stop), *later, *absorbers})
-        taken = {place for i in absorbers for place in self._inputs[i - 1] if place < stop}
+        later.discard(len(self.names))
+        run = sorted({*range(max(self._first, start), stop), *later, *absorbers})
+        taken = {place for i in absorbers for place in self._inputs[i] if place < stop}
         values = sorted({*run, *range(start, stop), *self._crossing[start], *taken})
-        nodes = self.graph.nodes
-        return Part(tuple(self.names[i] for i in values), tuple(nodes[i - 1] for i in run))
+        names = tuple(self.names[i] for i in values)
+        return Part((*sorted(self.graph.state_names), *names), tuple(self._nodes[i] for i in run))
 
     def edges(self, cuts: Iterable[str]) -> list[int]:
         """Where the cascades begin that those cuts make, and the end."""
