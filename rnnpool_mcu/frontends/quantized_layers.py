@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from rnnpool_mcu.ir.operator import Int8Array, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.convolution import Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from rnnpool_mcu.ops.lookup import Lookup
 
 MAX_TENSOR_ELEMENTS = 1 << 26
 """Of an activation: beyond it nothing fits a microcontroller, and importing would take this machine's RAM."""
@@ -20,6 +21,8 @@ MAX_SIDE = 1 << 15
 """Of an activation's height and width: row numbers and columns are int16 in some kernels."""
 MAX_SPAN = 1024
 """Of a window with its dilation, in rows or columns."""
+MAX_TERM_ERROR = 0.125
+"""Output steps, of rounding a constant that is added, beside the half step of the result's own."""
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """The least normal float32; a denormal scale has too few bits left to compute with."""
 
@@ -98,19 +101,45 @@ def scaled_by_constant(
             raise ModelError(
                 f"a constant of {values.size} values on {image}, supported: 1, or one for each channel"
             )
+    if factors.size == terms.size == 1:
+        at, largest = float(terms[0]), abs(float(factors[0])) * image.scale / output.scale
+        if _rounding_of(_UNIT, largest) > MAX_TERM_ERROR and at != 0.0:
+            return _table(float(factors[0]), at, image, output, clamp)
     factor = np.broadcast_to(factors, (image.channels,)).astype(np.float64)
-    largest = np.abs(factor).max() or 1.0
+    largest = float(np.abs(factor).max()) or 1.0
     # A channel's factor is in its scale, so that no precision is lost in its one weight.
-    scales = np.maximum(np.abs(factor), largest * 2.0**-20) / _UNIT
+    unit = _UNIT if _rounding_of(_UNIT, largest * image.scale / output.scale) <= MAX_TERM_ERROR else 127
+    scales = np.maximum(np.abs(factor), largest * 2.0**-20) / unit
     weights = np.rint(factor / scales).astype(np.int8).reshape(1, 1, -1)
-    bias = np.rint(terms / (image.scale * scales))
+    exact = terms / (image.scale * scales)
+    bias = np.rint(exact)
     if np.abs(bias).max() >= 2.0**30:
         raise ModelError(
             f"a constant of {np.abs(terms).max():g} beside an input scale of {image.scale:g}, allowed: "
             "constants in the range of the input; calibrate again"
         )
+    error = float((np.abs(bias - exact) * image.scale * scales).max()) / output.scale
+    if error > MAX_TERM_ERROR:
+        raise ModelError(
+            f"an input scale of {image.scale:g} beside an output scale of {output.scale:g}: constants of "
+            f"channels would be rounded by {error:.2g} output steps, allowed: {MAX_TERM_ERROR:g}; "
+            "calibrate with data that reaches the output's real range"
+        )
     window = Window((1, 1), (1, 1))
     return DepthwiseConv2d(weights, bias.astype(np.int32), scales, window, output, clamp)
+
+
+def _rounding_of(unit: int, steps: float) -> float:
+    """Most output steps that rounding a term to an input step / unit comes to, if that is `steps` of them."""
+    return 0.5 * steps / unit
+
+
+def _table(
+    factor: float, term: float, image: TensorType, output: Quantization, clamp: tuple[int, int]
+) -> Operator:
+    """image * factor + term by a table, exactly."""
+    made = Lookup.of(lambda x: x * factor + term, image.quantization, output, "scaled")
+    return replace(made, table=np.clip(made.table, *clamp).astype(np.int8))
 
 
 _UNIT = 64  # the weight that stands for a factor: six bits more than an input step for the constant term

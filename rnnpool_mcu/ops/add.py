@@ -14,6 +14,8 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 MULTIPLIER_BITS = 21  # two products with 9-bit differences, and the output's zero point, stay in 32 bits
 MAX_SHIFT = 20
+LEVELS = 255  # between the least and the largest int8
+MAX_ERROR = 0.25  # output steps, of both multipliers' rounding, beside the half step of the result's own
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,40 @@ class WeightedSum(Operator):
         )
 
     def factors(self, inputs: Sequence[TensorType]) -> AddFactors:
-        """Multipliers, shift and offset; ModelError when an input scale is 2**18 output scales or more."""
-        real = [t.scale / self.output.scale for t in inputs]
+        """Multipliers, shift and offset; ModelError where rounding the multipliers would show.
+
+        An operand each step of which is more than the other's whole range and the output's gives an end of
+        the output's range; a smaller factor beyond both does too, and leaves the other its bits.
+        """
+        given = [t.scale / self.output.scale for t in inputs]
+        real = [min(r, LEVELS * other + LEVELS + 2) for r, other in zip(given, given[::-1], strict=True)]
         exponent = int(np.frexp(max(real))[1])  # max(real) < 2**exponent
         shift = min(MAX_SHIFT, MULTIPLIER_BITS - exponent)
         if shift < 3:
             raise ModelError(
-                f"{type(self).__name__}: an input's scale is {max(real):g} times the output's, allowed: "
+                f"{type(self).__name__}: an input's scale is {max(given):g} times the output's, allowed: "
                 "< 2^18; calibrate with images that reach the sum's real range"
             )
-        rounded = (int(np.floor(r * 2.0**shift + 0.5)) for r in real)
+        rounded = [int(np.floor(r * 2.0**shift + 0.5)) for r in real]
+        error = self._rounding(real, rounded, shift)
+        if error > MAX_ERROR:
+            raise ModelError(
+                f"{type(self).__name__}: the inputs' scales are {given[0]:g} and {given[1]:g} times the "
+                f"output's, rounding them comes to {error:.2g} output steps, allowed: {MAX_ERROR:g}, which "
+                "factors below 2048 keep; calibrate with images that reach the sum's real range"
+            )
         a, b = (sign * factor for sign, factor in zip(self.signs, rounded, strict=True))
         offset = (self.output.zero_point << shift) + (1 << (shift - 1))
         offset -= inputs[0].zero_point * a + inputs[1].zero_point * b
         return AddFactors((a, b), shift, offset)
+
+    @staticmethod
+    def _rounding(real: Sequence[float], rounded: Sequence[int], shift: int) -> float:
+        """Most output steps by which multipliers' rounding changes a sum inside the output's range."""
+        others = (LEVELS * (1 + other) / r for r, other in zip(real, real[::-1], strict=True))
+        reach = (min(LEVELS, steps) for steps in others)  # of the operands from their zero points
+        errors = (abs(m * 2.0**-shift - r) for m, r in zip(rounded, real, strict=True))
+        return sum(steps * error for steps, error in zip(reach, errors, strict=True))
 
 
 @dataclass(frozen=True)

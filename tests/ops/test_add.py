@@ -10,6 +10,7 @@ import pytest
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.add import Add
+from rnnpool_mcu.ops.sub import Sub
 from tests.ops.kernel_harness import KernelCase, assert_bit_exact, assert_host_equals_numpy, run_qemu
 from tests.ops.layers import on_random
 
@@ -57,7 +58,7 @@ def test_numpy_is_the_exact_sum_rounded_half_up() -> None:
 
 
 def test_accumulator_stays_in_32_bits_at_the_largest_factors() -> None:
-    for scale in (1.9999999, 0.01, 2.0**17.9):
+    for scale in (1.9999999, 0.01, 2.0**17 + 1):
         types = typed((1, 1, 1), scale, -128), typed((1, 1, 1), scale, -128)
         for zero_point in (-128, 127):
             f = Add(Quantization(1.0, zero_point)).factors(types)
@@ -86,6 +87,31 @@ def test_shapes_must_agree() -> None:
 
 
 def test_scale_too_large_for_the_output_is_refused() -> None:
-    types = typed((1, 1, 1), 3e5, 0), typed((1, 1, 1), 1.0, 0)
+    types = typed((1, 1, 1), 3e5, 0), typed((1, 1, 1), 3e5, 0)
     with pytest.raises(ModelError, match="allowed: < 2\\^18"):
         Add(Quantization(1.0, 0)).factors(types)
+
+
+def test_factors_whose_rounding_would_show_are_refused() -> None:
+    types = typed((1, 1, 1), 9000.0117, 0), typed((1, 1, 1), 9000.0117, 0)
+    with pytest.raises(ModelError, match=r"rounding them comes to .* output steps, allowed: 0\.25"):
+        Add(Quantization(1.0, 0)).factors(types)
+
+
+@pytest.mark.parametrize("kind", [Add, Sub])
+@pytest.mark.parametrize("small", [1e-9, 0.013, 1.0, 7.1, 60.3])
+@pytest.mark.parametrize("ratio", [1.0, 3.7, 255.0, 6000.0, 2.0**17, 1e9])
+def test_scales_far_apart_keep_both_operands(kind: type[Add] | type[Sub], small: float, ratio: float) -> None:
+    """Every pair of values: within 3/4 of a step of the exact sum, or refused."""
+    if small > 1.0 and ratio >= 255:
+        ratio = 30.0  # beyond, neither can be a little less: refused
+    all_values = np.arange(-128, 128, dtype=np.int8)
+    a, b = (v.reshape(1, 256, 256) for v in np.meshgrid(all_values, all_values))
+    types = typed((1, 256, 256), small * ratio, -3), typed((1, 256, 256), small, 10)
+    for order in (slice(None), slice(None, None, -1)):
+        op = kind(Quantization(1.0, 4))
+        real = [
+            t.scale * (v.astype(np.float64) - t.zero_point) for t, v in zip(types[order], (a, b), strict=True)
+        ]
+        exact = np.clip(real[0] + kind.signs[1] * real[1] + 4, -128, 127)
+        assert np.abs(op.eval_int8(types[order], (a, b)) - exact).max() <= 0.75
