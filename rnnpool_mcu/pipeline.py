@@ -11,7 +11,7 @@ from pathlib import Path
 from rnnpool_mcu.codegen.emit import emit, input_fields
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.importing.imported import PLAIN, Normalisation
-from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, protection_unit
+from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, ram_needed, stack_reserve
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.labels import check_labels
 from rnnpool_mcu.ir.model_name import check_name, default_name, printable
@@ -36,7 +36,6 @@ from rnnpool_mcu.toolchain.board import check_ram, load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 
 Progress = Callable[[str], None]
-STACK_ALIGNMENT = 8  # bytes, the procedure call standard's
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def compile_graph(
         built = _build_fastest(graph, target, out, board, progress)
     if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
         raise BudgetError(_too_small(built, graph))
-    project = dataclasses.replace(built.project, stack_bytes=_aligned(built.stack.bytes))
+    project = dataclasses.replace(built.project, stack_bytes=stack_reserve(built.stack))
     write_project_files(out, project)
     planning = _planning(graph, built.plan, target, notes)
     write_renode_test(out, project, graph)
@@ -245,17 +244,6 @@ def _project(plan: Plan, target: Target) -> Project:
         state_bytes=plan.state_bytes,
         inputs=inputs if len(inputs) > 1 else (),
     )
-
-
-def ram_needed(sizes: FlashAndStatic, bound: StackBound) -> int:
-    """The smallest budget: static, buffers, arena with canaries, deepest stack, in units of protection."""
-    used = sizes.ram_without_stack_bytes + _aligned(bound.bytes)
-    unit = protection_unit(used)
-    return (used + unit - 1) // unit * unit
-
-
-def _aligned(stack_bytes: int) -> int:
-    return (stack_bytes + STACK_ALIGNMENT - 1) // STACK_ALIGNMENT * STACK_ALIGNMENT
 
 
 def _too_small(built: _Built, graph: Graph) -> str:

@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from rnnpool_mcu.importing import load_graph
+from rnnpool_mcu.ir.firmware import ram_needed
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ops.chunked_residual import ChunkedResidual
 from rnnpool_mcu.ops.inverted_residual import InvertedResidual
 from rnnpool_mcu.ops.l2_norm_convs import L2NormConvs
-from rnnpool_mcu.pipeline import Target, ram_needed
+from rnnpool_mcu.pipeline import Target
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.run.profile import profile_elf
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph

@@ -30,11 +30,13 @@ class Builder:
         self.sources: dict[str, str] = {}
 
     def append(self, node: Node, source: str = "") -> TensorType:
-        """Add a node that computes a tensor; ModelError where an input does not fit it."""
+        """Add a node that computes a tensor; ModelError where an input or a scale does not fit it."""
         if node.name in self.types:
             raise ModelError(f"'{source or node.name}' is made twice; the file is damaged")
-        made = node.op.infer_type(tuple(self.types[name] for name in node.inputs))
+        inputs = tuple(self.types[name] for name in node.inputs)
+        made = node.op.infer_type(inputs)
         assert isinstance(made, TensorType)
+        node.op.check_constants(inputs)
         self.types[node.name] = tensor_type(made.shape, made.quantization)
         self.nodes.append(node)
         if source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+STACK_ALIGNMENT = 8  # bytes, the procedure call standard's
 MPU_RESOLUTION_BITS = 12  # four nested regions, each cut into eighths: see firmware/common/startup.c
 
 
@@ -108,3 +109,15 @@ class StackBound:
     bytes: int  # from reset: harness, model, row callback
     path: tuple[str, ...]
     model_bytes: int  # from the model's run function alone, row callback included
+
+
+def stack_reserve(bound: StackBound) -> int:
+    """Bytes of RAM that a stack of that depth takes."""
+    return -(-bound.bytes // STACK_ALIGNMENT) * STACK_ALIGNMENT
+
+
+def ram_needed(sizes: FlashAndStatic, bound: StackBound) -> int:
+    """The smallest budget: static, buffers, arena with canaries, deepest stack, in units of protection."""
+    used = sizes.ram_without_stack_bytes + stack_reserve(bound)
+    unit = protection_unit(used)
+    return (used + unit - 1) // unit * unit

@@ -124,6 +124,13 @@ class Operator(ABC):
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         """Constants of the kernel call."""
 
+    def check_constants(self, inputs: Sequence[TensorType]) -> None:
+        """Raise ModelError where an accumulator could overflow or a factor has no fixed-point form.
+
+        Front ends ask once for each operator, while they still know its name in the file.
+        """
+        self.c_params(inputs)
+
     def margins(self, inputs: Sequence[TensorType]) -> tuple[Margin, ...]:
         """Zero-point columns needed beside each input's rows."""
         return tuple(Margin() for _ in inputs)

@@ -113,6 +113,9 @@ class Conv2d(Operator):
         loop = PlainLoop(taps, self._window_words(), kernel_h, channels, self._most_pixels, self.clamp)
         return plain_work(loop, width, calls)
 
+    def check_constants(self, inputs: Sequence[TensorType]) -> None:
+        self._stage(inputs)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         if self.kernel == GENERAL:
             return self._general_params(inputs)

@@ -109,6 +109,9 @@ class DepthwiseConv2d(Operator):
         out = self.infer_type(inputs)
         return out.height * out.width * int(self.weights.size)
 
+    def check_constants(self, inputs: Sequence[TensorType]) -> None:
+        self._stage(inputs)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         if self.multiplier != 1:
             return self._convolution.c_params(inputs)

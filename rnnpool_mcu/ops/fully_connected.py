@@ -52,6 +52,9 @@ class FullyConnected(Operator):
     def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
         return self._convolution(inputs[0]).work(inputs)
 
+    def check_constants(self, inputs: Sequence[TensorType]) -> None:
+        self._convolution(inputs[0]).check_constants(inputs)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         return self._convolution(inputs[0]).c_params(inputs)
 

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from rnnpool_mcu import __version__
+from rnnpool_mcu.ir.firmware import ram_needed
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.report.model import FigureKind, LayerRow, ReportInput, ValidationResult
 
@@ -130,12 +131,17 @@ def _ram(source: ReportInput) -> dict[str, Any]:
         "streaming_saves_bytes": source.streaming_saves_bytes,
         "lower_bound_bytes": source.arena_lower_bound_bytes,
         "budget_bytes": source.ram_budget_bytes,
+        "guard_bytes": None,
+        "needed_bytes": None,
         "stack_measured_bytes": None,
         "measured_without_image_bytes": None,
         "measured_with_image_bytes": None,
     }
     ram |= _totals(ram, ram["stack_bytes"], "")
     ram["total_bytes"] = ram["with_image_bytes" if source.image == "resident" else "without_image_bytes"]
+    if sizes is not None and stack is not None:
+        ram["needed_bytes"] = ram_needed(sizes, stack)
+        ram["guard_bytes"] = ram["needed_bytes"] - ram["total_bytes"]
     return ram
 
 

@@ -26,6 +26,7 @@ _TOTALS = (
     (".bss", "ram.bss_bytes"),
     ("output", "ram.output_bytes"),
     ("state, kept between runs", STATE),
+    ("canaries, alignment, units of protection", "ram.guard_bytes"),
     ("one image", "ram.image_bytes"),
     ("one row of it", "ram.row_bytes"),
     ("RAM, image streamed, stack worst case", "ram.without_image_bytes"),
@@ -37,6 +38,7 @@ _TOTALS = (
     ("flash: weights", "flash.weights_bytes"),
     ("flash: compiler's library", "flash.library_bytes"),
     ("flash: start-up and harness", "flash.harness_bytes"),
+    ("RAM, the least budget", "ram.needed_bytes"),
     ("flash", "flash.total_bytes"),
     ("multiply-accumulates", "macs"),
     ("instructions, one inference", "instructions"),
@@ -104,7 +106,7 @@ def _totals(report: Report) -> Table:
     table.add_column("how it is known")
     for title, key in _TOTALS:
         section, _, name = key.rpartition(".")
-        value = (report[section] if section else report).get(name)
+        value = (report[section] if section else report).get(name)  # older reports have fewer
         if key == STATE and not value:
             continue
         table.add_row(title, _number(value), report["figures"].get(key, "not known yet"))
@@ -113,7 +115,7 @@ def _totals(report: Report) -> Table:
 
 
 def _budget_row(ram: dict[str, Any], image: str) -> tuple[str, str, str]:
-    budget, total = ram["budget_bytes"], ram["total_bytes"]
+    budget, total = ram["budget_bytes"], ram.get("needed_bytes") or ram["total_bytes"]
     title = f"RAM budget, image {image}"
     if budget is None:
         return (title, "-", "none given")

@@ -223,6 +223,33 @@ def test_damaged_tensors_are_named(change: Callable[[Writer], None], words: str)
     assert words in _refused(w, x)
 
 
+@pytest.mark.parametrize(
+    ("layer", "scale", "words"),
+    [
+        ("conv", 5e-10, "requantization factor"),
+        ("conv", 1e-8, "accumulator bound"),
+        ("depthwise", 5e-10, "requantization factor"),
+        ("dense", 5e-10, "requantization factor"),
+        ("dense", 3e-9, "accumulator bound"),
+        ("mean", 1e-20, "requantization factor"),
+    ],
+)
+def test_scales_that_no_arithmetic_bears_are_refused_with_layer_and_file(
+    tmp_path: Path, layer: str, scale: float, words: str
+) -> None:
+    w = Writer()
+    x = w.conv(w.input(6, 6, 2), 4)
+    options = (3,) if layer == "dense" else (4,) if layer == "conv" else ()
+    x = getattr(w, layer)(w.mean(x) if layer == "dense" else x, *options)
+    _last(w).scales = [scale]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(w.finish(x))
+    with pytest.raises(ModelError) as refused:
+        load_graph(path)
+    said = str(refused.value)
+    assert said.startswith(f"{path}: ") and words in said and "operator " in said, said
+
+
 @pytest.mark.parametrize("kind", ["MAX_POOL_2D", "AVERAGE_POOL_2D"])
 def test_an_absurd_window_is_refused_at_once(kind: str) -> None:
     w = Writer()
