@@ -17,3 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """The checkout's root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data sets: $RNNPOOL_MCU_DATA, or shared/data beside the checkout; else a skip."""
+    named = os.environ.get("RNNPOOL_MCU_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data sets in {folder}; set RNNPOOL_MCU_DATA to their folder (docs/training.md)")
+    return folder

@@ -16,7 +16,7 @@ from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.validate.engines import EVALUATED
 
 if TYPE_CHECKING:
-    from rnnpool_mcu.training.subjects import ClassifierSubject, DetectorSubject, Measured, Request
+    from rnnpool_mcu.training import Measured, Request, Subject
 
 ENGINES = ("torch", *EVALUATED)
 BROKEN_SHOWN = 5
@@ -56,7 +56,7 @@ def evaluate_command(say: Speaker, **arguments: Any) -> None:
     The engines int8, c and qemu must agree to the last box or logit; where several are asked for, this is
     checked (exit code 5).
     """
-    from rnnpool_mcu.training.subjects import Request, open_subject
+    from rnnpool_mcu.training import Request, open_subject
 
     request = Request(**_defaults(arguments))
     with ExitStack() as stack:
@@ -72,7 +72,7 @@ def evaluate_command(say: Speaker, **arguments: Any) -> None:
 
 def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
     """Engines that the model can run on, each once."""
-    from rnnpool_mcu.training.subjects import is_checkpoint
+    from rnnpool_mcu.training import is_checkpoint
 
     model: Path = arguments["model"]
     floating = is_checkpoint(model)
@@ -85,9 +85,7 @@ def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments | {"engines": engines}
 
 
-def _report(
-    say: Speaker, request: Request, subject: DetectorSubject | ClassifierSubject, measured: list[Measured]
-) -> None:
+def _report(say: Speaker, request: Request, subject: Subject, measured: list[Measured]) -> None:
     """Table, JSON and plot; ValidationError when integer engines differ."""
     from rnnpool_mcu.validate.accuracy import agreement
 

@@ -143,7 +143,7 @@ def _images(asked: _Asked) -> Any:
     """uint8 [N, H, W, C] for the model in a checkpoint."""
     from rnnpool_mcu.importing.checkpoint import check_preprocessing, input_size_of
     from rnnpool_mcu.quantize.calibration import calibration_images
-    from rnnpool_mcu.training.subjects import labelled_images_of
+    from rnnpool_mcu.training import labelled_images_of
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(asked.model)
@@ -181,7 +181,7 @@ def _compare(
     model: Path, split: str, count: int | None, data: Path | None, shown: list[Any]
 ) -> dict[str, Any]:
     """AP or accuracy of a calibrated checkpoint in float and in int8 over the same images."""
-    from rnnpool_mcu.training.subjects import Request, open_subject
+    from rnnpool_mcu.training import Request, open_subject
 
     with ExitStack() as stack:
         request = Request(model, ("torch", "int8"), data, split, count)

@@ -10,18 +10,8 @@ from typing import Any
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import FILE, data_option
 from rnnpool_mcu.errors import UsageError
-
-_data_option = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA].",
-)
-
-DETECTORS_ONLY = {
-    "initial": "init", "qat": "qat", "teacher": "teacher", "rnn_density": "rnn-density", "workers": "workers",
-}  # fmt: skip
-"""Parameter and option of what only detectors take."""
 
 
 @click.command("train")
@@ -29,7 +19,7 @@ DETECTORS_ONLY = {
 @click.option(
     "-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True
 )
-@_data_option
+@data_option
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="How long to train (wall clock).")
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps to train, instead of --minutes.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True)
@@ -38,22 +28,20 @@ DETECTORS_ONLY = {
 @click.option(
     "--init",
     "initial",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Detectors: begin with this checkpoint's weights.",
+    type=FILE,
+    help="Begin with this checkpoint's weights.",
 )
-@click.option(
-    "--qat", is_flag=True, help="Detectors: quantization-aware, with the activation ranges stored in --init."
-)
+@click.option("--qat", is_flag=True, help="Quantization-aware, with the activation ranges stored in --init.")
 @click.option(
     "--teacher",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Detectors: learn from this larger detector's answers too (same priors).",
+    type=FILE,
+    help="Learn from this larger model's answers too (same priors, or classes).",
 )
 @click.option(
     "--rnn-density",
     callback=lambda _context, _option, value: parse_shares(value),
     metavar="W,U",
-    help="Detectors: set the smallest weights of RNNPool to 0, little by little, until these shares of its "
+    help="Set the smallest weights of RNNPool to 0, little by little, until these shares of its "
     "matrices W and U are left; the paper has 0.5,0.3.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -62,7 +50,7 @@ DETECTORS_ONLY = {
 @click.option(
     "--workers",
     type=click.IntRange(0),
-    help="Detectors: processes that draw views in advance, per process [default: 0; on a GPU up to 8].",
+    help="Processes that draw views in advance, per process [default: 0; on a GPU up to 8].",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
 @click.option(
@@ -81,26 +69,17 @@ def train_command(
     A detector's --data is the folder of all data sets, a classifier's the folder of its data set. On several
     GPUs or machines: torchrun --nproc-per-node N -m rnnpool_mcu train ..
     """
-    from rnnpool_mcu.training import train
-    from rnnpool_mcu.training.classification.recipe import is_detector, train_classifier
+    from rnnpool_mcu.training import task_of, train
     from rnnpool_mcu.training.engine.launch import is_first_process
+    from rnnpool_mcu.zoo import create
 
     settings |= {"config": parse_settings(config), "quiet": say.verbosity < 0}
-    if is_detector(arch, settings["config"]):
-        for name in ("initial", "teacher"):
-            settings[name] = settings[name] and str(settings[name])
-        result = train(arch, out, data, **settings)
-        if is_first_process():
-            say.result(result, f"best checkpoint {result['best']}, validation AP {result['ap50']:.4f}")
-        return
-    if data is None:
-        raise UsageError(f"train: {arch} is a classifier; give the folder of its data set with --data")
-    given = [f"--{name}" for key, name in DETECTORS_ONLY.items() if settings.pop(key) not in (None, False)]
-    if given:
-        raise UsageError(f"train: {arch} is a classifier; leave out {', '.join(given)}, for detectors only")
-    result = train_classifier(arch, out, data, **settings)
+    for name in ("initial", "teacher"):
+        settings[name] = settings[name] and str(settings[name])
+    names = task_of(create(arch, **settings["config"])).names
+    result = train(arch, out, data, **settings)
     if is_first_process():
-        say.result(result, f"best checkpoint {result['best']}, held-out accuracy {result['top1']:.4f}")
+        say.result(result, f"best checkpoint {result['best']}, {names.score} {result[names.metric]:.4f}")
 
 
 def parse_shares(text: str | None) -> tuple[float, float] | None:

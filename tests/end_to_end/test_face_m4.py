@@ -24,7 +24,7 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.system.images import fit, model_image
-from rnnpool_mcu.training.data.boxed_images import default_data_root, load_split
+from rnnpool_mcu.training.data.boxed_images import load_split
 from rnnpool_mcu.validate.engines import run_reference
 
 MODEL = Path(__file__).parents[2] / "examples" / "models" / "face_m4.pt"
@@ -186,9 +186,9 @@ def test_the_demo(tmp_path: Path, photo: Image.Image) -> None:
 
 
 @pytest.mark.slow
-def test_real_images_byte_for_byte(compiled: Compiled, tmp_path: Path) -> None:
+def test_real_images_byte_for_byte(compiled: Compiled, real_data: Path, tmp_path: Path) -> None:
     try:
-        samples = load_split(default_data_root(), "part_b_test")[:REAL_IMAGES]
+        samples = load_split(real_data, "part_b_test")[:REAL_IMAGES]
     except UsageError as error:
         pytest.skip(str(error))
     photos = tmp_path / "photos"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.detection_training import write_data
+from tests.training.detection_training import write_data
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from PIL import Image
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.system.images import letterbox, read_image
 from rnnpool_mcu.training.data.annotations import Annotated, read_coco, read_scut_head, read_wider
+from rnnpool_mcu.training.data.boxes import boxes_inside
 
 DATA_VARIABLE = "RNNPOOL_MCU_DATA"
 VALIDATION_IMAGES = 200
@@ -37,15 +38,16 @@ class Sample:
 
 
 def default_data_root() -> Path:
-    """Folder of the data: $RNNPOOL_MCU_DATA, or ../shared/data beside the repository; else UsageError."""
+    """Folder of the data sets that $RNNPOOL_MCU_DATA names; UsageError without one."""
     named = os.environ.get(DATA_VARIABLE)
-    candidates = [Path(named)] if named else [Path(__file__).resolve().parents[4] / "shared" / "data"]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    raise UsageError(
-        f"no data folder at {candidates[0]}; set {DATA_VARIABLE} or give --data DIR (docs/training.md)"
-    )
+    if not named:
+        raise UsageError(f"no data folder: give --data DIR, or set {DATA_VARIABLE} (docs/training.md)")
+    if not Path(named).is_dir():
+        raise UsageError(
+            f"no data folder {named}, which {DATA_VARIABLE} names; set it to one, or give --data DIR "
+            "(docs/training.md)"
+        )
+    return Path(named)
 
 
 def as_sample(found: Annotated) -> Sample:
@@ -160,12 +162,6 @@ class DetectionDataset:
         except UsageError as error:
             self.broken[index] = str(error)
             return None
-
-
-def boxes_inside(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Boxes [n, 4] cut to the image; those that lie outside of it are left out: there is nothing to see."""
-    cut = np.clip(boxes, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
-    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
 
 
 def read_sample(sample: Sample) -> Image.Image:

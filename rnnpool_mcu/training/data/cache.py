@@ -13,17 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.data.boxed_images import Sample, boxes_inside, read_sample
+from rnnpool_mcu.training.data.boxed_images import Sample, read_sample
+from rnnpool_mcu.training.data.boxes import boxes_inside
+from rnnpool_mcu.training.data.unreadable import allowed_broken
 
 LEAST_LONG_SIDE = 512
 """Pixels; small models too draw their views from images of this size, so that they can zoom in."""
-LARGEST_BROKEN_SHARE = 0.05
-"""More unreadable images than this share (and than three) are no accident."""
-
-
-def allowed_broken(total: int) -> int:
-    """How many of `total` images may be unreadable: a few, but not all."""
-    return min(max(3, round(LARGEST_BROKEN_SHARE * total)), max(0, total - 1))
 
 
 class ImageCache:

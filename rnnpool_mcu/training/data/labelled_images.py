@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import pickle
 import zipfile
 import zlib
@@ -67,6 +68,7 @@ class Labelled:
 class ImageBank:
     """Images of one size from `Labelled`; the decoded are kept while they fit in KEEP_BYTES.
 
+    Processes that are forked off share what is kept, whichever of them decodes it.
     A picture that cannot be read is put into `broken` (index to reason) and left out of what is returned.
     """
 
@@ -75,8 +77,8 @@ class ImageBank:
         self.broken: dict[int, str] = {}
         bytes_needed = len(content) * int(np.prod(input_size))
         kept = len(content) if bytes_needed <= KEEP_BYTES else 0
-        self._kept = np.empty((kept, *input_size), np.uint8)
-        self._known = np.zeros(kept, bool)
+        self._kept = _shared_zeros((kept, *input_size), np.uint8)
+        self._known = _shared_zeros((kept,), np.bool_)
 
     def __len__(self) -> int:
         return len(self.content)
@@ -107,6 +109,13 @@ class ImageBank:
         if index < len(self._kept):
             self._kept[index], self._known[index] = image, True
         return image
+
+
+def _shared_zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """An array that forked processes share; its pages are taken when first written to."""
+    count = int(np.prod(shape))
+    memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
 def open_picture(picture: Picture) -> Image.Image:

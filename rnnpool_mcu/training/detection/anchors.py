@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnpool_mcu.training.data.boxes import iou_matrix
+
 Anchors = tuple[tuple[int, int], ...]
 """Per level: side of the square prior and stride, in input pixels."""
 
@@ -35,15 +37,6 @@ def corners(centre_form: NDArray[np.float32]) -> NDArray[np.float32]:
     """(cx, cy, w, h) to (x1, y1, x2, y2)."""
     half = centre_form[..., 2:] / 2
     return np.concatenate((centre_form[..., :2] - half, centre_form[..., :2] + half), axis=-1)
-
-
-def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of boxes [n, 4] and [m, 4] (corners), [n, m]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=2)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1)
-    return (overlap / np.maximum(area_a[:, None] + area_b[None] - overlap, 1e-9)).astype(np.float32)
 
 
 def match(boxes: NDArray[np.float32], prior_boxes: NDArray[np.float32]) -> NDArray[np.int64]:

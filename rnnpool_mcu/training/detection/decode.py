@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnpool_mcu.training.detection.anchors import Anchors, corners, iou_matrix, priors
-
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 [H, W, C] to boxes [n, 5] (x1, y1, x2, y2, score), best first, in pixels of that image."""
+from rnnpool_mcu.training.data.boxes import iou_matrix
+from rnnpool_mcu.training.detection.anchors import Anchors, corners, priors
+from rnnpool_mcu.training.metrics.average_precision import Predict
 
 
 def nms(boxes: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
@@ -48,11 +47,8 @@ def decode(
     return nms(np.concatenate((boxes, score[kept, None]), axis=1).astype(np.float32), iou_threshold)
 
 
-class Detector(Protocol):
-    """What a detector of the zoo says about its outputs, besides being a module."""
-
-    anchors: Anchors
-    variances: tuple[float, float]
+class Runnable(Protocol):
+    """The part of a module that prediction needs."""
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
 
@@ -61,8 +57,26 @@ class Detector(Protocol):
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
 
+class Detector(Runnable, Protocol):
+    """What a detector of the zoo says about its outputs, besides being a module."""
+
+    anchors: Anchors
+    variances: tuple[float, float]
+
+
 def torch_predictor(model: Detector, score_floor: float = 0.02, iou_threshold: float = 0.45) -> Predict:
     """Predictor of a float detector of the zoo, for `evaluate_detector`."""
+    return predictor(model, model.anchors, model.variances, score_floor, iou_threshold)
+
+
+def predictor(
+    model: Runnable,
+    anchors: Anchors,
+    variances: tuple[float, float],
+    score_floor: float = 0.02,
+    iou_threshold: float = 0.45,
+) -> Predict:
+    """Predictor of any module that gives (loc_1, conf_1, ..) for these priors."""
     device = next(iter(model.parameters())).device
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -70,6 +84,6 @@ def torch_predictor(model: Detector, score_floor: float = 0.02, iou_threshold: f
         model.eval()
         with torch.no_grad():
             outputs = [level[0].float().cpu().numpy() for level in model(x)]
-        return decode(outputs, model.anchors, model.variances, image.shape[:2], score_floor, iou_threshold)
+        return decode(outputs, anchors, variances, image.shape[:2], score_floor, iou_threshold)
 
     return predict

@@ -1,20 +1,15 @@
-"""The training recipe of the detectors, and `train`, which runs it.
+"""The training recipe of the detectors.
 
 The shipped checkpoint's command is in examples/models/face_m4.md.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
-from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.data.boxed_images import default_data_root, load_split
-from rnnpool_mcu.training.engine.launch import Place, choose_device, launch, output_folder, process_count
-from rnnpool_mcu.zoo import create
+from rnnpool_mcu.training.engine.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -63,123 +58,23 @@ def anchor_sizes(anchors: Sequence[tuple[int, int]], phase: Phase) -> tuple[int,
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what is learnt; written into the checkpoint's metrics and the log's header."""
+class DetectionRecipe(Recipe):
+    """A detector's training."""
 
-    arch: str
-    config: dict[str, Any] = field(default_factory=dict)
-    minutes: float | None = None
-    steps: int | None = None
-    learning_rate: float = 2e-3
-    warmup: float = 0.02
-    weight_decay: float = 1e-4
-    ema_decay: float = 0.9985
-    clip_norm: float = 5.0
-    seed: int = 1
-    processes: int = 1
-    phases: tuple[Phase, ...] = ()
-    """Those of `crops_then_full` unless given."""
-    validation_images: int = 200
-    initial: str | None = None
-    """Checkpoint whose weights the training begins with."""
-    qat: bool = False
-    """Quantization-aware, with the activation ranges stored in `initial`; all views have the model's size."""
-    teacher: str | None = None
-    """Checkpoint of a larger detector with the same priors, whose answers are learnt besides the labels."""
-    teacher_weight: float = 1.0
-    rnn_density: tuple[float, float] | None = None
-    """Final shares of RNNPool's W and U that are not 0; see `sparsity`."""
-    device: str = "auto"
-    """One of `launch.DEVICES`."""
-    amp: bool = False
-    """Convolutions in bfloat16."""
-    compile: bool = False
-    """By torch.compile, all but RNNPool."""
-    workers: int | None = None
-    """Processes that draw batches in advance; None: none on a CPU, up to 8 for each GPU."""
+    resumed_alike: ClassVar = (*Recipe.resumed_alike, "processes")
+
     evaluations: int = 14
-    """Validations over the whole training, evenly spread."""
-    saves: int = 50
-    """Times last.pt is written, evenly spread; a killed run loses at most the part since the last."""
+    phases: tuple[Phase, ...] = ()
+    """Those of `crops_then_full` unless given; under quantization-aware training of the model's size only."""
+    validation_images: int = 200
 
-    def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise UsageError(
-                "train: give either a number of minutes or a number of steps, not both and not neither"
-            )
-        if self.processes < 1:
-            raise UsageError(f"train: processes {self.processes}, at least 1")
-        if self.qat and self.initial is None:
-            raise UsageError("train --qat: goes on from a trained checkpoint; name it with --init")
-        if self.qat and self.device == "cuda":
-            raise UsageError("train --qat: computes RNNPool's integers on the CPU; leave --device cuda out")
-        clashing = [name for name in ("amp", "compile", "rnn_density") if getattr(self, name)]
-        if self.qat and clashing:
-            raise UsageError(f"train --qat: cannot be combined with {', '.join(clashing)}; leave it out")
+    def describe(self) -> dict[str, Any]:
+        """Plain values; of a phase its values in their order."""
+        return super().describe() | {"phases": [list(asdict(phase).values()) for phase in self.phases]}
 
 
-def train(
-    arch: str,
-    out_dir: str | Path,
-    data_root: str | Path | None = None,
-    *,
-    resume: bool = False,
-    quiet: bool = False,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Train a detector of the zoo.
-
-    Returns {"best": path, "ap50": best validation AP, "steps": n, "skipped": paths of unreadable images}.
-    `settings` are Recipe's; give either `minutes` (wall clock, over all resumed parts) or `steps`. Writes
-    into `out_dir`: best.pt (a checkpoint, chosen by AP on part_b_val), last.pt (to resume from), log.csv.
-    UsageError for bad settings.
-    """
-    recipe = _for_size(Recipe(arch=arch, **settings), settings)
-    recipe = replace(recipe, processes=process_count(recipe.processes))
-    device = "cpu" if recipe.qat else choose_device(recipe.device)  # RNNPool's integers are numpy's
-    root = _data_folder(data_root)
-    out = output_folder(Path(out_dir), resume)
-    return launch(run_worker, recipe.processes, device, recipe, root, out, resume, quiet, time.time())
-
-
-def _for_size(recipe: Recipe, given: dict[str, Any]) -> Recipe:
-    """The recipe with what follows from the size of the model, unless given."""
-    size = _input_size(recipe)
-    large = size[0] * size[1] > SMALL_MODEL
-    fitting: dict[str, Any] = {"phases": full_views(size) if recipe.qat else crops_then_full(size)}
-    fitting |= LARGE_MODEL_SETTINGS if large else {}
-    return replace(recipe, **{name: value for name, value in fitting.items() if name not in given})
-
-
-def _input_size(recipe: Recipe) -> tuple[int, int, int]:
-    detector: Any = create(recipe.arch, **recipe.config)
-    if not hasattr(detector, "anchors"):
-        raise UsageError(f"train: {recipe.arch!r} is no detector, such as face-m4")
-    height, width, channels = detector.input_size
-    return (height, width, channels)
-
-
-def _data_folder(named: str | Path | None) -> Path:
-    """The data's root; read once, so that what is missing fails early and not in a process of its own."""
-    root = Path(named) if named else default_data_root()
-    if not root.is_dir():
-        raise UsageError(f"train: no data folder {root}")
-    load_split(root, "part_b_val")
-    return root
-
-
-def run_worker(
-    place: Place, recipe: Recipe, root: Path, out: Path, resume: bool, quiet: bool, started: float
-) -> dict[str, Any]:
-    """One training process; the first one validates, logs and saves."""
-    from rnnpool_mcu.training.detection.trainer import Trainer
-
-    return Trainer(recipe, root, out, place, quiet, started).run(resume)
-
-
-def describe(recipe: Recipe) -> dict[str, Any]:
-    """Plain values of a recipe, for the checkpoint's metrics; of files their names, not where they lie."""
-    plain = asdict(recipe)
-    plain |= {key: Path(plain[key]).name for key in ("initial", "teacher") if plain[key]}
-    plain["phases"] = [list(asdict(phase).values()) for phase in recipe.phases]
-    return plain
+def defaults(input_size: tuple[int, int, int], qat: bool) -> dict[str, Any]:
+    """What follows from the size of the model."""
+    height, width, _ = input_size
+    phases = full_views(input_size) if qat else crops_then_full(input_size)
+    return {"phases": phases} | (LARGE_MODEL_SETTINGS if height * width > SMALL_MODEL else {})

@@ -98,28 +98,6 @@ def process_count(processes: int) -> int:
     return int(world)
 
 
-def output_folder(out: Path, resume: bool) -> Path:
-    """The folder, made if need be; UsageError when it is a file, or does not hold what `resume` asks for.
-
-    That is last.pt to resume from, and otherwise neither last.pt nor best.pt, which would be lost.
-    """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"train: the output folder {out} is a file; give another")
-    out.mkdir(parents=True, exist_ok=True)
-    if not is_first_process():
-        return out
-    there = [name for name in ("last.pt", "best.pt") if (out / name).is_file()]
-    if resume and "last.pt" not in there:
-        raise UsageError(f"train: nothing to resume in {out}: last.pt is missing; start without --resume")
-    if there and not resume:
-        go_on = "go on from it with --resume, or " if "last.pt" in there else ""
-        raise UsageError(
-            f"train: {out} holds {' and '.join(there)} of an earlier training; {go_on}give another folder "
-            "with -o"
-        )
-    return out
-
-
 def launch(
     train: Callable[..., dict[str, Any]], processes: int, device: str, *arguments: Any
 ) -> dict[str, Any]:

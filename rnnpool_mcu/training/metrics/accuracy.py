@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.data.labelled_images import ImageBank
@@ -16,19 +14,6 @@ from rnnpool_mcu.training.data.labelled_images import ImageBank
 Classify = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """uint8 [n, H, W, C] to logits [n, classes], float or int8."""
 BATCH = 128
-
-
-def torch_classifier(model: nn.Module) -> Classify:
-    """Logits of a float classifier of the zoo."""
-    device = next(model.parameters()).device
-
-    def classify(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        model.eval()
-        with torch.no_grad():
-            x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
-            return model(x.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
-
-    return classify
 
 
 def count_right(

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.training.data.boxed_images import DetectionDataset
-from rnnpool_mcu.training.detection.anchors import iou_matrix
-from rnnpool_mcu.training.detection.decode import Predict
+from rnnpool_mcu.training.data.boxes import iou_matrix
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 [H, W, C] to boxes [n, 5] (x1, y1, x2, y2, score), best first, in pixels of that image."""
+PredictMany = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
+"""uint8 [n, H, W, C] to each image's boxes [m, 5]."""
 
 
 def claimed_boxes(found: NDArray[np.float32], truth: NDArray[np.float32], iou: float) -> NDArray[np.int64]:
@@ -106,10 +110,6 @@ def detection_ap(
     """AP over images: per image, detections [n, 5] best first, boxes and ignored boxes [m, 4]."""
     judged = judge(found, truth, iou, ignored)
     return average_precision(judged.scores, judged.right, judged.truths)
-
-
-PredictMany = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
-"""uint8 [n, H, W, C] to each image's boxes [m, 5]."""
 
 
 @dataclass(frozen=True)

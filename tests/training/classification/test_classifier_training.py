@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 torch = pytest.importorskip("torch")
 
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
-from rnnpool_mcu.training.classification import trainer as classifier_loop  # noqa: E402
-from rnnpool_mcu.training.classification.recipe import train_classifier  # noqa: E402
-from rnnpool_mcu.training.classification.trainer import augment  # noqa: E402
+from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint, import_checkpoint  # noqa: E402
+from rnnpool_mcu.training import train  # noqa: E402
+from rnnpool_mcu.training.classification import task as classification  # noqa: E402
+from rnnpool_mcu.training.classification.augmentation import augment  # noqa: E402
 from rnnpool_mcu.training.data.labelled_images import ImageBank, Labelled, load_labelled  # noqa: E402
 from rnnpool_mcu.training.engine.optimization import NotFiniteError  # noqa: E402
 from rnnpool_mcu.training.metrics.accuracy import evaluate_classifier  # noqa: E402
+from rnnpool_mcu.validate.engines import run_reference  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint  # noqa: E402
-
-CONFIG = {"num_classes": 2, "resolution": 8, "hidden": 4}
-COUNT = 80
-
-
-def picture(label: int, rng: np.random.Generator) -> bytes:
-    """A bright upper half for class 0, a bright lower one for class 1, with noise."""
-    pixels = rng.integers(0, 60, (8, 8, 3), dtype=np.uint8)
-    pixels[4 * label : 4 * label + 4] += 150
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def write_data(folder: Path, broken: tuple[int, ...] = (), count: int = COUNT) -> Path:
-    rng = np.random.default_rng(0)
-    labels = np.arange(count) % 2
-    pictures = [b"\x89PNG broken" if i in broken else picture(int(labels[i]), rng) for i in range(count)]
-    offsets = np.concatenate(([0], np.cumsum([len(p) for p in pictures])))
-    data = np.frombuffer(b"".join(pictures), np.uint8)
-    folder.mkdir(exist_ok=True)
-    for split in ("train", "test"):
-        np.savez(folder / f"{split}.npz", data=data, offsets=offsets, labels=labels, classes=["up", "down"])
-    return folder
-
-
-def tiny_train(data: Path, out: Path, **changes: object) -> dict[str, object]:
-    settings = {
-        "steps": 8,
-        "config": CONFIG,
-        "batch": 16,
-        "evaluations": 2,
-        "saves": 4,
-        "quiet": True,
-        **changes,
-    }
-    return train_classifier("one-shot-pooling", out, data, **settings)
+from tests.training.classification_training import CONFIG, COUNT, tiny_train, write_data  # noqa: E402
 
 
 def test_training_learns_and_says_so(tmp_path: Path) -> None:
@@ -74,57 +38,33 @@ def test_training_learns_and_says_so(tmp_path: Path) -> None:
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
 
 
-def test_a_killed_run_goes_on_alike(tmp_path: Path) -> None:
-    data = write_data(tmp_path / "data")
-    tiny_train(data, tmp_path / "a")
-    with pytest.MonkeyPatch.context() as patch:
-        evaluate = classifier_loop.ClassifierTrainer.evaluate
-
-        def stop(self: classifier_loop.ClassifierTrainer) -> float:
-            if self.step >= 8:
-                raise KeyboardInterrupt
-            return evaluate(self)
-
-        patch.setattr(classifier_loop.ClassifierTrainer, "evaluate", stop)
-        with pytest.raises(KeyboardInterrupt):
-            tiny_train(data, tmp_path / "b")
-    assert torch.load(tmp_path / "b" / "last.pt", weights_only=True)["step"] == 6
-    with pytest.raises(UsageError, match="trained with batch 16, not 8"):
-        tiny_train(data, tmp_path / "b", resume=True, batch=8)
-    with pytest.raises(UsageError, match="trained with config"):
-        tiny_train(data, tmp_path / "b", resume=True, config={**CONFIG, "hidden": 2})
-    tiny_train(data, tmp_path / "b", resume=True)
-    a, b = (torch.load(tmp_path / run / "last.pt", weights_only=True)["ema"] for run in "ab")
-    for name, value in a.items():
-        torch.testing.assert_close(b[name], value, msg=f"{name} differs after resuming")
-
-
-def test_a_training_resumed_at_its_end_is_validated(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_batch_and_model(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier_loop, "count_right", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            tiny_train(data, out, evaluations=1)
-    result = tiny_train(data, out, steps=6, evaluations=1, resume=True)
-    assert result["steps"] == 6 and load_checkpoint(out / "best.pt").metrics["val_top1"] == result["top1"]
+    tiny_train(data, out)
+    with pytest.raises(UsageError, match="trained with batch 16, not 8"):
+        tiny_train(data, out, resume=True, batch=8)
+    with pytest.raises(UsageError, match="trained with config"):
+        tiny_train(data, out, resume=True, config={**CONFIG, "hidden": 2})
 
 
-def test_broken_pictures_are_skipped_counted_and_named_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_pictures_are_skipped_counted_and_named_once(workers: int, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", broken=(5, 30))
     with pytest.warns(UserWarning, match="cannot be read, skipped") as warned:
-        result = tiny_train(data, tmp_path / "run", steps=20, evaluations=4)
+        result = tiny_train(data, tmp_path / "run", steps=20, evaluations=4, workers=workers)
     skipped = result["skipped"]
     told = "".join(str(warning.message) for warning in warned)
     assert all(told.count(name) == 1 for name in ("train.npz[5]: ", "train.npz[30]: "))
     assert len(skipped) == 2 and skipped[0].startswith("train.npz[5]: ")
 
 
-def test_too_many_broken_pictures_stop_the_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_too_many_broken_pictures_stop_the_training(workers: int, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", broken=tuple(range(0, COUNT, 4)))
     with pytest.raises(
         UsageError, match=r"of 76 pictures cannot be read, allowed 4; the first:\n  train.npz\["
     ):
-        tiny_train(data, tmp_path / "run")
+        tiny_train(data, tmp_path / "run", workers=workers)
 
 
 def test_a_held_out_part_that_cannot_be_read_is_no_measure(tmp_path: Path) -> None:
@@ -140,7 +80,7 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            classifier_loop, "augment", lambda pixels, *_: torch.full((len(pixels), 3, 8, 8), torch.nan)
+            classification, "augment", lambda pixels, *_: torch.full((len(pixels), 3, 8, 8), torch.nan)
         )
         with pytest.raises(NotFiniteError, match=r"at step 0, images train.npz\["):
             tiny_train(data, tmp_path / "run")
@@ -155,7 +95,7 @@ def test_training_refuses_what_cannot_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
         tiny_train(data, tmp_path / "new", resume=True)
     with pytest.raises(UsageError, match="either a number of minutes or a number of steps"):
-        train_classifier("one-shot-pooling", tmp_path / "run", data)
+        train("one-shot-pooling", tmp_path / "run", data)
 
 
 def test_train_command_finds_the_kind_of_model(tmp_path: Path) -> None:
@@ -202,3 +142,21 @@ def test_poolings_give_the_same_shapes(pooling: str) -> None:
     assert shot.pool(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 1, 1)
     with pytest.raises(ModelError, match="pooling 'median' is not known"):
         create("one-shot-pooling", pooling="median")
+
+
+def test_a_quantization_aware_training_judges_what_the_integers_compute(tmp_path: Path) -> None:
+    """The held-out accuracy is that of the int8 model which the checkpoint becomes."""
+    data = write_data(tmp_path / "data", count=200)
+    tiny_train(data, tmp_path / "float", steps=10, evaluations=1, learning_rate=1e-2)
+    first = tmp_path / "first.pt"
+    fit = ImageBank(load_labelled(data, "fit"), (8, 8, 3)).batch(range(16))[0]
+    calibrate_checkpoint(tmp_path / "float" / "best.pt", first, fit)
+    settings = {"steps": 2, "evaluations": 1, "learning_rate": 1e-3, "qat": True, "initial": str(first)}
+    result = tiny_train(data, tmp_path / "aware", **settings)
+    found = load_checkpoint(tmp_path / "aware" / "best.pt")
+    assert found.calibration == load_checkpoint(first).calibration
+    graph = import_checkpoint(tmp_path / "aware" / "best.pt").graph
+    images, labels = ImageBank(load_labelled(data, "held_out"), (8, 8, 3)).batch(range(10))
+    outputs = run_reference(graph, images, lambda _: None).outputs
+    classes = [np.frombuffer(output, np.int8).argmax() for output in outputs]
+    assert result["top1"] == (np.array(classes) == labels).mean() == found.metrics["val_top1"]

@@ -14,13 +14,14 @@ torch = pytest.importorskip("torch")
 
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
 from rnnpool_mcu.training.data.boxed_images import Sample, load_coco, load_split  # noqa: E402
-from rnnpool_mcu.training.data.cache import boxes_inside, open_cache  # noqa: E402
-from rnnpool_mcu.training.detection import trainer as loop  # noqa: E402
+from rnnpool_mcu.training.data.boxes import boxes_inside  # noqa: E402
+from rnnpool_mcu.training.data.cache import open_cache  # noqa: E402
+from rnnpool_mcu.training.detection import task as detection  # noqa: E402
 from rnnpool_mcu.training.engine.optimization import NotFiniteError  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
-from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
+from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, save_checkpoint  # noqa: E402
 from rnnpool_mcu.zoo.random_weights import random_checkpoint  # noqa: E402
-from tests.detection_training import tiny_train  # noqa: E402
+from tests.training.detection_training import tiny_train  # noqa: E402
 
 EXIF_ORIENTATION, QUARTER_TURN = 0x0112, 6
 
@@ -29,20 +30,21 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state_and_names_the_image
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the fourth step on every view of one picture has a target that is not finite."""
-    draw = loop.Trainer._draw
+    draw = detection.DetectionTask.draw
     bad: list[str] = []
 
-    def poisoned(self: loop.Trainer, step: int, progress: float) -> object:
+    def poisoned(self: detection.DetectionTask, step: int, progress: float) -> object:
         batch = draw(self, step, progress)
         if step < 3:
             return batch
         bad.append(batch.images[0])
-        row = int(batch.positive.any(dim=1).nonzero()[0])
+        positive = batch.targets["positive"]
+        row = int(positive.any(dim=1).nonzero()[0])
         bad[:] = [batch.images[row]]
-        batch.target[row][batch.positive[row]] = torch.nan
+        batch.targets["target"][row][positive[row]] = torch.nan
         return batch
 
-    monkeypatch.setattr(loop.Trainer, "_draw", poisoned)
+    monkeypatch.setattr(detection.DetectionTask, "draw", poisoned)
     with pytest.raises(NotFiniteError) as caught:
         tiny_train(tiny_data, tmp_path, saves=6)
     told = str(caught.value)
@@ -56,7 +58,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state_and_names_the_image
 def test_a_loss_that_is_not_finite_at_once_says_that_nothing_was_saved(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "detection_loss", lambda outputs, *_: (outputs[0].sum() * torch.nan,) * 2)
+    monkeypatch.setattr(detection, "detection_loss", lambda outputs, *_: (outputs[0].sum() * torch.nan,) * 2)
     with pytest.raises(NotFiniteError, match="nothing was saved yet"):
         tiny_train(tiny_data, tmp_path)
     assert not (tmp_path / "last.pt").exists()
@@ -184,17 +186,6 @@ def test_a_checkpoint_of_another_architecture_is_refused(tiny_data: Path, tmp_pa
         tiny_train(tiny_data, tmp_path / "run", initial=str(tmp_path / "c.pt"))
 
 
-@pytest.mark.parametrize("option", ["initial", "teacher"])
-def test_weights_for_pixels_of_another_scale_are_refused(
-    option: str, tiny_data: Path, tmp_path: Path
-) -> None:
-    loaded = load_checkpoint(random_checkpoint("face-m4", tmp_path / "first.pt", hidden=4))
-    other = GRAY_PREPROCESSING | {"scale": 1, "mean": [127.0]}
-    save_checkpoint(tmp_path / "c.pt", loaded.model, "face-m4", loaded.config, other, ["face"])
-    with pytest.raises(ModelError, match=r"preprocessing scale 1, mean \[127.0\]"):
-        tiny_train(tiny_data, tmp_path / "run", **{option: str(tmp_path / "c.pt")})
-
-
 def test_a_file_that_cannot_be_resumed_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     random_checkpoint("face-m4", tmp_path / "last.pt", hidden=4)
     with pytest.raises(UsageError, match="is not what a training saved to be resumed"):
@@ -202,13 +193,3 @@ def test_a_file_that_cannot_be_resumed_is_refused(tiny_data: Path, tmp_path: Pat
     (tmp_path / "last.pt").write_bytes(b"PK not a checkpoint")
     with pytest.raises(ModelError, match="truncated"):
         tiny_train(tiny_data, tmp_path, resume=True)
-
-
-def test_weights_of_init_are_where_the_training_begins(tiny_data: Path, tmp_path: Path) -> None:
-    initial = random_checkpoint("face-m4", tmp_path / "first.pt", hidden=4)
-    tiny_train(tiny_data, tmp_path / "run", initial=str(initial), steps=1, evaluations=1, learning_rate=1e-9)
-    before, after = (load_checkpoint(p) for p in (initial, tmp_path / "run" / "best.pt"))
-    names = "pool.rnn1.W", "pool.rnn2.U"
-    first, trained = ([loaded.model.state_dict()[name] for name in names] for loaded in (before, after))
-    torch.testing.assert_close(trained, first)
-    assert after.metrics["recipe"]["initial"] == "first.pt"  # its name; folders are nobody else's business

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from rnnpool_mcu.errors import UsageError  # noqa: E402
 from rnnpool_mcu.training.engine import launch  # noqa: E402
 from rnnpool_mcu.training.engine.display import Display  # noqa: E402
-from tests.detection_training import tiny_train  # noqa: E402
+from tests.training.detection_training import tiny_train  # noqa: E402
 
 
 def long_result(place: launch.Place, count: int) -> dict[str, Any]:

@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch")
 
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.importing.checkpoint import calibrate_checkpoint  # noqa: E402
-from rnnpool_mcu.training import subjects  # noqa: E402
+from rnnpool_mcu.training.detection import subject as detection  # noqa: E402
+from rnnpool_mcu.training.evaluation.subject import Subject  # noqa: E402
 from rnnpool_mcu.training.metrics import plots  # noqa: E402
 from rnnpool_mcu.validate import accuracy as evaluation  # noqa: E402
 from rnnpool_mcu.zoo.checkpoint import RGB_PREPROCESSING, load_checkpoint, save_checkpoint  # noqa: E402
@@ -259,7 +260,7 @@ def test_missing_packages_are_named_before_an_engine_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(subjects.Subject, "measure", lambda *_: pytest.fail("an engine ran"))
+    monkeypatch.setattr(Subject, "measure", lambda *_: pytest.fail("an engine ran"))
     value = {"--plot": [tmp_path / "x.svg"], "--coco": [], "--wider": [tmp_path]}[option]
     done = run("evaluate", detector, "--data", heads, option, *value)
     assert done.exit_code == 6 and complaint in done.stderr
@@ -269,7 +270,7 @@ def test_a_folder_without_widers_lists_is_refused_before_an_engine_runs(
     detector: Path, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("scipy")
-    monkeypatch.setattr(subjects.Subject, "measure", lambda *_: pytest.fail("an engine ran"))
+    monkeypatch.setattr(Subject, "measure", lambda *_: pytest.fail("an engine ran"))
     done = run("evaluate", detector, "--data", heads, "--wider", tmp_path)
     assert done.exit_code == 2 and "wider_easy_val.mat" in done.stderr
 
@@ -281,7 +282,7 @@ def test_the_table_is_shown_even_if_the_plot_cannot_be_written(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(plots, "plot_precision_recall", fail)
-    monkeypatch.setattr(subjects, "check_plot", lambda _: None)
+    monkeypatch.setattr(detection, "check_plot", lambda _: None)
     done = run("evaluate", detector, "--data", heads, "--count", 1, "--plot", tmp_path / "x.svg")
     assert done.exit_code == 2 and "AP at IoU 0.5" in done.stdout
 

@@ -1,0 +1,1 @@
+"""What `evaluate` measures a finished model by, whatever its task."""
