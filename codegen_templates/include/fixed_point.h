@@ -5,12 +5,43 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Cortex-M4 kernels need every register, so a build without optimization takes the portable ones. */
+/* Kernels ask for their own optimization and for every register, whatever the rest of the program is built with:
+   a debug build is not 50 times slower, and their assembly finds its registers. */
+#if defined(__OPTIMIZE__) && defined(__GNUC__) && !defined(__clang__)
+#define FIXED_POINT_OWN_REGISTERS 1
+#else
+#define FIXED_POINT_OWN_REGISTERS 0
+#endif
+#if defined(__GNUC__) && !defined(__clang__)
+#ifdef __OPTIMIZE_SIZE__
+#pragma GCC optimize("omit-frame-pointer")
+#else
+#pragma GCC optimize("O2", "omit-frame-pointer")
+#endif
+#endif
+
+/* Whether kernels use the DSP instructions of the Cortex-M4 and its like; -DFIXED_POINT_M4=0 takes plain C. */
+#ifndef FIXED_POINT_M4
 #if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && defined(__OPTIMIZE__)
-#include <arm_acle.h>
 #define FIXED_POINT_M4 1
 #else
 #define FIXED_POINT_M4 0
+#endif
+#endif
+
+/* Whether long blocks of assembly may be used as well, which need all registers but one; clang keeps more, and so
+   does GCC without optimization. */
+#if FIXED_POINT_M4 && FIXED_POINT_OWN_REGISTERS
+#define FIXED_POINT_M4_ASSEMBLY 1
+#else
+#define FIXED_POINT_M4_ASSEMBLY 0
+#endif
+#if FIXED_POINT_M4 && !FIXED_POINT_M4_ASSEMBLY
+#pragma message("some kernels are built from plain C; GCC with optimization takes their assembly")
+#endif
+
+#if FIXED_POINT_M4
+#include <arm_acle.h>
 #endif
 
 /* value limited to low..high */

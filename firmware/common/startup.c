@@ -115,9 +115,11 @@ __attribute__((naked)) void fault_handler(void)
 {
     __asm__ volatile("mrs r0, ipsr\n"
                      "mov r1, sp\n"
-                     "ldr r2, =__stack_top\n"
+                     "ldr r2, 1f\n"
                      "mov sp, r2\n"
-                     "b fault_report\n");
+                     "b fault_report\n"
+                     ".balign 4\n"
+                     "1: .word __stack_top\n");
 }
 
 void fault_report(uint32_t exception, const uint32_t *frame)
