@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,8 @@ def cases() -> list[KernelCase]:
         for coordinates in ("half_pixel", "align_corners", "asymmetric"):
             found.append(on_random(Resize(wanted, "bilinear", coordinates), tensor(*given, 3)))  # type: ignore[arg-type]
             found.append(on_random(Resize(wanted, "nearest", coordinates), tensor(*given, 3)))  # type: ignore[arg-type]
+        found.append(on_random(Resize(wanted, "bilinear", arithmetic="tflite"), tensor(*given, 3)))
+        found.append(on_random(Resize(wanted, "nearest", arithmetic="float32"), tensor(*given, 3)))
     return found + extremes(found[0])
 
 
@@ -70,6 +75,47 @@ def test_nearest_is_torchs(given: tuple[int, int], wanted: tuple[int, int]) -> N
 def test_nearest_indices(op: Resize, expected: list[int]) -> None:
     counting = np.arange(4, dtype=np.int8).reshape(1, 4, 1)
     assert op.eval_int8((tensor(1, 4, 1),), (counting,)).ravel().tolist() == expected
+
+
+def nearest_of_counting(op: Resize, given: int) -> list[int]:
+    """Which of `given` columns the operator takes for each of its own."""
+    counting = np.arange(given, dtype=np.int8).reshape(1, given, 1)
+    return op.eval_int8((tensor(1, given, 1),), (counting,)).ravel().tolist()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_nearest_in_float32_is_torchs_at_every_size(exact: bool) -> None:
+    """Where a coordinate is a whole number, float32 comes out below it now and then.
+
+    PyTorch's vector loop fuses the product with the sum for "nearest-exact": 3 of 9,000 sizes, beyond these,
+    depend on its machine.
+    """
+    mode, coordinates = ("nearest-exact", "half_pixel") if exact else ("nearest", "asymmetric")
+    differs = 0
+    for given, wanted in itertools.product((1, 2, 3, 4, 7, 10, 49, 100), range(1, 140)):
+        columns = torch.arange(given, dtype=torch.float32)[None, None, None]
+        expected = functional.interpolate(columns, (1, wanted), mode=mode).ravel().tolist()
+        op = Resize((1, wanted), "nearest", coordinates, arithmetic="float32")  # type: ignore[arg-type]
+        assert nearest_of_counting(op, given) == expected, (given, wanted)
+        plain = replace(op, arithmetic="exact", rounding="round_prefer_ceil" if exact else "floor")
+        differs += nearest_of_counting(plain, given) != expected
+    assert differs
+
+
+def test_nearest_in_float32_with_torchs_factors() -> None:
+    for given, factor in itertools.product((4, 10, 49), (0.3, 1.1, 1.7, 2.0, 2.2, 3.3)):
+        columns = torch.arange(given, dtype=torch.float32)[None, None, None]
+        wanted = functional.interpolate(columns, scale_factor=(1.0, factor), mode="nearest")
+        size, scales = (1, wanted.numel()), (1.0, factor)
+        op = Resize(size, "nearest", "asymmetric", scales=scales, arithmetic="float32")
+        assert nearest_of_counting(op, given) == wanted.ravel().tolist(), (given, factor)
+
+
+def test_arithmetic_of_the_other_mode_is_refused() -> None:
+    nearest = Resize((2, 2), "nearest", arithmetic="tflite")
+    for op in (nearest, Resize((2, 2), "bilinear", arithmetic="float32")):
+        with pytest.raises(ModelError, match="which is for the other mode"):
+            op.infer_type((tensor(3, 3, 1),))
 
 
 def test_host_equals_numpy_under_sanitizers() -> None:

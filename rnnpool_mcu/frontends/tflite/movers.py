@@ -11,7 +11,7 @@ from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
 from rnnpool_mcu.ops.pad import Pad
-from rnnpool_mcu.ops.resize import Coordinates, Nearest, Resize
+from rnnpool_mcu.ops.resize import Coordinates, Resize
 from rnnpool_mcu.ops.slice import Slice
 
 _MIRRORS: tuple[Literal["reflect", "symmetric"], ...] = ("reflect", "symmetric")
@@ -66,9 +66,8 @@ def convert_resize(call: Call) -> Operator:
     aligned, half = bool(call.option("AlignCorners")), bool(call.option("HalfPixelCenters"))
     coordinates: Coordinates = "align_corners" if aligned else "half_pixel" if half else "asymmetric"
     if call.op.kind == "RESIZE_BILINEAR":
-        return Resize((size[0], size[1]), "bilinear", coordinates)
-    rounding: Nearest = "floor" if coordinates == "asymmetric" else "round_prefer_ceil"
-    return Resize((size[0], size[1]), "nearest", coordinates, rounding)
+        return Resize((size[0], size[1]), "bilinear", coordinates, arithmetic="tflite")
+    return Resize((size[0], size[1]), "nearest", coordinates, arithmetic="float32")
 
 
 def convert_slice(call: Call) -> Operator:

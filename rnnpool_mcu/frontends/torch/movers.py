@@ -18,7 +18,7 @@ from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
 from rnnpool_mcu.ops.pad import Mode, Pad
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
-from rnnpool_mcu.ops.resize import Resize
+from rnnpool_mcu.ops.resize import Coordinates, Resize
 from rnnpool_mcu.ops.slice import Slice
 
 _PAD_MODES: Mapping[str, Mode] = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"}
@@ -94,8 +94,8 @@ def _three(values: Sequence[int]) -> tuple[int, int, int]:
 def convert_nearest(call: Call) -> Operator:
     """Height and width of an image, by sizes or factors."""
     exact = call.node.target is aten._upsample_nearest_exact2d.vec
-    coordinates, rounding = ("half_pixel", "round_prefer_ceil") if exact else ("asymmetric", "floor")
-    return Resize(_size(call), "nearest", coordinates, rounding, _scales(call))  # type: ignore[arg-type]
+    coordinates: Coordinates = "half_pixel" if exact else "asymmetric"
+    return Resize(_size(call), "nearest", coordinates, scales=_scales(call), arithmetic="float32")
 
 
 def convert_bilinear(call: Call) -> Operator:

@@ -333,6 +333,34 @@ def test_a_sum_is_the_interpreters(tmp_path: Path) -> None:
         assert np.abs(found - wanted).max() <= 1 and np.ptp(wanted) > 100
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("RESIZE_BILINEAR", [(1, 9), (2, 3), (5, 31), (7, 4), (12, 64), (49, 100), (100, 252)]),
+        ("RESIZE_NEAREST_NEIGHBOR", [(2, 82), (3, 1), (5, 31), (7, 4), (14, 20), (100, 252)]),
+    ],
+)
+@pytest.mark.parametrize("flags", [{}, {"aligned": True, "half": False}, {"half": False}])
+def test_resizes_are_the_interpreters_to_the_bit(
+    kind: str, sizes: list[tuple[int, int]], flags: dict[str, bool], tmp_path: Path
+) -> None:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    for given, wanted in sizes:
+        w = Writer()
+        x = w.resize(kind, w.input(given, given + 1, 2), wanted, wanted + 2, **flags)
+        path = saved(tmp_path, w.finish(x))
+        interpreter = Interpreter(
+            model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+        )
+        interpreter.allocate_tensors()
+        pixels = np.random.default_rng(given).integers(-128, 128, (given, given + 1, 2), dtype=np.int8)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels[None])
+        interpreter.invoke()
+        expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+        assert np.array_equal(evaluate_graph(load_graph(path).graph, pixels)["layer_0"], expected)
+
+
 def _with_open_batch(w: Writer, x: int) -> int:
     """Flatten as Keras writes it: the shape's first side, packed with -1, is what is reshaped to."""
     sides = w.add(Tensor("sides", (4,), "int32"))

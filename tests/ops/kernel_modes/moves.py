@@ -68,6 +68,8 @@ def _resizes() -> dict[str, Build]:
     }
     found["nearest_to_one"] = _resize(lambda h, w: (h // h, w // w), "nearest", "half_pixel", "ceil")
     found["bilinear_to_half"] = _resize(lambda h, w: (max(1, h // 2), max(1, w // 2)), "bilinear")
+    found["bilinear_as_tflite"] = _resize(odd, "bilinear", arithmetic="tflite")
+    found["nearest_in_float32"] = _resize(odd, "nearest", arithmetic="float32")
     for coordinates in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"):
         found[f"bilinear_{coordinates}"] = _resize(odd, "bilinear", coordinates)
     return found
