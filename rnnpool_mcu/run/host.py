@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from rnnpool_mcu.ir.batch import Batch, Images
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
+from rnnpool_mcu.run.process import execute
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.system import tools
 
@@ -56,17 +56,7 @@ def run(
 
 
 def _execute(command: list[str], folder: Path, images: int) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS_PER_IMAGE * (images + 1),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RunError(f"host: no end after {error.timeout:.0f} s over {images} images") from error
+    done = execute("host", command, folder, images, _SECONDS_PER_IMAGE)
     if done.returncode not in (0, 1):  # 1: an image failed, the report says which
         end = done.stdout[-500:] + done.stderr[-4000:]
         raise RunError(f"host: runner ended with {done.returncode}:\n{end}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from rnnpool_mcu.ir.batch import Batch, Images, batch_of
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
-from rnnpool_mcu.run.protocol import RunError
+from rnnpool_mcu.run.process import execute
 from rnnpool_mcu.system import tools
 
 BOARD = "mps2-an386"
@@ -94,18 +93,7 @@ def _emulate(elf: Path, folder: Path, images: int, options: Sequence[str]) -> st
         *("-kernel", str(elf)),
         *options,
     ]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=_SECONDS_PER_IMAGE * (images + 1),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RunError(f"qemu: no end after {error.timeout:.0f} s over {images} images") from error
+    done = execute("qemu", command, folder, images, _SECONDS_PER_IMAGE)
     return done.stdout + done.stderr
 
 
