@@ -166,6 +166,16 @@ class Operator(ABC):
         return ((self.kernel, self.variants()),)
 
 
+class RowByRow(Operator):
+    """An operator whose output row needs the same row of each input; it multiplies nothing by default."""
+
+    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
+        return tuple(RowWindow(out_row, out_row + 1) for _ in inputs)
+
+    def macs(self, inputs: Sequence[TensorType]) -> int:
+        return 0
+
+
 class Absorber(Operator):
     """An operator that takes its inputs row by row as they appear and gives its result after the last.
 

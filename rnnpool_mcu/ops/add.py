@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 MULTIPLIER_BITS = 21  # two products with 9-bit differences, and the output's zero point, stay in 32 bits
@@ -28,7 +28,7 @@ class AddFactors:
 
 
 @dataclass(frozen=True)
-class WeightedSum(Operator):
+class WeightedSum(RowByRow):
     """Sum of two tensors times the factors that a subclass's `signs` gives their scales."""
 
     kernel: ClassVar[str] = "add_s8"
@@ -53,9 +53,6 @@ class WeightedSum(Operator):
         scaled = (a + b + factors.offset) >> factors.shift
         clamped: Int8Array = np.clip(scaled, *self.clamp).astype(np.int8)
         return clamped
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return tuple(RowWindow(out_row, out_row + 1) for _ in inputs)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return 2 * inputs[0].bytes

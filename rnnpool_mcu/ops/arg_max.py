@@ -9,14 +9,14 @@ from typing import ClassVar
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 MAX_CHANNELS = 256
 
 
 @dataclass(frozen=True)
-class ArgMax(Operator):
+class ArgMax(RowByRow):
     """out = index of the first largest channel, at scale 1; zero point -128 where it can be 128 or more.
 
     With `smallest`, of the first smallest one.
@@ -40,12 +40,6 @@ class ArgMax(Operator):
         index = find(values[0], axis=2)[:, :, np.newaxis]
         found: Int8Array = (index + _zero_point(inputs[0])).astype(np.int8)
         return found
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
-
-    def macs(self, inputs: Sequence[TensorType]) -> int:
-        return 0
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         return CParams(

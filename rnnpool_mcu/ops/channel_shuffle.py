@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import TensorType
 
 
 @dataclass(frozen=True)
-class ChannelShuffle(Operator):
+class ChannelShuffle(RowByRow):
     """out[i * groups + g] = in[g * channels / groups + i]: first channels, second ones, ..."""
 
     kernel: ClassVar[str] = "channel_shuffle_s8"
@@ -31,12 +31,6 @@ class ChannelShuffle(Operator):
         height, width, channels = inputs[0].shape
         grouped = values[0].reshape(height, width, self.groups, -1)
         return grouped.swapaxes(2, 3).reshape(height, width, channels)
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
-
-    def macs(self, inputs: Sequence[TensorType]) -> int:
-        return 0
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)

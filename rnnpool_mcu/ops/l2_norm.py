@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 MAX_CHANNELS = 65536  # the sum of squares stays below 2**32
@@ -18,7 +18,7 @@ MAX_SHIFT = 54  # so that the zero point fits above the rounding bit in one word
 
 
 @dataclass(frozen=True, eq=False)
-class L2Norm(Operator):
+class L2Norm(RowByRow):
     """out = (q - zp) / norm * weight[c]; integer at every step, so that the input's scale cancels.
 
     ss     = sum over channels of (q - zp)**2              below 2**32; a pixel of ss = 0 gives zero_point
@@ -70,9 +70,6 @@ class L2Norm(Operator):
         product = q * recip * self.multipliers.astype(np.int64) + (np.int64(1) << (shift - 1))
         out = (product >> shift) + self.output.zero_point
         return np.where(zero, self.output.zero_point, np.clip(out, -128, 127)).astype(np.int8)
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         """One for the square, one for the scaling of each element."""

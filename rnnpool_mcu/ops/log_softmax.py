@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 LOG_PROBABILITY = Quantization(16 / 256, 127)  # -16 .. 0, as TFLite has it
@@ -21,7 +21,7 @@ FACTOR_BITS = 20  # fraction of output steps
 
 
 @dataclass(frozen=True)
-class LogSoftmax(Operator):
+class LogSoftmax(RowByRow):
     """out[c] = round((in[c] - max of in) * scale - log(sum of e)), half up, limited to int8.
 
     e[c] = exp(scale * (in[c] - max of in)) in fixed point; the logarithm to base 2 of their sum comes from a
@@ -53,9 +53,6 @@ class LogSoftmax(Operator):
         rounded = (steps + (1 << (FACTOR_BITS - 1))) >> FACTOR_BITS
         out: Int8Array = np.clip(rounded + self.output.zero_point, -128, 127).astype(np.int8)
         return out
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].bytes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 Reals = NDArray[np.float64]
@@ -19,7 +19,7 @@ STORED_ORDER = INPUTS.astype(np.uint8)  # the kernel's index of each input: the 
 
 
 @dataclass(frozen=True, eq=False)
-class Lookup(Operator):
+class Lookup(RowByRow):
     """out = table[in + 128]."""
 
     kernel: ClassVar[str] = "lookup_s8"
@@ -59,12 +59,6 @@ class Lookup(Operator):
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
         found: Int8Array = self.table[values[0].astype(np.int32) + 128]
         return found
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
-
-    def macs(self, inputs: Sequence[TensorType]) -> int:
-        return 0
 
     def variants(self) -> tuple[str, ...]:
         return ("m4",)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 BIN_BITS = 4  # an octave of sums is 2**BIN_BITS bins, between whose ends factors are interpolated
@@ -21,7 +21,7 @@ MAX_SIZE = 2**14  # channels: their squares' sum stays in 31 bits
 
 
 @dataclass(frozen=True)
-class Lrn(Operator):
+class Lrn(RowByRow):
     """out[c] = x[c] * (bias + alpha * sum of squares of x[c - before .. c + after])**-beta, x real inputs.
 
     The power is a table over the integer sum of squares: its bins grow with the sum, 16 to an octave, and the
@@ -67,9 +67,6 @@ class Lrn(Operator):
         out = ((q * factors + (1 << (shift - 1))) >> shift) + self.output.zero_point
         clipped: Int8Array = np.clip(out, -128, 127).astype(np.int8)
         return clipped
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         """One for the square, one for the scaling of each element."""

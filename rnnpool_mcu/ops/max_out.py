@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import TensorType
 
 
 @dataclass(frozen=True)
-class MaxOut(Operator):
+class MaxOut(RowByRow):
     """Channels [b0 .. b(background - 1), others] become [max(b), others]; the quantization stays."""
 
     kernel: ClassVar[str] = "max_out_s8"
@@ -34,12 +34,6 @@ class MaxOut(Operator):
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
         largest = values[0][:, :, : self.background].max(axis=2, keepdims=True)
         return np.concatenate([largest, values[0][:, :, self.background :]], axis=2)
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
-
-    def macs(self, inputs: Sequence[TensorType]) -> int:
-        return 0
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         return CParams(

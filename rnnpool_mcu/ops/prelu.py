@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers, requantize
 
 
 @dataclass(frozen=True, eq=False)
-class PRelu(Operator):
+class PRelu(RowByRow):
     """out = requantize(in - zero_point), times slopes[c] where that is negative."""
 
     kernel: ClassVar[str] = "prelu_s8"
@@ -35,9 +35,6 @@ class PRelu(Operator):
         q = values[0].astype(np.int64) - inputs[0].zero_point
         multipliers = np.where(q < 0, self._below(r), r.multipliers[0])
         return requantize(q << r.left_shift, multipliers, r.shift, self.output.zero_point, -128, 127)
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].bytes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 PROBABILITY = Quantization(1 / 256, -128)
@@ -20,7 +20,7 @@ MAX_CHANNELS = 65536
 
 
 @dataclass(frozen=True)
-class Softmax(Operator):
+class Softmax(RowByRow):
     """out[c] = floor(steps * e[c] / sum of e + 1/2) + zero_point, limited to 127.
 
     e[c] = round(exp(-beta * scale * (max of in - in[c])) * 2**k), with the k that keeps sums in 32 bits;
@@ -53,9 +53,6 @@ class Softmax(Operator):
         quotient = ((scaled + total // np.uint64(2)) // total).astype(np.int64)
         out: Int8Array = np.minimum(quotient + self.output.zero_point, 127).astype(np.int8)
         return out
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].bytes

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 
 
 @dataclass(frozen=True)
-class UnpackRow(Operator):
+class UnpackRow(RowByRow):
     """out[y] = bytes offset .. offset + width * channels of in[y]; its quantization is its own."""
 
     kernel: ClassVar[str] = "unpack_row_s8"
@@ -35,12 +35,6 @@ class UnpackRow(Operator):
         rows = values[0].reshape(inputs[0].height, -1)
         part = rows[:, self.offset : self.offset + self.width * self.channels]
         return part.reshape(-1, self.width, self.channels)
-
-    def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(out_row, out_row + 1),)
-
-    def macs(self, inputs: Sequence[TensorType]) -> int:
-        return 0
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         return CParams({"offset": self.offset, "bytes": self.width * self.channels})
