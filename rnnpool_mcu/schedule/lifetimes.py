@@ -12,23 +12,17 @@ from rnnpool_mcu.ir.operator import Absorber, Margin
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, RowBuffer, RowLives, Step, total_live
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.schedule.arena import quick_arena_bytes
-from rnnpool_mcu.schedule.cascade import Part, height_of, play
+from rnnpool_mcu.schedule.cascade import Part, Played, height_of, play
 
 _OWN_BYTES: WeakKeyDictionary[Node, tuple[int, int]] = WeakKeyDictionary()
 ROW_ALIGNMENT = 4  # bytes; a row of whole pixels may be read word by word
 
 
 @dataclass
-class Demand:
-    """Steps in order; per value the rows that must be kept and the life of each row."""
+class Demand(Played):
+    """Steps in order; per value the rows that must be kept and the life of each row; what that asks for."""
 
-    steps: list[Step] = field(default_factory=list)
-    kept_rows: dict[str, int] = field(default_factory=dict)
-    made: dict[str, list[int]] = field(default_factory=dict)  # by row, the step it is made in
-    dead: dict[str, list[int]] = field(default_factory=dict)  # by row, the first step after its life
     crossing: set[str] = field(default_factory=set)  # values made in one cascade and read in another
-    open_before: frozenset[str] = frozenset()  # absorbers that had begun before the first step
-    open_after: frozenset[str] = frozenset()  # absorbers that had begun but not finished after the last
     nodes: Sequence[Node] = ()  # that may have taken part
 
     @cached_property
@@ -75,11 +69,8 @@ def simulate(
     played = play(graph, cascades, done, part)
     crossing = {name for name in done if name in played.made}
     crossing.update(*(_read_elsewhere(graph, values) for values in cascades))
-    return Demand(
-        *(played.steps, played.kept_rows, played.made, played.dead),
-        *(crossing, played.open_before, played.open_after),
-        graph.nodes if part is None else part.nodes,
-    )
+    nodes = graph.nodes if part is None else part.nodes
+    return Demand(**vars(played), crossing=crossing, nodes=nodes)
 
 
 def _read_elsewhere(graph: Graph, cascade: Sequence[str]) -> set[str]:
