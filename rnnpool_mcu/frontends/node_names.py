@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 
 def readable_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
@@ -19,7 +19,7 @@ def readable_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]
     used = set(taken)
     for path in paths:
         unique = next((prefix for prefix in _prefixes(path) if shared[prefix] == 1), path)
-        name = _free(_identifier(unique), used)
+        name = free_name(_identifier(unique), used)
         used.add(name)
         names.append(name)
     return names
@@ -36,9 +36,10 @@ def _identifier(path: str) -> str:
     return f"layer_{name}" if name[0].isdigit() else name
 
 
-def _free(name: str, used: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in used:
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, numbered where it is taken."""
+    found, count = name, 1
+    while found in taken:
         count += 1
-        candidate = f"{name}_{count}"
-    return candidate
+        found = f"{name}_{count}"
+    return found

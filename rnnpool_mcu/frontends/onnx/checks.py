@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME
@@ -75,12 +75,3 @@ def input_shape(model: OnnxModel) -> tuple[int, ...]:
         raise ModelError(f"input '{value.name}' is {value.dtype}, supported: FLOAT, INT8, UINT8")
     image_shape(value.name, shape)
     return shape
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """The name, numbered where it is taken."""
-    found, count = name, 1
-    while found in taken:
-        count += 1
-        found = f"{name}_{count}"
-    return found

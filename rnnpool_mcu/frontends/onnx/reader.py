@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.file_size import check_file_size
 
 MAX_FILE_BYTES = 64 << 20
 """Far more than the flash of any Cortex-M4, so that nobody waits for a model that cannot fit."""
@@ -94,12 +95,7 @@ class OnnxModel:
 
 def read_onnx(path: Path) -> OnnxModel:
     """Read an .onnx file; ModelError when it is damaged, too large, or its weights are missing."""
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ModelError(
-            f"{path}: {size:,} bytes, allowed: {MAX_FILE_BYTES:,}; no Cortex-M4 has the flash for it, "
-            "use a smaller model"
-        )
+    check_file_size(path, MAX_FILE_BYTES)
     return parse_onnx(path.read_bytes(), str(path), path.parent)
 
 

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
 from rnnpool_mcu.frontends.channels_first import Shape, image_shape
+from rnnpool_mcu.frontends.node_names import free_name
 from rnnpool_mcu.frontends.onnx.call import (
     HOW_TO_QUANTIZE,
     Given,
     QuantizedConstant,
     QuantizedTensor,
 )
-from rnnpool_mcu.frontends.onnx.checks import DEQUANTIZE, QUANTIZE, free_name, input_shape, node_names
+from rnnpool_mcu.frontends.onnx.checks import DEQUANTIZE, QUANTIZE, input_shape, node_names
 from rnnpool_mcu.frontends.onnx.consumers import Readers
 from rnnpool_mcu.frontends.onnx.edges import edge_quantization
 from rnnpool_mcu.frontends.onnx.reader import OnnxModel, OnnxNode

@@ -18,6 +18,7 @@ import tflite
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.file_size import check_file_size
 
 MAX_FILE_BYTES = 64 << 20
 """Far more than the flash of any Cortex-M4, so that nobody waits for a model that cannot fit."""
@@ -78,12 +79,7 @@ class StoredModel:
 
 def read_tflite(path: Path) -> StoredModel:
     """Read a .tflite file; ModelError when it is damaged, too large, or no such file."""
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ModelError(
-            f"{path}: {size:,} bytes, allowed: {MAX_FILE_BYTES:,}; no Cortex-M4 has the flash for it, "
-            "use a smaller model"
-        )
+    check_file_size(path, MAX_FILE_BYTES)
     return parse_tflite(path.read_bytes(), str(path))
 
 

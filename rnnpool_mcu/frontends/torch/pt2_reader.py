@@ -17,6 +17,7 @@ import torch
 
 import rnnpool_mcu.nn  # noqa: F401  registers torch.ops.rnnpool_mcu
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.file_size import check_file_size
 
 MAX_FILE_BYTES = 256 << 20
 """Of float weights, four bytes each; no Cortex-M4 has the flash for a quarter of it."""
@@ -26,12 +27,7 @@ _HOW = "save the model again with torch.export.save(torch.export.export(module, 
 
 def read_pt2(path: Path) -> torch.export.ExportedProgram:
     """The program in the file; ModelError when it is damaged, too large, or holds more than tensors."""
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ModelError(
-            f"{path}: {size:,} bytes, allowed: {MAX_FILE_BYTES:,}; no Cortex-M4 has the flash for it, "
-            "choose a smaller model"
-        )
+    check_file_size(path, MAX_FILE_BYTES)
     try:
         _check_archive(path)
         return _loaded(path)
