@@ -31,7 +31,8 @@ from rnnpool_mcu.run.disassembly import Instruction, disassemble
 from rnnpool_mcu.run.layer_ranges import Range
 from rnnpool_mcu.run.plugin import Counts, count_blocks
 from rnnpool_mcu.run.profile import instructions_of, unaligned_multiples
-from scripts.results_page import PAGE, with_block
+from scripts.results_page import PAGE as PAGE
+from scripts.results_page import with_block, write_results
 from tests.ops import layers
 from tests.ops.kernel_harness import (
     MACHINE,
@@ -248,15 +249,13 @@ def main() -> None:
     for name, kernel in kernels.items():
         kernel["cycles"] = cycles[name]
         kernel["cycles_per_mac"] = round(cycles[name] / kernel["macs"], 3)
-    RECORD.parent.mkdir(exist_ok=True)
     record = {
         "unit": "instructions; cycles are estimated",
         "core": "Cortex-M4",
         "optimize": "-O2",
         "kernels": kernels,
     }
-    RECORD.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), kernels), encoding="utf-8")
+    write_results(RECORD, record, lambda page: with_table(page, kernels))
     print(table(kernels))
     over = [name for name, k in kernels.items() if k["target"] and k["instructions_per_mac"] > k["target"]]
     if over:

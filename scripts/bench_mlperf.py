@@ -8,7 +8,6 @@ Instructions are exact and the same on every machine.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import with_run
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.validate.engines import run_reference
-from scripts.results_page import PAGE, with_block
+from scripts.results_page import with_block, write_results
 from tests import tflite_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,8 +158,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(task, Path(folder)))
     record = {"core": "Cortex-M4", "compiled_for_ram_bytes": RAM_BYTES, "models": rows}
-    RECORD.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    write_results(RECORD, record, lambda page: with_table(page, rows))
     print(table(rows))
     missed = [row["task"] for row in rows if not row["met"]]
     if missed:

@@ -7,7 +7,6 @@ Instructions are exact and the same on every machine; cycles are the estimate of
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from rnnpool_mcu.run.profile import profile_elf
 from rnnpool_mcu.toolchain.board import load_board
 from rnnpool_mcu.validate.engines import run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
-from scripts.results_page import PAGE, with_block
+from scripts.results_page import with_block, write_results
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "models.json"
@@ -139,9 +138,7 @@ def main() -> None:
             rows.append(measure(run, Path(folder)))
     rows.insert(3, AUTHORS)
     record = {"core": "Cortex-M4", "board": BOARD, "compiled_for_ram_bytes": RAM_BYTES, "models": rows}
-    RECORD.parent.mkdir(exist_ok=True)
-    RECORD.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    write_results(RECORD, record, lambda page: with_table(page, rows))
     print(table(rows))
 
 

@@ -42,7 +42,8 @@ from rnnpool_mcu.toolchain.project_files import write_project_files
 from rnnpool_mcu.validate.engines import Images, run_reference
 from rnnpool_mcu.zoo.random_weights import random_checkpoint
 from scripts.incremental_build import rewrite_sources
-from scripts.results_page import PAGE, with_block
+from scripts.results_page import PAGE as PAGE
+from scripts.results_page import with_block, write_results
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "benchmarks" / "ram.json"
@@ -329,11 +330,8 @@ def record(model: Model, rows: list[Row]) -> None:
     order = {known.name: i for i, known in enumerate(MODELS)}
     kept = [row for row in recorded() if row["model"] != model.name and row["model"] in order]
     merged = sorted([*kept, *rows], key=lambda row: order[row["model"]])
-    RECORD.parent.mkdir(exist_ok=True)
     about = {"unit": "bytes; instructions of one inference on the emulated Cortex-M4", "board": BOARD}
-    text = json.dumps(about | {"rows": merged}, indent=2, ensure_ascii=False)
-    RECORD.write_text(text + "\n", encoding="utf-8")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), merged), encoding="utf-8")
+    write_results(RECORD, about | {"rows": merged}, lambda page: with_table(page, merged))
 
 
 def chosen(names: str) -> list[Model]:
