@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 import click
 
+from rnnpool_mcu.analysis.needs import needs_of, why_it_fits_nowhere
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import ModelFile, PlanOptions, image_option, model_options, ram_option
-from rnnpool_mcu.cli.plan_command import Planning
+from rnnpool_mcu.cli.options import ModelFile, image_option, model_options, ram_option
 from rnnpool_mcu.errors import BudgetError
-from rnnpool_mcu.ir.firmware import Board
-from rnnpool_mcu.ir.graph import Graph
-from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.report.analysis_text import analysis_renderable
-from rnnpool_mcu.schedule.advice import saved_by_smallest_streamed
-from rnnpool_mcu.schedule.pricing.costs import predicted_cycles, predicted_instructions
 from rnnpool_mcu.toolchain.board import available_boards, load_board
-
-CODE_BYTES = 32 * 1024
-"""Flash of kernels, tables and start-up: an estimate, a little above the models measured."""
-
-PLACEMENT_EFFORT = 0.5  # deterministic seconds of the exact solver: within some percent of what compile finds
 
 
 @click.command("analyze")
@@ -46,91 +32,9 @@ def analyze_command(
     boards = [load_board(name) for name in ([board_name] if board_name else available_boards())]
     with say.progress(f"reading {model.path}") as progress:
         graph = load_graph(model.path, **model.calibration_arguments).graph
-        plans = {}
-        for title, objective in (("fastest", "cycles"), ("smallest", "ram")):
-            wanted = PlanOptions(None, image, "speed", objective)
-            planning = Planning(graph, wanted, progress, exact_effort=PLACEMENT_EFFORT)
-            plans[title] = planning.result(printable(model.path.name), planning.chosen())
-    value = _value(graph, model.path, plans, boards, ram_bytes)
+        value = needs_of(graph, model.path, image, boards, ram_bytes, progress)
     for note in value["notes"]:
         say.note(note)
     say.result(value, analysis_renderable(value))
-    if not any(verdict["fits"] for verdict in value["boards"]):
-        raise BudgetError(_too_large(value, model.path, _saved_by_streaming(graph, value)))
-
-
-def _value(
-    graph: Graph, file: Path, plans: dict[str, Any], boards: list[Board], ram_bytes: int | None
-) -> dict[str, Any]:
-    layers = _layers(graph)
-    flash_bytes = sum(layer["flash_bytes"] for layer in layers)
-    smallest = plans["smallest"]
-    needed = {title: plan["ram_estimate"]["total_bytes"] for title, plan in plans.items()}
-    return {
-        "model": printable(file.name),
-        "image": smallest["image"],
-        "input_shape": smallest["input_shape"],
-        "output_bytes": smallest["ram_estimate"]["output_bytes"],
-        "plans": {title: {"ram_bytes": needed[title], **plan["plan"]} for title, plan in plans.items()},
-        "no_recompute_bound_bytes": smallest["no_recompute_bound_bytes"],
-        "weights_bytes": flash_bytes,
-        "flash_bytes": flash_bytes + CODE_BYTES,
-        "macs": sum(layer["macs"] for layer in layers),
-        "notes": smallest["notes"],
-        "layers": layers,
-        "boards": [_verdict(board, needed, flash_bytes + CODE_BYTES, ram_bytes) for board in boards],
-    }
-
-
-def _verdict(board: Board, needed: dict[str, int], flash_bytes: int, ram_bytes: int | None) -> dict[str, Any]:
-    """Whether a board holds it, and which plan it has room for."""
-    limit = min(board.ram_bytes, ram_bytes if ram_bytes is not None else board.ram_bytes)
-    plan = next((title for title in ("fastest", "smallest") if needed[title] <= limit), None)
-    fits_flash = flash_bytes <= board.flash_bytes
-    return {
-        "board": board.name,
-        "ram_bytes": limit,
-        "flash_bytes": board.flash_bytes,
-        "plan": plan,
-        "fits_flash": fits_flash,
-        "fits": plan is not None and fits_flash,
-    }
-
-
-def _layers(graph: Graph) -> list[dict[str, Any]]:
-    found = []
-    for node in graph.nodes:
-        types = graph.input_types(node)
-        found.append(
-            {
-                "name": node.name,
-                "operator": node.op.kernel,
-                "output": str(graph.types[node.name]),
-                "macs": node.op.macs(types),
-                "flash_bytes": sum(array.bytes for _, array in node.op.c_params(types).arrays()),
-                "predicted_instructions": round(predicted_instructions(graph, node)),
-                "predicted_cycles": round(predicted_cycles(graph, node)),
-            }
-        )
-    return found
-
-
-def _saved_by_streaming(graph: Graph, value: dict[str, Any]) -> int:
-    """Bytes, by the smallest plan of a streamed image; 0 where `value` is of one."""
-    graph = replace(graph, image_resident=value["image"] == "resident")
-    arena_bytes = value["plans"]["smallest"]["arena_bytes"]
-    return saved_by_smallest_streamed(graph, arena_bytes)
-
-
-def _too_large(value: dict[str, Any], file: Path, saved_by_streaming: int) -> str:
-    smallest = value["plans"]["smallest"]
-    limits = "; ".join(
-        f"{found['board']}: {found['ram_bytes']} bytes RAM, {found['flash_bytes']} flash"
-        for found in value["boards"]
-    )
-    streaming = "stream the image, or " if saved_by_streaming else ""
-    return (
-        f"{printable(str(file))}: needs about {smallest['ram_bytes']} bytes of RAM by its smallest plan and "
-        f"about {value['flash_bytes']} of flash ({limits}); most RAM is live in "
-        f"'{smallest['peak']['operator']}'; {streaming}give the model a smaller input or fewer channels there"
-    )
+    if (refusal := why_it_fits_nowhere(graph, model.path, value)) is not None:
+        raise BudgetError(refusal)

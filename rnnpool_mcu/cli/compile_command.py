@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import FILE, ModelFile, PlanOptions, board_option, model_options, plan_options
+from rnnpool_mcu.cli.options import FILE, ModelFile, board_option, model_options, plan_options
 from rnnpool_mcu.ir.labels import read_labels
 from rnnpool_mcu.ir.model_name import check_name
+from rnnpool_mcu.ir.project import PlanOptions
 from rnnpool_mcu.system.output_folder import whole_folder
 
 

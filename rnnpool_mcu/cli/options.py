@@ -15,7 +15,7 @@ from rnnpool_mcu.cli.common import Command
 from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing.imported import Normalisation
-from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
+from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE, PlanOptions
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -98,16 +98,6 @@ class ModelFile:
             "seed": self.seed,
             "normalisation": self.normalisation,
         }
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """What a plan has to meet."""
-
-    ram_bytes: int | None  # None: no limit
-    image: str  # one of IMAGE_MODES
-    optimize: str  # one of OPTIMIZE
-    objective: str  # one of OBJECTIVES
 
 
 @dataclass(frozen=True)

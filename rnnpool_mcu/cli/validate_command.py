@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import ValidationResult, read_report, with_run, with_validation, write_report
 from rnnpool_mcu.validate import engines as validation
-from rnnpool_mcu.validate.source import STEPS_ALLOWED, SourceComparison, compare_with_source
+from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
+from rnnpool_mcu.validate.source_text import source_lines, source_value, worst_layer
 
 _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 """Beginnings of what a report says of ranges that a checkpoint alone decides."""
@@ -72,13 +72,13 @@ def validate_command(
     }
     lines = [_line(outcome) for outcome in outcomes]
     if compared is not None:
-        value["source"] = _source_value(compared)
-        lines += _source_lines(compared)
+        value["source"] = source_value(compared)
+        lines += source_lines(compared)
     say.result(value, "\n".join(lines))
     if not joined.bit_exact:
         raise ValidationError(f"{folder}: {joined.engine} differs from numpy: {joined.first_difference}")
     if compared is not None and not compared.agrees:
-        raise ValidationError(f"{source}: {_worst(compared)}")
+        raise ValidationError(f"{source}: {worst_layer(compared)}")
 
 
 def _check_ranges(folder: Path, source: Path, calibration: str | None) -> None:
@@ -122,51 +122,3 @@ def _line(outcome: ValidationResult) -> str:
     if outcome.bit_exact:
         return f"{outcome.engine}: equals numpy byte for byte on {outcome.images} images"
     return f"{outcome.engine}: DIFFERS from numpy: {outcome.first_difference}"
-
-
-def _source_value(compared: SourceComparison) -> dict[str, Any]:
-    """The comparison as JSON; histograms count elements by difference in steps, ours less theirs."""
-    layers = [asdict(layer) | {"rate_alone": layer.rate_alone} for layer in compared.layers]
-    return {
-        "runtime": compared.runtime,
-        "within_one_step": compared.agrees,
-        "rate_alone": compared.rate_alone,
-        "same_top1": compared.same_top1,
-        "outputs": dict(compared.outputs),
-        "first_difference": None if compared.first is None else asdict(compared.first),
-        "layers": layers,
-    }
-
-
-def _source_lines(compared: SourceComparison) -> list[str]:
-    width = max((len(layer.layer) for layer in compared.layers), default=0)
-    lines = [
-        f"{compared.runtime}:",
-        "  each layer given the runtime's inputs: steps of difference at most, share of values that differ",
-    ]
-    lines += [
-        f"    {layer.layer:<{width}}  {layer.operator:<18} {layer.worst_alone:>3}  {layer.rate_alone:8.3%}"
-        for layer in compared.layers
-    ]
-    steps = ", ".join(
-        f"{step:+d}: {n}" if step else f"equal: {n}" for step, n in sorted(compared.outputs.items())
-    )
-    lines.append(f"  all layers: {compared.rate_alone:.3%} of the values differ")
-    if steps:  # boxes are decoded from layers that were compared
-        lines.append(f"  outputs of the whole model, steps of difference: {steps}")
-    if (first := compared.first) is not None:
-        lines.append(
-            f"  first difference: image {first.image}, '{first.layer}' at row, column, channel "
-            f"{first.position}: {first.ours}, the runtime {first.theirs}"
-        )
-    if compared.same_top1 is not None:
-        lines.append(f"  same largest output on {compared.same_top1} of {compared.images} images")
-    return lines
-
-
-def _worst(compared: SourceComparison) -> str:
-    layer = max(compared.layers, key=lambda layer: layer.worst_alone)
-    return (
-        f"'{layer.layer}' ({layer.operator}, '{layer.source}') differs from the {compared.runtime} by "
-        f"{layer.worst_alone} steps, allowed: {STEPS_ALLOWED}; please report it with the model"
-    )

@@ -42,6 +42,16 @@ class InputShape:
 
 
 @dataclass(frozen=True)
+class PlanOptions:
+    """What a plan has to meet."""
+
+    ram_bytes: int | None  # None: no limit
+    image: str  # one of IMAGE_MODES
+    optimize: str  # one of OPTIMIZE
+    objective: str  # one of OBJECTIVES
+
+
+@dataclass(frozen=True)
 class Project:
     """One compiled model: its interface, its memory and where it runs.
 
