@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,16 +23,6 @@ def graph() -> Graph:
     builder = GraphBuilder(TensorType(24, 32, 3, Quantization(1 / 255, -128)))
     value = builder.residual(builder.conv(INPUT, 8, 3, 2), expansion=6)
     return builder.graph(builder.classifier(builder.residual(value, expansion=6), 4))
-
-
-@pytest.fixture
-def model(graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that is read as `graph`, on a machine without compilers."""
-    monkeypatch.setattr(importing, "load_graph", lambda *_args, **_options: SimpleNamespace(graph=graph))
-    monkeypatch.setenv("PATH", "")
-    file = tmp_path / "net.pt"
-    file.touch()
-    return file
 
 
 def _analyze(*arguments: str | Path) -> Result:

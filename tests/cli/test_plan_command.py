@@ -8,7 +8,6 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from click.testing import CliRunner, Result
 pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
-from rnnpool_mcu import importing
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -39,16 +37,6 @@ def graph() -> Graph:
     value = builder.conv(builder.depthwise(builder.conv(value, 32), 3, 2), 12)
     value = builder.residual(builder.residual(value, expansion=6), expansion=6)
     return dataclasses.replace(builder.graph(head, builder.classifier(value, 4)), image_resident=True)
-
-
-@pytest.fixture
-def model(graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that is read as `graph`, on a machine without compilers."""
-    monkeypatch.setattr(importing, "load_graph", lambda *_args, **_options: SimpleNamespace(graph=graph))
-    monkeypatch.setenv("PATH", "")
-    file = tmp_path / "net.pt"
-    file.touch()
-    return file
 
 
 def _plan(*arguments: str | Path | int) -> Result:

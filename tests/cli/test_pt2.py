@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
@@ -16,7 +15,6 @@ from torch import nn  # noqa: E402
 
 from rnnpool_mcu.cli import main  # noqa: E402
 from rnnpool_mcu.errors import ModelError, UsageError  # noqa: E402
-from rnnpool_mcu.quantize.calibration import synthetic_images  # noqa: E402
 
 
 @pytest.fixture
@@ -29,11 +27,9 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_float_file_is_quantized_once_and_analysed_without_pictures(model: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for index, image in enumerate(synthetic_images((20, 30, 3), 2)):
-        Image.fromarray(image).save(photos / f"{index}.png")
+def test_a_float_file_is_quantized_once_and_analysed_without_pictures(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
     int8 = tmp_path / "int8.pt2"
     given = ["--calibration", str(photos), "--mean", "0.4,0.5,0.6", "--std", "0.25"]
     result = CliRunner().invoke(main, ["quantize", str(model), *given, "-o", str(int8), "--json", "-"])

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 pytest.importorskip("torch")
 pytest.importorskip("torchao")
 
 from rnnpool_mcu.cli import main
-from rnnpool_mcu.quantize.calibration import synthetic_images
 from rnnpool_mcu.zoo.checkpoint import GRAY_PREPROCESSING, load_checkpoint, save_checkpoint
 from tests.torch_models import face_m4
 
@@ -25,11 +23,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_ranges_are_stored_and_all_else_is_kept(model: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for index, image in enumerate(synthetic_images((60, 80, 3), 2)):
-        Image.fromarray(image).save(photos / f"{index}.png")
+def test_ranges_are_stored_and_all_else_is_kept(model: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "quantized.pt"
     result = CliRunner().invoke(
         main, ["quantize", str(model), "--calibration", str(photos), "-o", str(out), "--json", "-"]
@@ -52,11 +46,7 @@ def test_exactly_one_source_of_images(model: Path, tmp_path: Path, source: list[
     assert not out.exists()
 
 
-def test_the_report_names_each_layer_and_the_first_bad_one(model: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for index, image in enumerate(synthetic_images((60, 80, 3), 2)):
-        Image.fromarray(image).save(photos / f"{index}.png")
+def test_the_report_names_each_layer_and_the_first_bad_one(model: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "quantized.pt"
     command = ["quantize", str(model), "--calibration", str(photos), "-o", str(out), "--report"]
     result = CliRunner().invoke(main, [*command, "--json", "-"])

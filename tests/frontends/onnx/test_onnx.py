@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -18,8 +17,8 @@ from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host
 from rnnpool_mcu.validate.engines import run_reference
-from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
 from tests import onnx_models
+from tests.frontends.comparison import compared, random_images
 from tests.onnx_models import Builder, quantized
 
 # Seeds by which no random image has its two largest logits a step or two apart.
@@ -36,21 +35,6 @@ def saved(tmp_path: Path, data: bytes) -> Path:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     return path
-
-
-def random_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, C]: blocks of random brightness under noise; plain noise looks all the same pooled."""
-    random, (height, width, channels) = np.random.default_rng(7), shape
-    coarse = random.uniform(0, 255, (count, 4, 4, channels))
-    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
-    noisy = coarse[:, rows][:, :, columns] + random.normal(0, 40, (count, *shape))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def compared(path: Path, images: int) -> SourceComparison:
-    imported, runtime = source_runtime(path)
-    pixels = random_images(images, imported.graph.input_type.shape)
-    return compare_with_source(imported.graph, runtime, imported.sources, pixels)
 
 
 @pytest.mark.parametrize("activations", ["int8", "uint8"])

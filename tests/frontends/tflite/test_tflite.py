@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
@@ -15,8 +14,8 @@ pytest.importorskip("ai_edge_litert")
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
-from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
 from tests import tflite_models
+from tests.frontends.comparison import compared, random_images
 from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Tensor, Writer
 
 # Seeds by which no image of random_images has its two largest logits a step or two apart, so that top 1 is
@@ -42,21 +41,6 @@ def saved(tmp_path: Path, data: bytes) -> Path:
     path = tmp_path / "model.tflite"
     path.write_bytes(data)
     return path
-
-
-def random_images(count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, C]: blocks of random brightness under noise; plain noise looks all the same pooled."""
-    random, (height, width, channels) = np.random.default_rng(7), shape
-    coarse = random.uniform(0, 255, (count, 4, 4, channels))
-    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
-    noisy = coarse[:, rows][:, :, columns] + random.normal(0, 40, (count, *shape))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def compared(path: Path, images: int) -> SourceComparison:
-    imported, runtime = source_runtime(path)
-    pixels = random_images(images, imported.graph.input_type.shape)
-    return compare_with_source(imported.graph, runtime, imported.sources, pixels)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -25,7 +25,7 @@ from rnnpool_mcu.ir.detections import Detection, parse_detections
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ops.ssd_post_process import SsdPostProcess
 from tests import tflite_models
-from tests.frontends.tflite.test_tflite import random_images
+from tests.frontends.comparison import random_images
 from tests.tflite_file import Tensor
 from tests.tflite_writer import Writer
 

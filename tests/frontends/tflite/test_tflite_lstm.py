@@ -20,7 +20,8 @@ from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.importing import load_graph
 from rnnpool_mcu.ir.evaluate import evaluate_graph
 from rnnpool_mcu.passes import run_passes
-from tests.frontends.tflite.test_tflite import compared, saved
+from tests.frontends.comparison import compared
+from tests.frontends.tflite.test_tflite import saved
 from tests.tflite_models import add_sequence_classifier as classifier
 from tests.tflite_models import sequence_classifier
 from tests.tflite_writer import Writer
