@@ -18,7 +18,7 @@ ROOMS = ("rnnpool_mcu", "tests", "scripts", "firmware", "codegen_templates", "ex
 SOURCES = (".py", ".c", ".h", ".cc", ".j2", ".sh", ".S")
 FILE_LINES = 400
 FUNCTION_LINES = 60
-FILES_ON_A_FLOOR = 15
+FILES_ON_A_FLOOR = 16
 
 CATALOGUES = ("ops", "zoo", "cli", "examples/models")
 """Ends of folders that hold one file (or two) per operator, model or command: they may hold any number."""
