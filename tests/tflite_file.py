@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import tflite
 from numpy.typing import NDArray
 
 _TYPES = {"int8": "INT8", "uint8": "UINT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT32"}
-_TYPES |= {"int64": "INT64"}
+_TYPES |= {"int64": "INT64", "resource": "RESOURCE"}
 
 
 @dataclass
@@ -44,12 +45,16 @@ class Written:
 
 
 class FileWriter:
-    """Tensors and operators, added one by one; values are tensor indices."""
+    """Tensors and operators, added one by one; values are tensor indices.
+
+    A second graph holds `initial`, which an operator CALL_ONCE runs.
+    """
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
         self.operators: list[Written] = []
         self.inputs: list[int] = []
+        self.initial: list[tuple[str, Tensor]] = []  # variable, stored value that it begins with
 
     def add(self, tensor: Tensor) -> int:
         self.tensors.append(tensor)
@@ -58,17 +63,16 @@ class FileWriter:
     def finish(self, *outputs: int) -> bytes:
         """The flatbuffer."""
         builder = flatbuffers.Builder(1 << 20)
-        buffers = self._buffers(builder)
-        tensors = _offsets(builder, [self._tensor(builder, i) for i in range(len(self.tensors))])
-        kinds = list(dict.fromkeys((op.kind, op.custom) for op in self.operators))
-        operators = _offsets(builder, [_operator(builder, op, kinds) for op in self.operators])
-        ins, outs = _ints(builder, self.inputs), _ints(builder, outputs)
-        tflite.SubGraphStart(builder)
-        tflite.SubGraphAddTensors(builder, tensors)
-        tflite.SubGraphAddInputs(builder, ins)
-        tflite.SubGraphAddOutputs(builder, outs)
-        tflite.SubGraphAddOperators(builder, operators)
-        graphs = _offsets(builder, [tflite.SubGraphEnd(builder)])
+        handles = [Tensor(f"{name} handle", (), "resource") for name, _ in self.initial]
+        others = [*handles, *(value for _, value in self.initial)]
+        buffers = _buffers(builder, [*self.tensors, *others])
+        assigning = [op for i, (name, _) in enumerate(self.initial) for op in self._assigning(i, name)]
+        kinds = list(dict.fromkeys((op.kind, op.custom) for op in [*self.operators, *assigning]))
+        main = _graph(builder, self.tensors, self.operators, (self.inputs, outputs), kinds, 1)
+        made = [main]
+        if self.initial:
+            made.append(_graph(builder, others, assigning, ((), ()), kinds, 1 + len(self.tensors)))
+        graphs = _offsets(builder, made)
         codes = _offsets(builder, [_code(builder, kind, custom) for kind, custom in kinds])
         tflite.ModelStart(builder)
         tflite.ModelAddVersion(builder, 3)
@@ -78,53 +82,83 @@ class FileWriter:
         builder.Finish(tflite.ModelEnd(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
-    def _buffers(self, builder: flatbuffers.Builder) -> int:
-        """Buffer 0 is empty, buffer i + 1 is tensor i's."""
-        made = []
-        for tensor in [None, *self.tensors]:
-            raw = b"" if tensor is None or tensor.data is None else tensor.data.tobytes()
-            vector = None
-            if raw:
-                builder.StartVector(1, len(raw), 16)
-                builder.head -= len(raw)
-                builder.Bytes[builder.head : builder.head + len(raw)] = raw
-                vector = builder.EndVector()
-            tflite.BufferStart(builder)
-            if vector is not None:
-                tflite.BufferAddData(builder, vector)
-            made.append(tflite.BufferEnd(builder))
-        return _offsets(builder, made)
+    def _assigning(self, index: int, name: str) -> tuple[Written, Written]:
+        """The operators of the second graph that give a variable its first value."""
+        handle = Written("VAR_HANDLE", [], [index], ("VarHandleOptions", {"SharedName": name}))
+        assign = Written(
+            "ASSIGN_VARIABLE", [index, index + len(self.initial)], [], ("AssignVariableOptions", {})
+        )
+        return handle, assign
 
-    def _tensor(self, builder: flatbuffers.Builder, index: int) -> int:
-        tensor = self.tensors[index]
-        name, shape = builder.CreateString(tensor.name), _ints(builder, tensor.shape)
-        signature = None if tensor.signature is None else _ints(builder, tensor.signature)
-        quantization = None
-        if tensor.scales:
-            scales = builder.CreateNumpyVector(np.array(tensor.scales, np.float32))
-            zeros = builder.CreateNumpyVector(np.array(tensor.zero_points, np.int64))
-            tflite.QuantizationParametersStart(builder)
-            tflite.QuantizationParametersAddScale(builder, scales)
-            tflite.QuantizationParametersAddZeroPoint(builder, zeros)
-            tflite.QuantizationParametersAddQuantizedDimension(builder, tensor.axis)
-            quantization = tflite.QuantizationParametersEnd(builder)
-        tflite.TensorStart(builder)
-        tflite.TensorAddShape(builder, shape)
-        tflite.TensorAddType(builder, getattr(tflite.TensorType, _TYPES[tensor.dtype]))
-        tflite.TensorAddBuffer(builder, index + 1)
-        tflite.TensorAddName(builder, name)
-        if quantization is not None:
-            tflite.TensorAddQuantization(builder, quantization)
-        if signature is not None:
-            tflite.TensorAddShapeSignature(builder, signature)
-        tflite.TensorAddIsVariable(builder, tensor.variable)
-        return int(tflite.TensorEnd(builder))
+
+def _graph(
+    builder: flatbuffers.Builder,
+    tensors: list[Tensor],
+    operators: list[Written],
+    ends: tuple[Sequence[int], Sequence[int]],
+    kinds: list[tuple[str, bool]],
+    first_buffer: int,
+) -> int:
+    """One graph, whose tensors' buffers begin at `first_buffer`."""
+    made = _offsets(builder, [_tensor(builder, t, first_buffer + i) for i, t in enumerate(tensors)])
+    steps = _offsets(builder, [_operator(builder, op, kinds) for op in operators])
+    ins, outs = _ints(builder, ends[0]), _ints(builder, ends[1])
+    tflite.SubGraphStart(builder)
+    tflite.SubGraphAddTensors(builder, made)
+    tflite.SubGraphAddInputs(builder, ins)
+    tflite.SubGraphAddOutputs(builder, outs)
+    tflite.SubGraphAddOperators(builder, steps)
+    return int(tflite.SubGraphEnd(builder))
+
+
+def _buffers(builder: flatbuffers.Builder, tensors: list[Tensor]) -> int:
+    """Buffer 0 is empty, buffer i + 1 is tensor i's."""
+    made = []
+    for tensor in [None, *tensors]:
+        raw = b"" if tensor is None or tensor.data is None else tensor.data.tobytes()
+        vector = None
+        if raw:
+            builder.StartVector(1, len(raw), 16)
+            builder.head -= len(raw)
+            builder.Bytes[builder.head : builder.head + len(raw)] = raw
+            vector = builder.EndVector()
+        tflite.BufferStart(builder)
+        if vector is not None:
+            tflite.BufferAddData(builder, vector)
+        made.append(tflite.BufferEnd(builder))
+    return _offsets(builder, made)
+
+
+def _tensor(builder: flatbuffers.Builder, tensor: Tensor, buffer: int) -> int:
+    name, shape = builder.CreateString(tensor.name), _ints(builder, tensor.shape)
+    signature = None if tensor.signature is None else _ints(builder, tensor.signature)
+    quantization = None
+    if tensor.scales:
+        scales = builder.CreateNumpyVector(np.array(tensor.scales, np.float32))
+        zeros = builder.CreateNumpyVector(np.array(tensor.zero_points, np.int64))
+        tflite.QuantizationParametersStart(builder)
+        tflite.QuantizationParametersAddScale(builder, scales)
+        tflite.QuantizationParametersAddZeroPoint(builder, zeros)
+        tflite.QuantizationParametersAddQuantizedDimension(builder, tensor.axis)
+        quantization = tflite.QuantizationParametersEnd(builder)
+    tflite.TensorStart(builder)
+    tflite.TensorAddShape(builder, shape)
+    tflite.TensorAddType(builder, getattr(tflite.TensorType, _TYPES[tensor.dtype]))
+    tflite.TensorAddBuffer(builder, buffer)
+    tflite.TensorAddName(builder, name)
+    if quantization is not None:
+        tflite.TensorAddQuantization(builder, quantization)
+    if signature is not None:
+        tflite.TensorAddShapeSignature(builder, signature)
+    tflite.TensorAddIsVariable(builder, tensor.variable)
+    return int(tflite.TensorEnd(builder))
 
 
 def _operator(builder: flatbuffers.Builder, op: Written, kinds: list[tuple[str, bool]]) -> int:
     options = None
     if op.options is not None:
         name, fields = op.options
+        fields = {k: builder.CreateString(v) if isinstance(v, str) else v for k, v in fields.items()}
         getattr(tflite, f"{name}Start")(builder)
         for field_name, value in fields.items():
             getattr(tflite, f"{name}Add{field_name}")(builder, value)

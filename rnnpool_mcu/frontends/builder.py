@@ -11,7 +11,7 @@ from rnnpool_mcu.frontends.channels_first import image_shape, reordered
 from rnnpool_mcu.frontends.channels_last import channels_first
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.values import Value
-from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.graph import Graph, Input, Node, State
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ir.verify import verify_graph
@@ -28,6 +28,8 @@ class Builder:
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
         self.sources: dict[str, str] = {}
+        self.more_inputs: list[Input] = []
+        self.states: list[State] = []
 
     def append(self, node: Node, source: str = "") -> TensorType:
         """Add a node that computes a tensor; ModelError where an input or a scale does not fit it."""
@@ -92,7 +94,11 @@ class Builder:
                     "one of them out"
                 )
             names[value] = told
-        graph = Graph(INPUT_NAME, self.types[INPUT_NAME], tuple(self.nodes), tuple(names))
+        graph = Graph(
+            *(INPUT_NAME, self.types[INPUT_NAME], tuple(self.nodes), tuple(names)),
+            more_inputs=tuple(self.more_inputs),
+            states=tuple(self.states),
+        )
         verify_graph(graph)
         return graph
 

@@ -29,7 +29,8 @@ def load_keras(path: Path, calibration: Calibration) -> Imported:
     if calibration.folder is None:
         raise UsageError(f"{path}: has float weights; give --calibration with a folder of typical pictures")
     data, images = _converted_apart(path, calibration.folder, calibration.count, calibration.seed)
-    graph = run_passes(convert_tflite(parse_tflite(data, str(path))).graph)
+    model = parse_tflite(data, str(path))
+    graph = run_passes(convert_tflite(model, recurrent_states=False).graph)  # stateful ones were refused
     origin = f"{images} images of {calibration.folder.name}"
     return Imported(graph=graph, kind="classifier", calibration=origin, sources={})
 

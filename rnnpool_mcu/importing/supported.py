@@ -31,12 +31,13 @@ class Format:
 
 
 def _tflite() -> list[Supported]:
-    from rnnpool_mcu.frontends.tflite.checks import EDGES, VIEWS
+    from rnnpool_mcu.frontends.tflite.checks import EDGES, VARIABLES, VIEWS
     from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
     from rnnpool_mcu.frontends.tflite.detections import CUSTOM
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
-    return [Supported(name, limits) for name, limits in sorted({**found, **VIEWS, **EDGES, **CUSTOM}.items())]
+    found |= {**VIEWS, **EDGES, **VARIABLES, **CUSTOM}
+    return [Supported(name, limits) for name, limits in sorted(found.items())]
 
 
 def _onnx() -> list[Supported]:

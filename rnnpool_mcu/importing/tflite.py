@@ -30,8 +30,8 @@ def runtime_of(path: Path) -> tuple[ImportedTfliteFile, TfliteRuntime]:
 
     Passes change no output, but channels and layers go: only before them has each layer its tensor.
     """
-    imported = _imported(import_tflite(path))
-    return imported, TfliteRuntime(path, imported.graph, imported.indices)
+    imported = import_tflite(path)
+    return _imported(imported), TfliteRuntime(path, imported)
 
 
 def _imported(imported: ImportedTflite) -> ImportedTfliteFile:

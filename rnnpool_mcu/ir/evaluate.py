@@ -20,6 +20,14 @@ def image_to_int8(image: NDArray[np.uint8]) -> NDArray[np.int8]:
     return (image.astype(np.int16) - 128).astype(np.int8)
 
 
+def only_input(inputs: Inputs) -> Int8Array:
+    """The array of a model with one input."""
+    if isinstance(inputs, np.ndarray):
+        return inputs
+    (found,) = inputs.values()
+    return found
+
+
 def initial_states(graph: Graph) -> dict[str, Int8Array]:
     """Every state's content before the first run."""
     return {state.name: state.initial for state in graph.states}

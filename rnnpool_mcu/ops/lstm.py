@@ -27,17 +27,21 @@ from rnnpool_mcu.numerics.gates import (
 )
 
 GATES = 4  # input, forget, cell, output
+CELL_PIXELS = 2  # of as many channels as units, that hold the cell's int16
 
 Int32Array = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
 class Lstm(Operator):
-    """i, f, o = sigmoid(W x + R h + b), g = tanh(...); c = f c + i g; h = o tanh(c), h and c from 0.
+    """i, f, o = sigmoid(W x + R h + b), g = tanh(...); c = f c + i g; h = o tanh(c).
+
+    h and c begin as zeros. With `keeps` a second input has them, 1 x 3 x units: h, and the cell's int16 as
+    the bytes of two pixels, low byte first; and the output has the last cell so behind the steps.
 
     Per step, as TFLite's integer kernel has it, but with one rounding (half up) in each requantization:
 
-        a   = sat16(requantize(W x + bias) + requantize(R h))   Q12, each with its own factor, both int16
+        a   = sat16(sat16(requantize(W x + bias)) + requantize(R h))   Q12, each with its own factor
         c   = sat16((f * c >> 15) + (i * g >> 30 - cell_bits))  int16, Q cell_bits; limited to +-cell_limit
         h   = requantize(o * tanh(c))                           int8, the output
 
@@ -54,13 +58,31 @@ class Lstm(Operator):
     cell_bits: int  # fraction bits of the cell's state
     output: Quantization  # of the states h
     cell_limit: int = INT16[1]
+    keeps: bool = False
 
     @property
     def units(self) -> int:
         return int(self.recurrent.shape[1])
 
+    @property
+    def state_type(self) -> TensorType:
+        """What the last steps of a sequence leave to the next."""
+        return TensorType(1, 1 + CELL_PIXELS, self.units, self.output)
+
+    @property
+    def initial_state(self) -> Int8Array:
+        """h and c are 0."""
+        state = np.zeros(self.state_type.shape, np.int8)
+        state[:, 0] = self.output.zero_point
+        return state
+
     def infer_type(self, inputs: Sequence[TensorType]) -> TensorType:
-        (steps,) = inputs
+        steps = inputs[0]
+        if len(inputs) != 1 + self.keeps or any(given != self.state_type for given in inputs[1:]):
+            raise ModelError(
+                f"Lstm: inputs {', '.join(map(str, inputs))}, allowed: steps"
+                + (f" and its state, {self.state_type}" if self.keeps else "")
+            )
         gates, units, count = self.weights.shape
         if self.recurrent.shape != (gates, units, units) or self.bias.shape != (gates, units) or gates != 4:
             raise ModelError(
@@ -73,16 +95,17 @@ class Lstm(Operator):
             raise ModelError(f"Lstm: cell scale 2**-{self.cell_bits}, supported: 2**-9..2**-15")
         self._factors(steps)
         self._biases(steps)
-        return TensorType(1, steps.width, units, self.output)
+        return TensorType(1, steps.width + CELL_PIXELS * self.keeps, units, self.output)
 
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> Int8Array:
         of_input, of_state, of_output = self._factors(inputs[0])
         bias, state_bias = self._biases(inputs[0])
         w, r = self.weights.astype(np.int64), self.recurrent.astype(np.int64)
-        h = np.full(self.units, self.output.zero_point, np.int64)
-        c, found = np.zeros(self.units, np.int64), []
+        state = values[1][0] if self.keeps else self.initial_state[0]
+        h, c = state[0].astype(np.int64), _cell_of(state)
+        found = []
         for x in values[0][0].astype(np.int64):
-            a = saturated(scaled(w @ x + bias, of_input)) + saturated(scaled(r @ h + state_bias, of_state))
+            a = saturated(scaled(w @ x + bias, of_input)) + scaled(r @ h + state_bias, of_state)
             i, f, o = sigmoid(saturated(a[[0, 1, 3]]))
             g = tanh(saturated(a[2]))
             c = saturated(rounded(f * c, 15) + rounded(i * g, 30 - self.cell_bits))
@@ -91,10 +114,11 @@ class Lstm(Operator):
             product = (o * tanh(saturated(q12)))[None]
             h = np.clip(scaled(product, of_output)[0] + self.output.zero_point, -128, 127)
             found.append(h)
-        return np.array(found, np.int8)[None]
+        sequence = np.array(found, np.int8)
+        return np.concatenate([sequence, _bytes_of(c)] if self.keeps else [sequence])[None]
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
-        return (RowWindow(0, 1),)
+        return (RowWindow(0, 1),) * (1 + self.keeps)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].width * int(self.weights.size + self.recurrent.size)
@@ -125,6 +149,7 @@ class Lstm(Operator):
                 "cell_bits": self.cell_bits,
                 "cell_limit": self.cell_limit,
                 "out_zero_point": self.output.zero_point,
+                "keeps": int(self.keeps),
             }
         )
 
@@ -153,3 +178,13 @@ class Lstm(Operator):
         if (np.abs(bias) + 128 * np.abs(w).sum(axis=2)).max() >= 2**31:
             raise ModelError("Lstm: a sum can leave 32 bits; its biases are too large, export it again")
         return bias, state_bias
+
+
+def _cell_of(state: Int8Array) -> Int64Array:
+    """[units] from a state [3, units]."""
+    return np.ascontiguousarray(state[1:]).reshape(-1).view("<i2").astype(np.int64)
+
+
+def _bytes_of(cell: Int64Array) -> Int8Array:
+    """[2, units]: the bytes of [units]."""
+    return cell.astype("<i2").view(np.int8).reshape(CELL_PIXELS, -1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.passes.append_to_rings import append_to_rings
 from rnnpool_mcu.passes.fold_pads import fold_pads
 from rnnpool_mcu.passes.fold_replicate_pad import fold_replicate_pad
 from rnnpool_mcu.passes.read_detector_maps import read_detector_maps
@@ -18,6 +19,7 @@ Pass = Callable[[Graph], tuple[Graph, bool]]
 
 PASSES: tuple[Pass, ...] = (
     simplify,
+    append_to_rings,
     fold_pads,
     fold_replicate_pad,
     read_detector_maps,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from rnnpool_mcu.ir.evaluate import Inputs, only_input
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
@@ -42,9 +43,12 @@ class TorchRuntime:
         self._recorded = {name: edges.get(sources[name], (sources[name], 0))[0] for name in self._types}
         self._offsets = {name: edges.get(sources[name], ("", 0))[1] for name in self._types}
 
-    def values(self, image: Int8Array) -> Mapping[str, Int8Array]:
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+    def values(self, image: Inputs) -> Mapping[str, Int8Array]:
         """Every value of the graph that a torch node computes, as torch's quantize node rounds it."""
-        steps = image.astype(np.float32) - np.float32(self._input.zero_point)
+        steps = only_input(image).astype(np.float32) - np.float32(self._input.zero_point)
         pixels = np.ascontiguousarray((steps * np.float32(self._input.scale)).transpose(2, 0, 1))
         batch = torch.from_numpy(pixels.reshape(self._shape))
         found = record_values(self._module, batch, set(self._recorded.values()))

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
+from rnnpool_mcu.ir.batch import Batch, Images, batch_of
+from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8, initial_states, next_states
 from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.source_runtime import SourceRuntime
 
 STEPS_ALLOWED = 1
@@ -83,14 +85,21 @@ def compare_with_source(
     graph: Graph,
     runtime: SourceRuntime,
     sources: Mapping[str, str],
-    images: NDArray[np.uint8],
+    images: Images | Batch,
     progress: Callable[[str], None] = lambda _: None,
 ) -> SourceComparison:
-    """Both, over uint8 images [N, H, W, C]; `sources` names each value in the model file."""
-    tally = _Tally(graph)
-    for number, image in enumerate(images):
+    """Both, over uint8 images [N, H, W, C] or a batch; `sources` names each value in the model file.
+
+    Both keep their states from one run to the next within a sequence.
+    """
+    tally, batch = _Tally(graph), batch_of(images)
+    for number, (inputs, start) in enumerate(zip(batch, batch.starts, strict=True)):
         progress(f"{runtime.name}: image {number + 1} of {len(images)}")
-        tally.add(number, image_to_int8(image), runtime)
+        given = zip(graph.inputs, inputs, strict=True)
+        if start and graph.states:
+            tally.reset()
+            runtime.reset()
+        tally.add(number, {one.name: image_to_int8(array) for one, array in given}, runtime)
     layers = tuple(
         tally.layer(node, sources.get(node.name, "")) for node in graph.nodes if node.name in tally.chained
     )
@@ -109,11 +118,19 @@ class _Tally:
         self.first: FirstDifference | None = None
         self.same_top1: int | None = None
         self._graph = graph
+        self.reset()
 
-    def add(self, number: int, image: NDArray[np.int8], runtime: SourceRuntime) -> None:
-        """Count one image."""
-        theirs = runtime.values(image)
-        ours, alone = evaluate_graph(self._graph, image), _alone(self._graph, image, theirs)
+    def reset(self) -> None:
+        """A sequence begins."""
+        self._states = self._states_alone = initial_states(self._graph)
+
+    def add(self, number: int, inputs: Mapping[str, Int8Array], runtime: SourceRuntime) -> None:
+        """Count one run."""
+        theirs = runtime.values(inputs)
+        ours = evaluate_graph(self._graph, inputs, self._states)
+        alone = _alone(self._graph, {**inputs, **self._states_alone}, theirs)
+        self._states = next_states(self._graph, ours)
+        self._states_alone = next_states(self._graph, alone)
         for node in self._graph.nodes:
             if node.name not in theirs:
                 continue
@@ -131,9 +148,17 @@ class _Tally:
 
     def layer(self, node: Node, source: str) -> LayerDifference:
         """What was counted of one layer."""
-        kind = type(node.op).__name__
+        kind = self._kind(node)
         alone, chained = dict(self.alone[node.name]), dict(self.chained[node.name])
         return LayerDifference(node.name, source, kind, alone, chained)
+
+    def _kind(self, node: Node) -> str:
+        """The operator; of one that computes nothing, with the one before it if the runtime lacks that."""
+        kind, makers = type(node.op).__name__, {other.name: other for other in self._graph.nodes}
+        maker = makers.get(node.inputs[0])
+        if maker is None or maker.name in self.chained or node.op.macs(self._graph.input_types(node)):
+            return kind
+        return f"{type(maker.op).__name__} {kind}"
 
     def _note_first(self, number: int, layer: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
         differs = np.argwhere(ours != theirs)
@@ -142,10 +167,10 @@ class _Tally:
             self.first = FirstDifference(number, layer, at, int(ours[at]), int(theirs[at]))
 
 
-def _alone(graph: Graph, image: NDArray[np.int8], theirs: Values) -> dict[str, NDArray[Any]]:
+def _alone(graph: Graph, given: Mapping[str, Int8Array], theirs: Values) -> dict[str, NDArray[Any]]:
     """Every value with the runtime's inputs where it has them, else with what follows from these."""
-    values: dict[str, NDArray[Any]] = {}
-    given: dict[str, NDArray[Any]] = {graph.input_name: image, **theirs}
+    given = {**given, **theirs}
+    values: dict[str, NDArray[Any]] = {one.name: given[one.name] for one in graph.given}
     for node in graph.nodes:
         values[node.name] = node.op.eval_int8(graph.input_types(node), [given[name] for name in node.inputs])
         given.setdefault(node.name, values[node.name])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.onnx.front import ImportedOnnx
+from rnnpool_mcu.ir.evaluate import Inputs, only_input
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
 
@@ -49,11 +50,18 @@ class OnnxRuntime:
                 model.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds[offset], None))
         return model
 
-    def values(self, image: Int8Array) -> Mapping[str, Int8Array]:
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+    def values(self, image: Inputs) -> Mapping[str, Int8Array]:
         """Every integer tensor of the file that is a value of the graph."""
         wanted = list(dict.fromkeys(tensor.name for tensor in self._tensors.values()))
         results = dict(
-            zip(wanted, self._session.run(wanted, {self._input.name: self._as_input(image)}), strict=True)
+            zip(
+                wanted,
+                self._session.run(wanted, {self._input.name: self._as_input(only_input(image))}),
+                strict=True,
+            )
         )
         found: dict[str, Int8Array] = {}
         for name, tensor in self._tensors.items():

@@ -61,7 +61,8 @@ class Call:
         """A scalar of the options table."""
         if name not in self.op.options:
             raise ModelError(f"its option {name} is missing; the file is damaged, export it again")
-        return self.op.options[name]
+        value: int | float = self.op.options[name]
+        return value
 
     def constant(self, position: int) -> StoredTensor:
         """The input at `position`, which must be stored in the file."""

@@ -23,7 +23,14 @@ EDGES: Mapping[str, str] = {
     "QUANTIZE": "float32 or uint8 to int8 at the input, int8 to uint8 at an output: left out, the C takes "
     "and gives int8; between layers int8 to int8, by a table",
 }
-_CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
+VARIABLES: Mapping[str, str] = {
+    "ASSIGN_VARIABLE": "int8, computed; a field of the state structure",
+    "CALL_ONCE": "a graph that assigns stored values to variables: their content after a reset",
+    "READ_VARIABLE": "int8, initialized and assigned",
+    "VAR_HANDLE": "by name",
+}
+"""Operators about variables, with what is supported of them."""
+_CONTROL_FLOW = ("IF", "WHILE", "CALL")
 
 
 def check_precision(model: StoredModel) -> None:
@@ -51,8 +58,9 @@ def check_known(op: StoredOperator) -> None:
             f"is a custom operator, supported: {', '.join(CUSTOM)} and built-in ones, see `rnnpool-mcu "
             "supported-ops`; cut the model before it, and do its work in your own C"
         )
-    if not op.custom and op.kind not in VIEWS and op.kind not in EDGES and op.kind not in CONVERTERS:
-        known = ", ".join(sorted((*CONVERTERS, *VIEWS, *EDGES)))
+    kinds = {*CONVERTERS, *VIEWS, *EDGES, *VARIABLES}
+    if not op.custom and op.kind not in kinds:
+        known = ", ".join(sorted(kinds))
         raise ModelError(
             f"is not supported; supported: {known}; build the layer of these, or cut the model before it"
         )

@@ -14,17 +14,20 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
 from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.tflite.call import HARMLESS, Call, Converter
-from rnnpool_mcu.frontends.tflite.checks import EDGES, VIEWS, check_known, check_precision
+from rnnpool_mcu.frontends.tflite.checks import EDGES, VARIABLES, VIEWS, check_known, check_precision
 from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.detections import post_process
 from rnnpool_mcu.frontends.tflite.dilation import merge_dilated
 from rnnpool_mcu.frontends.tflite.folding import folded, is_shape_arithmetic
+from rnnpool_mcu.frontends.tflite.lstm import STATES
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, read_tflite
 from rnnpool_mcu.frontends.tflite.shapes import where
+from rnnpool_mcu.frontends.tflite.states.variables import Variables, add_recurrent
 from rnnpool_mcu.frontends.tflite.tensors import Tensors, Viewed
 from rnnpool_mcu.frontends.tflite.views import take_edge, take_view
 from rnnpool_mcu.frontends.walk import Walk
 from rnnpool_mcu.ir.graph import Graph, Node
+from rnnpool_mcu.ops.lstm import Lstm
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class ImportedTflite:
     graph: Graph
     indices: Mapping[str, int]
     sources: Mapping[str, str]
+    kept: Mapping[str, tuple[int, ...]]  # state: the variable tensors that together hold it between runs
 
 
 def import_tflite(path: Path) -> ImportedTflite:
@@ -44,25 +48,32 @@ def import_tflite(path: Path) -> ImportedTflite:
         raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
 
 
-def convert_tflite(model: StoredModel) -> ImportedTflite:
-    """Integer graph of a model that was read."""
+def convert_tflite(model: StoredModel, *, recurrent_states: bool = True) -> ImportedTflite:
+    """Integer graph of a model that was read.
+
+    Without `recurrent_states` layers begin each run from zeros, whatever the file says: it came from a model
+    whose layers do.
+    """
     check_precision(model)
     model = merge_dilated(model)
-    walk = _Walk(model)
+    walk = _Walk(model, recurrent_states)
     for op in model.operators:
         walk.visit(op)
     walk.check()
+    walk.variables.finish()
     graph = walk.tensors.graph(walk.outputs())
     names = {name: model.tensors[index].name for name, index in walk.tensors.indices.items()}
-    return ImportedTflite(graph, walk.tensors.indices, names)
+    return ImportedTflite(graph, walk.tensors.indices, names, walk.tensors.kept)
 
 
 class _Walk(Walk[StoredOperator, int]):
     """One pass over the operators in execution order."""
 
-    def __init__(self, model: StoredModel) -> None:
+    def __init__(self, model: StoredModel, recurrent_states: bool) -> None:
         super().__init__()
         self.tensors = Tensors(model)
+        self.variables = Variables(self.tensors)
+        self._recurrent_states = recurrent_states
         self._detected: set[str] = set()  # values that all outputs of one operator are
 
     def outputs(self) -> list[tuple[str, str]]:
@@ -103,6 +114,8 @@ class _Walk(Walk[StoredOperator, int]):
             take_view(self.tensors, item)
         elif item.kind in EDGES:
             take_edge(self.tensors, item)
+        elif item.kind in VARIABLES:
+            self.variables.take(item)
         else:
             self._convert(replace(item, options=Noted(item.options)))
 
@@ -124,6 +137,10 @@ class _Walk(Walk[StoredOperator, int]):
         for result, index in enumerate(op.outputs):
             made = converter.convert(Call(tensors.model, op, types, result, account))
             _check_used(op, account, converter)
+            if isinstance(made, Lstm) and self._recurrent_states:
+                variables = tuple(op.inputs[at] for at in STATES)
+                add_recurrent(tensors, index, replace(made, keeps=True), names, variables)
+                continue
             tensors.add(index, made, names, reshapes=converter.reshapes)
 
     def _operands(self, op: StoredOperator) -> dict[int, str]:

@@ -16,7 +16,7 @@ from rnnpool_mcu.numerics.gates import INT16
 from rnnpool_mcu.ops.lstm import GATES, Lstm
 
 _WEIGHTS, _RECURRENT, _BIASES = 1, 5, 12  # the first of each four: input, forget, cell, output gate
-_STATE, _CELL = 18, 19
+STATES = _STATE, _CELL = 18, 19
 _UNUSED = {
     "peepholes": (9, 10, 11),
     "a projection": (16, 17),
@@ -26,8 +26,8 @@ _TANH = 4
 
 
 def convert_lstm(call: Call) -> Operator:
-    """A sequence of batch 1, batch first, from zero states, all steps' states as output; tanh, cell clip; no
-    projection, peepholes, layer normalization or coupled gates; int8 with an int16 cell.
+    """A sequence of batch 1, batch first, all steps' states as output, the last kept for the next run; tanh,
+    cell clip; no projection, peepholes, layer normalization or coupled gates; int8 with an int16 cell.
     """
     _check_plain(call)
     weights = [_matrix(call, _WEIGHTS + gate) for gate in range(GATES)]
@@ -40,6 +40,11 @@ def convert_lstm(call: Call) -> Operator:
         raise ModelError(
             f"its states have {state}, its output {call.output}, allowed: the same; export it again"
         )
+    for tensor in (call.model.tensors[call.op.inputs[at]] for at in STATES):
+        if not tensor.variable:
+            raise ModelError(
+                f"its state '{tensor.name}' is no variable tensor, which the interpreter wants too"
+            )
     bits = _cell_bits(call.model.tensors[call.op.inputs[_CELL]])
     clip = float(call.op.options.get("CellClip", 0.0))
     limit = min(INT16[1], round(clip * 2**bits)) if math.isfinite(clip) and clip > 0 else INT16[1]

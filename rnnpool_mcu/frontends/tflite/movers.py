@@ -129,6 +129,13 @@ def convert_split(call: Call) -> Operator:
     parts = [call.model.tensors[index].shape for index in call.op.outputs]
     sizes = [_image(part, 1)[axis] for part in parts]
     begin, size = [0, 0, 0], list(call.inputs[0].shape)
+    told = call.integers(1) if call.op.kind == "SPLIT_V" else [size[axis] // len(sizes)] * len(sizes)
+    if len(told) != len(sizes) or any(a not in (-1, b) for a, b in zip(told, sizes, strict=True)):
+        raise ModelError(
+            f"parts of {told} rows, columns or channels, outputs of {sizes}; the file is damaged"
+        )
+    if sum(sizes) != size[axis]:
+        raise ModelError(f"parts of {sizes}, which are not the {size[axis]} that there are; correct the file")
     begin[axis], size[axis] = sum(sizes[: call.result]), sizes[call.result]
     return Slice((begin[0], begin[1], begin[2]), (size[0], size[1], size[2]))
 

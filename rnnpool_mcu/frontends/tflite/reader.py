@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class StoredTensor:
     dynamic: bool  # a side is not fixed
     quantization: StoredQuantization | None
     data: NDArray[Any] | None
+    variable: bool = False  # kept from one invocation to the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ class StoredOperator:
     custom: bool
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Mapping[str, int | float]  # by the schema's names; empty where the file has none
+    options: Mapping[str, Any]  # by the schema's names, numbers and names; empty where the file has none
     custom_options: bytes = b""  # of a custom operator, as stored
 
 
@@ -75,6 +76,13 @@ class StoredModel:
     operators: tuple[StoredOperator, ...]  # in execution order
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    initial: Mapping[str, StoredTensor] = field(default_factory=dict)  # by variable, as it begins
+
+
+def variable_of(op: StoredOperator) -> str:
+    """The name of the variable that a VAR_HANDLE stands for."""
+    parts = (_text(op.options.get(name)) for name in ("Container", "SharedName"))
+    return "/".join(part for part in parts if part)
 
 
 def read_tflite(path: Path) -> StoredModel:
@@ -106,14 +114,26 @@ class _Parser:
         self._model = tflite.Model.GetRootAsModel(data, 0)
 
     def model(self) -> StoredModel:
-        """The main graph; ModelError where there is none, or there are several."""
-        model = self._model
-        count = self._count(model.SubgraphsLength())
-        if count != 1:
+        """The main graph; ModelError where there is none, or others than initializers of variables."""
+        count = self._count(self._model.SubgraphsLength())
+        if count < 1:
+            raise ModelError("0 graphs, allowed: 1 and more; export the model again")
+        main = self._graph(0)
+        once = [op for op in main.operators if op.kind == "CALL_ONCE"]
+        others = {int(op.options.get("InitSubgraphIndex", 0)) for op in once}
+        if others != set(range(1, count)):
             raise ModelError(
-                f"{count} graphs, allowed: 1; control flow (IF, WHILE, CALL) is not supported, unroll it"
+                f"{count} graphs, allowed: 1, and those that CALL_ONCE runs; control flow (IF, WHILE, CALL) "
+                "is not supported, unroll it"
             )
-        graph = model.Subgraphs(0)
+        initial: dict[str, StoredTensor] = {}
+        for index in sorted(others):
+            initial |= _assigned_in(self._graph(index))
+        return replace(main, initial=initial)
+
+    def _graph(self, index: int) -> StoredModel:
+        """One of the file's graphs."""
+        graph = self._model.Subgraphs(index)
         tensors = [self._tensor(graph, i) for i in range(self._count(graph.TensorsLength()))]
         operators = [
             self._operator(graph, i, len(tensors)) for i in range(self._count(graph.OperatorsLength()))
@@ -157,7 +177,8 @@ class _Parser:
         data = self._values(int(tensor.Buffer()), name, dtype, shape)
         # The batch of an exported model is often left open; the interpreter takes 1, as the shape says.
         dynamic = any(side < 0 for side in (*shape, *map(int, signature[1:])))
-        return StoredTensor(index, name, dtype, shape, dynamic, self._quantization(tensor), data)
+        kept = bool(tensor.IsVariable())
+        return StoredTensor(index, name, dtype, shape, dynamic, self._quantization(tensor), data, kept)
 
     def _values(self, buffer: int, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
         """A tensor's stored values; None when it is computed."""
@@ -225,8 +246,26 @@ class _Parser:
         return stored.astype(np.uint8).tobytes()
 
 
-def _options(operator: Any) -> dict[str, int | float]:
-    """Every scalar of an operator's options table, by the schema's name."""
+def _assigned_in(graph: StoredModel) -> dict[str, StoredTensor]:
+    """What a graph that only assigns stored values to variables assigns."""
+    handles: dict[int, str] = {}
+    found: dict[str, StoredTensor] = {}
+    for op in graph.operators:
+        if op.kind == "VAR_HANDLE":
+            handles |= dict.fromkeys(op.outputs, variable_of(op))
+            continue
+        value = graph.tensors[op.inputs[1]] if op.kind == "ASSIGN_VARIABLE" and len(op.inputs) == 2 else None
+        if value is None or value.data is None or op.inputs[0] not in handles:
+            raise ModelError(
+                f"{op.kind}, operator {op.index} of a graph that CALL_ONCE runs, supported: ASSIGN_VARIABLE "
+                "of values stored in the file"
+            )
+        found[handles[op.inputs[0]]] = value
+    return found
+
+
+def _options(operator: Any) -> dict[str, Any]:
+    """Every scalar and name of an operator's options table, by the schema's name."""
     name = _names("BuiltinOptions").get(int(operator.BuiltinOptionsType()))
     table = operator.BuiltinOptions()
     if table is None or name is None or name == "NONE" or not hasattr(tflite, name):
@@ -239,11 +278,16 @@ def _options(operator: Any) -> dict[str, int | float]:
 @cache
 def _scalars(options: str) -> tuple[str, ...]:
     """Fields of the options class of that name whose getter takes no argument and reads one number."""
-    skipped = ("Init", "GetRootAs", "BufferHasIdentifier")
+    skipped = ("GetRootAs", "BufferHasIdentifier")
     endings = ("Length", "AsNumpy", "IsNone", "BufferHasIdentifier")
     found = []
     for name, method in vars(getattr(tflite, options)).items():
-        if name.startswith(("_", *skipped)) or name.endswith(endings) or not callable(method):
+        if (
+            name == "Init"
+            or name.startswith(("_", *skipped))
+            or name.endswith(endings)
+            or not callable(method)
+        ):
             continue
         if method.__code__.co_argcount == 1 and "__vector" not in name:
             found.append(name)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME
-from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.frontends.tflite.front import ImportedTflite
+from rnnpool_mcu.ir.evaluate import Inputs, only_input
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
 
@@ -20,29 +21,33 @@ from rnnpool_mcu.ir.tensor_type import TensorType
 class TfliteRuntime:
     """A .tflite file in the interpreter; every tensor is kept, no delegate is used."""
 
-    def __init__(self, path: Path, graph: Graph, indices: Mapping[str, int]) -> None:
-        """`indices`: tensor of each value of the graph. ModelError when the interpreter refuses the file."""
+    def __init__(self, path: Path, imported: ImportedTflite) -> None:
+        """ModelError when the interpreter refuses the file."""
+        self.name = f"TFLite interpreter (ai-edge-litert {version('ai-edge-litert')}), reference kernels"
+        self._path, self._graph = path, imported.graph
+        self._indices, self._kept = imported.indices, imported.kept
+        self.reset()
+
+    def reset(self) -> None:
+        """A new interpreter, whose variables begin as the file has them."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        self.name = f"TFLite interpreter (ai-edge-litert {version('ai-edge-litert')}), reference kernels"
         try:
             self._interpreter = Interpreter(
-                model_content=path.read_bytes(),
+                model_content=self._path.read_bytes(),
                 experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
                 experimental_preserve_all_tensors=True,
             )
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"{path}: the TFLite interpreter refuses it: {error}") from error
-        self._graph, self._indices = graph, indices
+            raise ModelError(f"{self._path}: the TFLite interpreter refuses it: {error}") from error
         self._input: dict[str, Any] = self._interpreter.get_input_details()[0]
 
-    def values(self, image: Int8Array) -> Mapping[str, Int8Array]:
-        """Every int8 tensor of the file that is a value of the graph; states begin at zero."""
-        self._interpreter.reset_all_variables()
-        self._interpreter.set_tensor(self._input["index"], self._as_input(image))
+    def values(self, image: Inputs) -> Mapping[str, Int8Array]:
+        """Every int8 tensor of the file that is a value of the graph; states as they were before."""
+        found = {name: self._state(name, tensors) for name, tensors in self._kept.items()}
+        self._interpreter.set_tensor(self._input["index"], self._as_input(only_input(image)))
         self._interpreter.invoke()
-        found: dict[str, Int8Array] = {}
         for name, index in self._indices.items():
             if name not in self._graph.types or name == INPUT_NAME:
                 continue
@@ -55,6 +60,13 @@ class TfliteRuntime:
             elif tensor.dtype in (np.int32, np.int64):  # an index of the largest channel
                 found[name] = (tensor + kind.zero_point).astype(np.int8).reshape(kind.shape)
         return found
+
+    def _state(self, name: str, tensors: tuple[int, ...]) -> Int8Array:
+        """The bytes of the variable tensors that together are a state."""
+        kind = self._graph.types[name]
+        assert isinstance(kind, TensorType)
+        held = [np.ascontiguousarray(self._interpreter.get_tensor(index)) for index in tensors]
+        return np.concatenate([array.reshape(-1).view(np.int8) for array in held]).reshape(kind.shape)
 
     def _as_input(self, image: Int8Array) -> NDArray[Any]:
         """The int8 image in the type that the file's input has."""

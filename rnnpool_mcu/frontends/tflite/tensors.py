@@ -35,6 +35,7 @@ class Tensors(Builder):
         self.model = model
         self.indices: dict[str, int] = {}  # of the tensor that a value of the graph is
         self.values: dict[int, Viewed] = {}
+        self.kept: dict[str, tuple[int, ...]] = {}  # state: tensors that together hold it between runs
         self.names = node_names(model, taken=(INPUT_NAME,))
         self._take_input()
 

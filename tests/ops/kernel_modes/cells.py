@@ -45,6 +45,16 @@ def _lstm(units: int, **changes: object) -> Build:
     return build
 
 
+def _lstm_with_state(units: int, **changes: object) -> Build:
+    """The map's row is the steps; the state comes beside it."""
+
+    def build(image: TensorType) -> Made:
+        op = lstm(image.channels, units, seed=image.width, keeps=True, **changes)
+        return op, (replace(image, quantization=STEPS), op.state_type)
+
+    return build
+
+
 def _gru(units: int, **changes: object) -> Build:
     """The map's row is the steps."""
 
@@ -95,6 +105,8 @@ MODES: Modes = {
         three_units=_lstm(3, cell_bits=15, output=Quantization(1 / 100, -7)),
         four_units=_lstm(4, cell_bits=12),
         nine_units=_lstm(9, cell_bits=9, cell_limit=700),
+        state_of_one_unit=_lstm_with_state(1),
+        state_of_five_units=_lstm_with_state(5, cell_bits=12),
     ),
     RnnPool: modes(
         one_by_one=_rnnpool((4, 4), (1, 1), (1, 1)),

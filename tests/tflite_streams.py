@@ -1,0 +1,82 @@
+"""Streaming .tflite files: rings of rows in variables, recurrences, states of recurrent layers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.tflite_file import Tensor, Written
+from tests.tflite_writer import NONE, RELU, VALID, Writer
+
+
+class StreamWriter(Writer):
+    """A Writer whose models have variables; they are initialized where they are first asked for."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self._handles: dict[str, int] = {}
+
+    def variable(self, name: str, like: int, *shape: int, initial: NDArray[np.int8] | None = None) -> int:
+        """The value that a variable of the quantization of `like` has: its zero point everywhere at first."""
+        given = self.tensors[like]
+        if not self.initial:
+            options = ("CallOnceOptions", {"InitSubgraphIndex": 1})
+            self.operators.append(Written("CALL_ONCE", [], [], options))
+        rows = np.full(shape, given.zero_points[0], np.int8) if initial is None else initial
+        scales, zeros = given.scales, given.zero_points
+        self.initial.append((name, Tensor(f"{name} at first", shape, "int8", scales, zeros, data=rows)))
+        self._handles[name] = self._handle(name)
+        return self.read(name)
+
+    def read(self, name: str) -> int:
+        """The value that a variable has now."""
+        first = next(value for variable, value in self.initial if variable == name)
+        out = self.add(Tensor(f"{name}/read", first.shape, "int8", first.scales, first.zero_points, rms=0.5))
+        return self.operator("READ_VARIABLE", [self._handles[name]], [out], "ReadVariableOptions")
+
+    def assign(self, name: str, value: int) -> None:
+        """From here on a variable has this value."""
+        handle = self._handles[name]
+        self.operators.append(Written("ASSIGN_VARIABLE", [handle, value], [], ("AssignVariableOptions", {})))
+
+    def ring(self, name: str, x: int, kept: int) -> int:
+        """The last rows of a map [1, rows, 1, channels] and its new ones behind them."""
+        _, rows, width, channels = self.tensors[x].shape
+        joined = self.concat([self.variable(name, x, 1, kept, width, channels), x], axis=1)
+        shape = (1, kept, width, channels)
+        bounds = ([0, rows, 0, 0], [0, rows + kept, 0, 0], [1, 1, 1, 1])
+        masks = {"BeginMask": 13, "EndMask": 13}
+        options = "StridedSliceOptions"
+        self.assign(name, self.move("STRIDED_SLICE", joined, shape, *bounds, options=options, **masks))
+        return joined
+
+    def _handle(self, name: str) -> int:
+        out = self.add(Tensor(f"{name} handle", (), "resource"))
+        return self.operator("VAR_HANDLE", [], [out], "VarHandleOptions", SharedName=name)
+
+
+def keyword(seed: int = 0, frames: int = 2, lstm: bool = False) -> bytes:
+    """Frames of 10 values: a convolution over 5, a depthwise one over 7, and what the last 4 results say."""
+    w = StreamWriter(seed)
+    x = w.ring("frames", w.input(frames, 1, 10), 5 - frames)
+    x = w.ring("maps", w.conv(x, 12, (5, 1), padding=VALID, activation=RELU), 6)
+    x = w.conv(w.depthwise(x, (7, 1), padding=VALID, activation=NONE), 8, 1, activation=RELU)
+    if lstm:
+        x = w.view(w.lstm(w.view(x, 1, 1, 8), 6), 1, 1, 1, 6)
+    x = w.ring("last", x, 3)
+    count = int(np.prod(w.tensors[x].shape))
+    return w.finish(w.fixed("LOGISTIC", w.dense(w.view(x, 1, count), 3), 1 / 256, -128))
+
+
+def accumulator(seed: int = 0) -> bytes:
+    """A sum of inputs that fades: read, added to, assigned, read again; the one before kept beside it."""
+    w = StreamWriter(seed)
+    x = w.input(4, 5, 3)
+    first = np.random.default_rng(seed).integers(-20, 20, (1, 4, 5, 3)).astype(np.int8)
+    total = w.variable("total", x, 1, 4, 5, 3, initial=first)
+    before = w.variable("before", x, 1, 4, 5, 3)
+    w.assign("before", total)  # what it was when the run began
+    mixed = w.conv(w.join("ADD", total, x), 3, 1, activation=NONE)
+    w.assign("total", w.quantize(mixed, like=x))
+    again = w.read("total")
+    return w.finish(w.conv(again, 4, 3), w.conv(before, 2, 3))
