@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_folders_can_be_looked_over(repository: Path) -> None:
     catalogues = tuple(f"/{end}" for end in CATALOGUES)
     crowded = {floor: count for floor, count in floors.items() if count > FILES_ON_A_FLOOR}
     assert not {floor for floor in crowded if not f"/{floor}".endswith(catalogues)}
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+def test_files_that_the_documents_send_to_are_there(repository: Path, page: str) -> None:
+    """Of paths in code type, but those with a part in capitals, which stands for a name."""
+    quoted = re.findall(r"`([\w./-]+/[\w./-]*)`", (repository / page).read_text("utf-8"))
+    paths = [path for path in quoted if not re.search(r"\b[A-Z]{3,}\b|_NAME|NAME_", path)]
+    assert len(paths) > 10
+    places = (repository, repository / "rnnpool_mcu")
+    assert not [path for path in paths if not any((place / path).exists() for place in places)]
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
