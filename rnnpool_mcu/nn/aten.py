@@ -118,12 +118,10 @@ SHARING = {
 
 
 def call_arguments(node: fx.Node) -> dict[str, Any]:
-    """All arguments of a call by their schema names, defaults filled in."""
-    schema = node.target._schema  # type: ignore[union-attr]
-    found = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    found.update(zip((a.name for a in schema.arguments), node.args, strict=False))
-    found.update(node.kwargs)
-    return found
+    """All arguments of a call by their schema names and in its order, defaults filled in."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    given = {**dict(zip((a.name for a in schema), node.args, strict=False)), **node.kwargs}
+    return {a.name: given.get(a.name, a.default_value) for a in schema}
 
 
 def stored_tensor(node: Any) -> torch.Tensor | None:
@@ -142,3 +140,19 @@ def number(argument: Any) -> float | None:
         return float(argument)
     stored = stored_tensor(argument)
     return float(stored.reshape(-1)[0]) if stored is not None and stored.numel() == 1 else None
+
+
+def module_path(node: fx.Node) -> str:
+    """Dotted path of the innermost module that a node was traced from; '' at the top."""
+    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def place_of(node: fx.Node) -> str:
+    """Operator, module and source line of a node, for messages."""
+    text = str(node.target)
+    if path := module_path(node):
+        text += f" in module '{path}'"
+    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
+    files = [line for line in lines if line.startswith("File ")]
+    return f"{text} ({files[-1]})" if files else text

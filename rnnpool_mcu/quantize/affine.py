@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, fx
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.nn.aten import CONVOLUTIONS, PAIRS, WEIGHTED, aten, call_arguments, number, stored_tensor
-
-_CREATED = "_rewritten"
+from rnnpool_mcu.nn.aten import CONVOLUTIONS, PAIRS, aten, call_arguments, number, place_of, stored_tensor
+from rnnpool_mcu.quantize.stored import stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,18 +24,19 @@ class Affine:
     source: fx.Node
     factor: Tensor
     term: Tensor
+    is_norm: bool = False  # whether a BatchNorm is part of it
 
     @property
-    def is_per_channel(self) -> bool:
-        """Whether channels differ, so that it is no function of one value."""
-        return max(self.factor.numel(), self.term.numel()) > 1
+    def is_layer(self) -> bool:
+        """Whether it must become a layer: channels differ, so that it is no function of one value."""
+        return self.is_norm or max(self.factor.numel(), self.term.numel()) > 1
 
 
 def merge_affine(module: fx.GraphModule) -> None:
-    """Let every chain of per-channel arithmetic over an image be one depthwise convolution of one pixel.
+    """Let every chain of per-channel arithmetic be one depthwise convolution of one pixel.
 
     Behind a convolution that only it reads, it goes into that one's weights. Raises ModelError for a
-    BatchNorm without statistics, or of anything but an image.
+    BatchNorm of more than four dimensions.
     """
     found: dict[fx.Node, Affine] = {}
     for node in module.graph.nodes:
@@ -48,32 +48,42 @@ def merge_affine(module: fx.GraphModule) -> None:
     for node, affine in found.items():
         readers = list(node.users)
         goes_on = len(readers) == 1 and readers[0] in found
-        if affine.is_per_channel and not goes_on:
+        if affine.is_layer and not goes_on:
             _rewrite(module, node, affine)
     module.graph.eliminate_dead_code()
 
 
 def depthwise(module: fx.GraphModule, node: fx.Node, affine: Affine) -> None:
-    """Let the node be the depthwise convolution of one pixel that computes it."""
-    channels = affine.source.meta["val"].shape[1]
+    """Let the node be the depthwise convolution of one pixel that computes it, of [1, C, ..] of any rank."""
+    source, value = affine.source, affine.source.meta["val"]
+    channels, sides = value.shape[1], value.ndim - 2
     factor, term = (values.expand(channels).float() for values in (affine.factor, affine.term))
     with module.graph.inserting_before(node):
-        weight = stored(module, f"{node.name}_weight", factor.reshape(-1, 1, 1, 1))
+        weight = stored(module, f"{node.name}_weight", factor.reshape(-1, 1, *(1,) * (sides or 2)))
         bias = stored(module, f"{node.name}_bias", term)
-    node.target = aten.conv2d.default
-    node.args = (affine.source, weight, bias, [1, 1], [0, 0], [1, 1], channels)
-    node.kwargs = {}
+        if not sides:  # a vector is an image of one pixel
+            source = _viewed(module, source, (1, channels, 1, 1))
+    target = aten.conv1d.default if sides == 1 else aten.conv2d.default
+    ones, zeros = [1] * (sides or 2), [0] * (sides or 2)
+    arguments = (source, weight, bias, ones, zeros, ones, channels)
+    if sides:
+        node.target, node.args, node.kwargs = target, arguments, {}
+        return
+    with module.graph.inserting_before(node):
+        layer = module.graph.call_function(target, arguments)
+        layer.meta = {**node.meta, "val": source.meta["val"]}
+    node.target, node.args, node.kwargs = aten.view.default, (layer, [1, channels]), {}
 
 
-def stored(module: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
-    """A new parameter of the module and the node that reads it."""
-    attribute = f"{_CREATED}_{name}"
-    module.register_parameter(attribute, torch.nn.Parameter(value.detach().clone(), requires_grad=False))
-    return module.graph.get_attr(attribute)
+def _viewed(module: fx.GraphModule, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:
+    view = module.graph.call_function(aten.view.default, (source, list(shape)))
+    view.meta = {"val": source.meta["val"].reshape(shape)}
+    return view
 
 
 def _composed(inner: Affine, outer: Affine) -> Affine:
-    return Affine(inner.source, inner.factor * outer.factor, inner.term * outer.factor + outer.term)
+    factor, term = inner.factor * outer.factor, inner.term * outer.factor + outer.term
+    return Affine(inner.source, factor, term, inner.is_norm or outer.is_norm)
 
 
 def _rewrite(module: fx.GraphModule, node: fx.Node, affine: Affine) -> None:
@@ -85,7 +95,7 @@ def _rewrite(module: fx.GraphModule, node: fx.Node, affine: Affine) -> None:
     if bias is None:
         bias = torch.zeros(len(weight))
     with module.graph.inserting_before(node):
-        scaled = weight.double() * affine.factor.reshape(-1, 1, 1, 1)
+        scaled = weight.double() * affine.factor.reshape(-1, *(1,) * (weight.ndim - 1))
         new_weight = stored(module, f"{node.name}_weight", scaled.float())
         moved = bias.double() * affine.factor + affine.term
         new_bias = stored(module, f"{node.name}_bias", moved.float())
@@ -97,7 +107,7 @@ def _rewrite(module: fx.GraphModule, node: fx.Node, affine: Affine) -> None:
 def _step(node: fx.Node) -> Affine | None:
     """The node as affine arithmetic on one of its operands; None where it is none."""
     if node.target is aten.batch_norm.default:
-        return None if _is_folded(node) else _norm(node)
+        return _norm(node)
     if node.target not in PAIRS:
         return None
     arguments = call_arguments(node)
@@ -136,26 +146,18 @@ def _constant(node: fx.Node, operand: Any) -> Tensor | None:
     return tensor.double().reshape(-1) if fits else None
 
 
-def _is_folded(norm: fx.Node) -> bool:
-    """Whether torchao folds the BatchNorm into the convolution or linear layer that only it reads."""
-    before = norm.args[0]
-    return isinstance(before, fx.Node) and before.target in WEIGHTED and len(before.users) == 1
-
-
 def _norm(node: fx.Node) -> Affine:
     arguments = call_arguments(node)
     given = arguments["input"].meta.get("val")
     mean, variance = stored_tensor(arguments["running_mean"]), stored_tensor(arguments["running_var"])
-    if mean is None or variance is None or arguments["training"]:
-        raise ModelError(f"{node.target} '{node.name}': has no running statistics; train it with them")
-    if given is None or given.ndim != 4:
+    assert mean is not None and variance is not None  # as `check_evaluation` found
+    if given is None or given.ndim > 4:
         shape = None if given is None else list(given.shape)
         raise ModelError(
-            f"{node.target} '{node.name}': of a tensor {shape}, supported: [1, channels, height, width]; "
-            "fold it into the linear layer before it"
+            f"{place_of(node)}: of a tensor {shape}, supported: [1, channels], signals and images"
         )
     scale, shift = stored_tensor(arguments["weight"]), stored_tensor(arguments["bias"])
     factor = (variance.double() + arguments["eps"]).rsqrt()
     factor = factor if scale is None else factor * scale.double()
     term = -mean.double() * factor
-    return Affine(arguments["input"], factor, term if shift is None else term + shift.double())
+    return Affine(arguments["input"], factor, term if shift is None else term + shift.double(), is_norm=True)

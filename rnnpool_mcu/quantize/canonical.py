@@ -16,7 +16,10 @@ from rnnpool_mcu.nn.aten import (
     aten,
     stored_tensor,
 )
-from rnnpool_mcu.quantize.affine import Affine, depthwise, merge_affine, stored
+from rnnpool_mcu.quantize.affine import Affine, depthwise, merge_affine
+from rnnpool_mcu.quantize.batch_norms import fold_batch_norms
+from rnnpool_mcu.quantize.evaluation_mode import check_evaluation, check_finite
+from rnnpool_mcu.quantize.stored import stored
 
 _ALIASES = {*VIEWS, *TRANSPOSES, *PARTS, GETITEM, aten.slice.Tensor, aten.narrow.default, aten.expand.default}
 
@@ -26,13 +29,17 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
 
     1. Operators in place become those that return a new tensor.
     2. What is computed of stored tensors alone becomes a stored tensor.
-    3. Arithmetic per channel, BatchNorms that follow no convolution among it, becomes a depthwise convolution
-       of one pixel.
+    3. BatchNorms become part of the convolution or linear layer that only they read.
+    4. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
 
-    Node names stay. Raises ModelError for a BatchNorm without statistics, or of anything but an image.
+    Names of the nodes that stay do not change. Raises ModelError for parameters that are not finite, layers
+    in training mode and BatchNorms without statistics.
     """
+    check_finite(module)
+    check_evaluation(module)
     without_mutation(module)
     _fold_constants(module)
+    fold_batch_norms(module)
     merge_affine(module)
     module.graph.lint()
     module.recompile()
