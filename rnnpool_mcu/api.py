@@ -16,7 +16,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.ir.sizes import parse_size
-from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.ir.tensor_type import FrameworkShape, TensorType
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.report import Report
 from rnnpool_mcu.system.output_folder import check_replaceable, whole_folder
@@ -39,6 +39,7 @@ class CompiledModel:
     report: Report
     graph: Graph
     example_shape: tuple[int, ...] = ()  # of the input as the module takes it
+    outputs: tuple[FrameworkShape, ...] = ()  # as the module gives them
 
     @property
     def ram_bytes(self) -> int:
@@ -56,13 +57,14 @@ class CompiledModel:
         return tuple(values[name] for name in self.graph.outputs)
 
     def predict(self, image: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        """As `run`, the real values that the int8 outputs stand for, channels first: [1, C, H, W] each."""
+        """As `run`, the real values that the int8 outputs stand for, in the shapes that the module gives."""
         found = []
-        for name, value in zip(self.graph.outputs, self.run(image), strict=True):
+        for at, (name, value) in enumerate(zip(self.graph.outputs, self.run(image), strict=True)):
             kind = self.graph.types[name]
             assert isinstance(kind, TensorType)
             real = (value.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
-            found.append(real.transpose(2, 0, 1)[None])
+            form = self.outputs[at] if self.outputs else FrameworkShape((1, *real.transpose(2, 0, 1).shape))
+            found.append(form.of(real))
         return tuple(found)
 
     def _quantized(self, image: Any) -> NDArray[np.int8]:
@@ -160,7 +162,7 @@ def _compile_imported(
     with whole_folder(path) as folder:
         report = compile_graph(graph, target, folder, progress=progress, warn=warn)
     resident = replace(graph, image_resident=target.image == "resident")
-    return CompiledModel(path, report, resident, tuple(imported.shape))
+    return CompiledModel(path, report, resident, tuple(imported.shape), imported.outputs)
 
 
 def quantize_module(

@@ -70,7 +70,7 @@ def test_a_module_becomes_a_folder_whose_c_gives_its_values(tmp_path: Path) -> N
     real = torch.from_numpy(shown[0]).permute(2, 0, 1)[None].float() / 255
     (predicted,) = compiled.predict(real)
     step = compiled.graph.types[compiled.graph.outputs[0]].scale  # type: ignore[union-attr]
-    assert predicted.shape == (1, 5, 1, 1)
+    assert predicted.shape == (1, 5)
     with torch.no_grad():
         assert np.abs(predicted.ravel() - model.eval()(real).numpy().ravel()).max() < 4 * step
 
@@ -123,6 +123,51 @@ def test_inputs_beyond_pixels_get_a_range_of_their_own() -> None:
 def test_a_data_loader_calibrates() -> None:
     batches = [(inputs(), torch.zeros(4)), (inputs(), torch.zeros(4))]
     assert import_torch(small(), EXAMPLE, batches, count=6).calibration == "6 inputs given"
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_modules_and_programs_of_other_precision_are_taken(precision: torch.dtype) -> None:
+    model = small().eval().to(precision)
+    program = torch.export.export(model, (EXAMPLE.to(precision),))
+    for given, calibration in ((model, inputs()), (program, inputs().to(precision))):
+        graph = import_torch(given, EXAMPLE, calibration).graph
+        found = evaluate_graph(graph, image_to_int8(pictures()[0]))[graph.outputs[0]].astype(np.float64)
+        output = graph.types[graph.outputs[0]]
+        real = torch.from_numpy(pictures()[0]).permute(2, 0, 1)[None].to(precision) / 255
+        with torch.no_grad():
+            expected = model(real).float().numpy()
+        assert np.abs((found - output.zero_point) * output.scale - expected).max() < 6 * output.scale  # type: ignore[union-attr]
+
+
+class Turned(nn.Module):
+    """Outputs of other shapes and orders than the graph's values: the last axis is the channels'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(3, 6, 3, 2)
+
+    def forward(self, x: Any) -> Any:
+        y = self.c(x)
+        return (
+            y.permute(0, 2, 3, 1),
+            y.mean((2, 3)),
+            y.relu().permute(0, 2, 3, 1).reshape(1, -1, 6),
+            y[:, :, 1:2],
+        )
+
+
+def test_predict_gives_outputs_as_the_module_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Turned().eval()
+    compiled = rnnpool_mcu.compile(model, EXAMPLE, inputs(), ram="64k", out=tmp_path / "out")
+    with torch.no_grad():
+        expected = model(inputs()[:1])
+    for name, made, wanted in zip(
+        compiled.graph.outputs, compiled.predict(inputs()[0]), expected, strict=True
+    ):
+        assert made.shape == tuple(wanted.shape)
+        step = compiled.graph.types[name].scale  # type: ignore[union-attr]
+        assert np.abs(made - wanted.numpy()).max() < 4 * step
 
 
 def quantized_graph() -> Any:

@@ -21,11 +21,12 @@ from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation
+from rnnpool_mcu.ir.tensor_type import FrameworkShape
 from rnnpool_mcu.passes import run_passes
-from rnnpool_mcu.quantize.canonical import without_mutation
 from rnnpool_mcu.quantize.inputs import calibration_inputs, input_quantization
 from rnnpool_mcu.quantize.post_training import export, float_graph, quantize_program
 from rnnpool_mcu.quantize.quantizer import PIXELS
+from rnnpool_mcu.quantize.rewriting.canonical import as_exported
 from rnnpool_mcu.quantize.torch_runtime import TorchRuntime
 
 Shape = tuple[int, ...]
@@ -39,6 +40,7 @@ class ImportedProgram(Imported):
     module: fx.GraphModule  # with quantize/dequantize nodes
     shape: Shape  # of the input in torch
     last: frozenset[str]  # values whose torch tensor has its elements in the graph's order
+    outputs: tuple[FrameworkShape, ...]  # as torch gives them
 
     def runtime(self) -> TorchRuntime:
         """torch itself, on the same module."""
@@ -112,10 +114,16 @@ def export_module(module: nn.Module, example: Any) -> ExportedProgram:
     try:
         with suppress(NotImplementedError):  # of a quantized graph, which has no modes
             module.eval()
-        return export(module, tensors[0].float())
+        return export(module, tensors[0].to(_precision_of(module)))
     finally:
         for part, training in modes:
             part.training = training
+
+
+def _precision_of(module: nn.Module) -> torch.dtype:
+    """In which a module computes; the graph of its export is turned into float32."""
+    kinds = [tensor.dtype for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    return kinds[0] if kinds else torch.float32
 
 
 def quantize(program: ExportedProgram, calibration: Any, count: int = 64, seed: int = 0) -> QuantizedProgram:
@@ -133,7 +141,7 @@ def import_quantized(
     """Integer graph of a quantized program, or of its graph for inputs of `shape`; passes not run."""
     if isinstance(program, ExportedProgram):
         shape, module = input_shape(program), program.module(check_guards=False)
-        without_mutation(module)
+        as_exported(module)
     else:
         module = program
     assert shape is not None
@@ -146,6 +154,7 @@ def import_quantized(
         module=module,
         shape=shape,
         last=found.last,
+        outputs=found.outputs,
     )
 
 

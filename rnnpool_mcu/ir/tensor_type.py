@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -78,3 +84,15 @@ class DetectionsType:
 
 
 ValueType = TensorType | DetectionsType
+
+
+@dataclass(frozen=True)
+class FrameworkShape:
+    """A tensor's shape in a framework: its channels first, or `last`, in the order of the graph's value."""
+
+    shape: tuple[int, ...]
+    last: bool = False
+
+    def of(self, value: NDArray[Number]) -> NDArray[Number]:
+        """A value of the graph [height, width, channels] as the framework has it."""
+        return (value if self.last else value.transpose(2, 0, 1)).reshape(self.shape)

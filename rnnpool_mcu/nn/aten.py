@@ -18,7 +18,7 @@ CONVOLUTIONS = {
     aten.conv2d.default,
     aten.conv2d.padding,
 }
-TRANSPOSED = {aten.conv_transpose2d.input}
+TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input}
 WEIGHTED = {*CONVOLUTIONS, *TRANSPOSED, aten.linear.default}
 """Operators whose second argument is a weight and whose third is a bias."""
 PAIRS: Mapping[Any, Callable[[Any, Any], Any]] = {
@@ -63,11 +63,13 @@ FUNCTIONS = {
 """Functions of one value, element by element; chains of them become one."""
 VIEWS = {
     aten.alias.default,
+    aten.alpha_dropout.default,
     aten.clone.default,
     aten.contiguous.default,
     aten.detach.default,
     aten.dropout.default,
     aten.dropout_.default,
+    aten.feature_alpha_dropout.default,
     aten.feature_dropout.default,
     aten.flatten.using_ints,
     aten.reshape.default,
@@ -106,11 +108,16 @@ SELECTORS = {
     aten._upsample_nearest_exact2d.vec,
 }
 """Operators whose results are values of their input: nothing is quantized again after them."""
-SHARING = {
-    aten.pad.default,
-    aten.replication_pad2d.default,
-    aten.reflection_pad2d.default,
+PADS = {
     aten.constant_pad_nd.default,
+    aten.pad.default,
+    aten.reflection_pad1d.default,
+    aten.reflection_pad2d.default,
+    aten.replication_pad1d.default,
+    aten.replication_pad2d.default,
+}
+SHARING = {
+    *PADS,
     aten.upsample_bilinear2d.vec,
     torch.ops.rnnpool_mcu.max_out.default,
 }
@@ -122,6 +129,11 @@ def call_arguments(node: fx.Node) -> dict[str, Any]:
     schema = node.target._schema.arguments  # type: ignore[union-attr]
     given = {**dict(zip((a.name for a in schema), node.args, strict=False)), **node.kwargs}
     return {a.name: given.get(a.name, a.default_value) for a in schema}
+
+
+def pads_a_value(node: fx.Node) -> bool:
+    """Whether a pad puts another constant than 0 around its input, which the input's range may not hold."""
+    return node.target in PADS and bool(call_arguments(node).get("value"))
 
 
 def stored_tensor(node: Any) -> torch.Tensor | None:

@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.quantize.canonical import canonical, with_normalisation
 from rnnpool_mcu.quantize.quantizer import PIXELS, Calibration, Int8Quantizer, ObserverName
+from rnnpool_mcu.quantize.rewriting.canonical import canonical, with_normalisation
 
 
 @dataclass(frozen=True, eq=False)

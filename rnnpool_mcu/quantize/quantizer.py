@@ -29,7 +29,17 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.nn.aten import PAIRS, SELECTORS, SHARING, TRANSPOSED, TRANSPOSES, VIEWS, WEIGHTED, aten
+from rnnpool_mcu.nn.aten import (
+    PAIRS,
+    SELECTORS,
+    SHARING,
+    TRANSPOSED,
+    TRANSPOSES,
+    VIEWS,
+    WEIGHTED,
+    aten,
+    pads_a_value,
+)
 from rnnpool_mcu.quantize.functions import function_roots, inner_functions, is_fused, weighted_before
 
 CALIBRATED = {
@@ -114,7 +124,7 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
             return _fixed_spec(*self._image)
         if node.target in FIXED:
             return _fixed_spec(*FIXED[node.target])
-        if node.target in SHARING:
+        if node.target in SHARING and not pads_a_value(node):
             return SharedQuantizationSpec(_source(node))
         if node not in names:
             return None
@@ -164,6 +174,7 @@ def _calibrated_nodes(model: fx.GraphModule) -> Iterator[fx.Node]:
         if node in inside or node.target in FIXED:
             continue
         makes_value = node.target in CALIBRATED or node in roots or weighted_before(node) is not None
+        makes_value = makes_value or pads_a_value(node)
         if is_fused(node, roots) or (makes_value and not _is_finished_later(node, roots)):
             yield node
 

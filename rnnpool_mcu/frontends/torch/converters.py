@@ -56,19 +56,24 @@ def convert_conv2d(call: Call) -> Operator:
 
 
 def convert_transposed(call: Call) -> Operator:
-    """Stride 1..4, one group, no dilation; an activation behind it fused."""
-    filter_, image = quantized_filter(call, channel_axis=1), call.inputs[0]
-    stride, padding, extra = call.pair("stride"), call.pair("padding"), call.pair("output_padding")
-    if filter_.weights.ndim != 4 or call.arguments["groups"] != 1 or call.pair("dilation") != (1, 1):
+    """Images by a row stride of 1..4; signals; groups and dilation in float models, whose weights get zeros
+    for them; an activation behind it fused.
+    """
+    groups, dilation = call.arguments["groups"], call.pair("dilation")
+    if groups != 1 or dilation != (1, 1):
         raise ModelError(
-            f"groups {call.arguments['groups']}, dilation {call.arguments['dilation']}, supported: 1; resize "
-            "and convolve instead"
+            f"groups {groups}, dilation {call.arguments['dilation']} of a quantized program, supported: 1; "
+            "give the float one"
         )
-    kernel = filter_.weights.shape[2:]
+    filter_, image = quantized_filter(call, channel_axis=1), call.inputs[0]
+    stride, padding = call.pair("stride"), call.pair("padding", neutral=0)
+    extra = call.pair("output_padding", neutral=0)
+    weights = filter_.weights[:, :, None] if filter_.weights.ndim == 3 else filter_.weights
+    kernel = weights.shape[2:]
     height, width = (
         (image.shape[at] - 1) * stride[at] - 2 * padding[at] + kernel[at] + extra[at] for at in (0, 1)
     )
-    taps = np.ascontiguousarray(filter_.weights.transpose(1, 2, 3, 0))
+    taps = np.ascontiguousarray(weights.transpose(1, 2, 3, 0))
     rest = (filter_.bias, filter_.scales, stride, padding, (height, width), call.output, call.clamp)
     return TransposedConv2d(taps, *rest)
 
@@ -288,6 +293,7 @@ CONVERTERS: Mapping[Any, Converter] = {
     aten.conv1d.padding: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv2d.default: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv2d.padding: Converter(("input",), convert_conv2d, clamps=True),
+    aten.conv_transpose1d.default: Converter(("input",), convert_transposed, clamps=True),
     aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
     aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True),
     aten.add.Tensor: Converter(("self", "other"), convert_add, clamps=True, broadcast=True),

@@ -30,6 +30,7 @@ from rnnpool_mcu.frontends.torch.tensors import Tensors
 from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.frontends.walk import Walk
 from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.tensor_type import FrameworkShape
 from rnnpool_mcu.nn.aten import LIMITS, PAIRS, TRANSPOSES, VIEWS, number
 
 
@@ -40,6 +41,7 @@ class ImportedGraph:
     graph: Graph
     sources: Mapping[str, str]
     last: frozenset[str] = frozenset()  # values whose torch tensor has its elements in the graph's order
+    outputs: tuple[FrameworkShape, ...] = ()  # as torch gives them
 
 
 def import_exported(
@@ -67,12 +69,14 @@ class _Walk(Walk[fx.Node, fx.Node]):
         self._tensors = Tensors(Shapes(module, input_size))
         self._calls = Calls(self._tensors, converters)
         self._outputs: list[tuple[str, str]] = []
+        self._forms: list[FrameworkShape] = []
 
     def result(self) -> ImportedGraph:
         """The verified graph, its nodes named by the modules that made them."""
         graph, names = self._tensors.named(self._outputs)
         sources = {names[name]: source for name, source in self._tensors.sources.items()}
-        return ImportedGraph(graph, sources, frozenset(names[name] for name in self._tensors.last))
+        last = frozenset(names[name] for name in self._tensors.last)
+        return ImportedGraph(graph, sources, last, tuple(self._forms))
 
     def _check_known(self, item: fx.Node) -> None:
         if item.op == "call_function":
@@ -184,5 +188,6 @@ class _Walk(Walk[fx.Node, fx.Node]):
     def _output(self, node: fx.Node, given: Any) -> tuple[str, str]:
         """Name of an output, whose order of elements is torch's, and the torch node's."""
         value = self._tensors.value(node, given)
-        name = value.name if value.last and value.function is None else self._tensors.plain(value)
-        return name, str(given)
+        last = value.last and value.function is None
+        self._forms.append(FrameworkShape(value.shape, last))
+        return value.name if last else self._tensors.plain(value), str(given)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.torch.call import Call, Converter
@@ -16,6 +14,7 @@ from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.lookup import requantize
 from rnnpool_mcu.ops.pad import Mode, Pad
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 from rnnpool_mcu.ops.resize import Coordinates, Resize
@@ -24,23 +23,61 @@ from rnnpool_mcu.ops.slice import Slice
 _PAD_MODES: Mapping[str, Mode] = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"}
 
 
-def convert_pad(call: Call) -> Operator:
-    """Rows and columns: constant, reflect or replicate; channels: constant."""
+def convert_pad(call: Call) -> Sequence[Operator]:
+    """Rows and columns of images and signals: constant, reflect or replicate; channels: constant; negative
+    sides cut off.
+    """
     arguments = call.arguments
     sides = [int(side) for side in arguments["pad" if "pad" in arguments else "padding"]]
     mode = str(arguments.get("mode", _mode_of(call)))
-    if mode not in _PAD_MODES or len(sides) > 6 or call.rank != 4:
+    if mode not in _PAD_MODES or len(sides) > 2 * (call.rank - 1) or len(sides) % 2:
         raise ModelError(
-            f"mode {mode!r}, sides {sides}, supported: {', '.join(_PAD_MODES)} of columns, rows, channels"
+            f"mode {mode!r}, sides {sides} of {call.rank} dimensions, supported: {', '.join(_PAD_MODES)} of "
+            "any dimension but the batch"
         )
-    left, right, top, bottom, front, back = (*sides, 0, 0, 0, 0)[:6]
+    pairs = [(0, 0)] * call.rank
+    for at in range(len(sides) // 2):  # the last dimension first
+        pairs[-1 - at] = (sides[2 * at], sides[2 * at + 1])
+    rows, columns, channels = call.image(pairs, (0, 0))
+    found: list[Operator] = []
+    if min(sides, default=0) < 0:
+        found.append(_cropped(call, (rows, columns, channels)))
+    (top, bottom), (left, right), (front, back) = (
+        (max(0, before), max(0, behind)) for before, behind in (rows, columns, channels)
+    )
     if mode == "replicate" and (left, top, front, back) == (0, 0, 0, 0):
-        return ReplicatePad(bottom, right)
-    value = None
-    if mode == "constant" and arguments.get("value"):
-        given = call.inputs[0]
-        value = int(np.clip(np.rint(arguments["value"] / given.scale) + given.zero_point, -128, 127))
-    return Pad(Padding(top, left, bottom, right), _PAD_MODES[mode], value, (front, back))
+        return [*found, ReplicatePad(bottom, right)]
+    if any((top, bottom, left, right, front, back)):
+        edge, value = _constant(call) if mode == "constant" else ([], None)
+        found += [*edge, Pad(Padding(top, left, bottom, right), _PAD_MODES[mode], value, (front, back))]
+    return found or [_cropped(call, ((0, 0),) * 3)]
+
+
+def _constant(call: Call) -> tuple[list[Operator], int | None]:
+    """A pad's constant as int8, None for 0, behind the change of scale that makes room for it."""
+    real, given = float(call.arguments.get("value") or 0.0), call.inputs[0].quantization
+    quantization = given if call.target is None else call.target
+    if real == 0.0:
+        quantization = given
+    steps = round(real / quantization.scale) + quantization.zero_point
+    if not -128 <= steps <= 127:
+        low, high = (quantization.scale * (end - quantization.zero_point) for end in (-128, 127))
+        raise ModelError(
+            f"constant {real:g}, its result is quantized to {low:.4g}..{high:.4g}; give the float model, so "
+            "that the range includes it"
+        )
+    edge: list[Operator] = [] if quantization == given else [requantize(given, quantization)]
+    return edge, steps if real else None
+
+
+def _cropped(call: Call, sides: Sequence[tuple[int, int]]) -> Slice:
+    """What negative sides of height, width and channels leave."""
+    shape = call.inputs[0].shape
+    begin = [max(0, -before) for before, _ in sides]
+    size = [
+        side - first - max(0, -behind) for side, first, (_, behind) in zip(shape, begin, sides, strict=True)
+    ]
+    return Slice(_three(begin), _three(size))
 
 
 def _mode_of(call: Call) -> str:
@@ -140,7 +177,9 @@ def convert_expand(call: Call) -> Operator:
 MOVERS: Mapping[Any, Converter] = {
     aten.pad.default: Converter(("self",), convert_pad, keeps=True),
     aten.constant_pad_nd.default: Converter(("self",), convert_pad, keeps=True),
+    aten.reflection_pad1d.default: Converter(("self",), convert_pad, keeps=True),
     aten.reflection_pad2d.default: Converter(("self",), convert_pad, keeps=True),
+    aten.replication_pad1d.default: Converter(("self",), convert_pad, keeps=True),
     aten.replication_pad2d.default: Converter(("self",), convert_pad, keeps=True),
     aten.slice.Tensor: Converter(("self",), convert_slice, keeps=True),
     aten.narrow.default: Converter(("self",), convert_narrow, keeps=True),

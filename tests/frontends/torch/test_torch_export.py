@@ -86,6 +86,22 @@ MODELS = {
     "zero_pad": lambda: nn.Sequential(conv(), nn.ZeroPad2d((1, 2, 0, 3))),
     "pads": lambda: nn.Sequential(conv(), nn.ReflectionPad2d(2), nn.ConstantPad2d(1, 0.5)),
     "channel_pad": lambda: Lambda(lambda m, x: F.pad(m.c(x), (0, 0, 0, 0, 2, 1)), c=conv()),
+    "negative_pad": lambda: Lambda(lambda m, x: F.pad(m.c(x), (-1, 2, 1, -3)), c=conv()),
+    "cropped": lambda: Lambda(lambda m, x: F.pad(m.c(x), (-1, 0, 0, -3)), c=conv()),
+    "pad_below_the_range": lambda: Lambda(lambda m, x: F.pad(F.relu(m.c(x)), (1, 1), value=-1.0), c=conv()),
+    "pad_above_the_range": lambda: nn.Sequential(conv(), nn.ConstantPad2d(2, 9.0), nn.Conv2d(8, 2, 3)),
+    "padded_signal": lambda: Lambda(
+        lambda m, x: (lambda y: (F.pad(y, (4, 0)), F.pad(y, (2, 2), "reflect"), m.d(F.pad(y, (1, 0, 0, 2)))))(
+            m.c(x).flatten(2)
+        ),
+        c=conv(4),
+        d=nn.Conv1d(6, 3, 5, padding=2, padding_mode="replicate"),
+    ),
+    "padded_vector": lambda: Lambda(lambda m, x: F.pad(m.c(x).mean((2, 3)), (1, 2)), c=conv()),
+    "transposed_signal": lambda: Lambda(
+        lambda m, x: m.d(m.c(x).flatten(2)), c=conv(4), d=nn.ConvTranspose1d(4, 3, 5, 5, 1)
+    ),
+    "transposed_groups": lambda: nn.Sequential(conv(), nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8)),
     "nearest": lambda: nn.Sequential(conv(), nn.Upsample(scale_factor=2)),
     "nearest_exact": lambda: nn.Sequential(conv(), nn.Upsample((17, 23), mode="nearest-exact")),
     "bilinear": lambda: nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear")),

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from rnnpool_mcu.nn.aten import TRANSPOSED, WEIGHTED, aten, call_arguments, stored_tensor
-from rnnpool_mcu.quantize.stored import stored
+from rnnpool_mcu.quantize.rewriting.stored import stored
 
 
 def fold_batch_norms(module: fx.GraphModule) -> None:

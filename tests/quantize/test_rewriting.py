@@ -94,6 +94,15 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: nn.Sequential(nn.Linear(20, 3), norm(1, nn.BatchNorm1d, 3)),
         SIGNAL,
     ),
+    "grouped transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(3, 6, 3, 2, 1, groups=3, bias=False), norm(1)),
+        IMAGE,
+    ),
+    "dilated transposed": (lambda: nn.ConvTranspose2d(3, 4, (2, 3), dilation=(2, 3)), IMAGE),
+    "grouped, dilated, transposed signal": (
+        lambda: nn.Sequential(nn.Conv1d(3, 4, 1), nn.ConvTranspose1d(4, 6, 3, 2, 1, 1, 2, dilation=2)),
+        SIGNAL,
+    ),
     "normalised weights": (
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 6, 3)), norm(1)),
         IMAGE,
@@ -158,7 +167,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"dropout.*'1'.*training mode.*module\.eval\(\)",
     ),
     "functional dropout": (
-        lambda: Lambda(lambda m, x: nn.functional.dropout(x, 0.5)),
+        lambda: Lambda(lambda _, x: nn.functional.dropout(x, 0.5)),
         r"dropout.*training mode.*module\.eval\(\)",
     ),
 }
@@ -171,3 +180,59 @@ def test_layers_that_differ_from_call_to_call_are_refused(name: str) -> None:
         program = torch.export.export(build(), (torch.zeros(IMAGE),))
     with pytest.raises(ModelError, match=expected):
         float_graph(program)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(precision: torch.dtype) -> None:
+    torch.manual_seed(3)
+    model = Lambda(
+        lambda m, x: torch.softmax(
+            m.c(x).float().to(precision) + torch.ones(1, dtype=precision), 1, precision
+        ),
+        c=nn.Sequential(nn.Conv2d(3, 6, 3), norm(1), nn.ReLU()),
+    ).to(precision)
+    x = torch.rand(IMAGE)
+    graph = float_graph(export(model.eval(), torch.zeros(IMAGE, dtype=precision)))
+    (made,), (wanted,) = outputs(graph, x), outputs(model, x.to(precision))
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, wanted.float(), rtol=3e-2, atol=1e-2)
+    assert next(model.parameters()).dtype == precision
+
+
+class Decomposable(nn.Module):
+    """Layers that `run_decompositions` writes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), norm(1, channels=8), nn.ReLU6())
+        self.slopes = nn.Sequential(nn.PReLU(8), nn.PReLU(), nn.MaxPool2d(2, 1), nn.Softplus())
+        self.up = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, 2), nn.PixelShuffle(2), nn.PixelUnshuffle(2))
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 5))
+        self.signal = nn.Sequential(nn.Conv1d(4, 4, 3), nn.MaxPool1d(2), nn.Linear(5, 2, bias=False))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = self.up(self.slopes(self.stem(x)))
+        padded = nn.functional.pad(y, (1, 2, 0, 1), mode="reflect")
+        return self.head(y).softmax(1), self.signal(y.flatten(2)[:, :, :12]), padded
+
+
+def test_decomposed_programs_have_the_operators_of_exported_ones() -> None:
+    torch.manual_seed(3)
+    model, x = Decomposable().eval(), torch.rand(IMAGE)
+    program = export(model, torch.zeros(IMAGE)).run_decompositions()
+    graph = float_graph(program)
+    for made, wanted in zip(outputs(graph, x), outputs(model, x), strict=True):
+        torch.testing.assert_close(made, wanted, rtol=1e-4, atol=1e-5)
+    targets = {node.target for node in graph.graph.nodes}
+    assert targets >= {
+        aten.conv2d.default,
+        aten.conv_transpose2d.input,
+        aten.linear.default,
+        aten.max_pool2d.default,
+        aten.pixel_shuffle.default,
+        aten.pixel_unshuffle.default,
+        aten.prelu.default,
+        aten.softmax.int,
+        aten.softplus.default,
+    }
+    assert not targets & {aten.convolution.default, aten.addmm.default, aten.where.self}

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.nn.aten import CONVOLUTIONS, PAIRS, aten, call_arguments, number, place_of, stored_tensor
-from rnnpool_mcu.quantize.stored import stored
+from rnnpool_mcu.quantize.rewriting.stored import stored
 
 
 @dataclass(frozen=True, eq=False)

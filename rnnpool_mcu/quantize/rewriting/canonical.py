@@ -16,10 +16,13 @@ from rnnpool_mcu.nn.aten import (
     aten,
     stored_tensor,
 )
-from rnnpool_mcu.quantize.affine import Affine, depthwise, merge_affine
-from rnnpool_mcu.quantize.batch_norms import fold_batch_norms
-from rnnpool_mcu.quantize.evaluation_mode import check_evaluation, check_finite
-from rnnpool_mcu.quantize.stored import stored
+from rnnpool_mcu.quantize.rewriting.affine import Affine, depthwise, merge_affine
+from rnnpool_mcu.quantize.rewriting.batch_norms import fold_batch_norms
+from rnnpool_mcu.quantize.rewriting.decomposed import recomposed
+from rnnpool_mcu.quantize.rewriting.evaluation_mode import check_evaluation, check_finite
+from rnnpool_mcu.quantize.rewriting.precision import in_float32
+from rnnpool_mcu.quantize.rewriting.stored import stored
+from rnnpool_mcu.quantize.rewriting.transposed import plain_transposed
 
 _ALIASES = {*VIEWS, *TRANSPOSES, *PARTS, GETITEM, aten.slice.Tensor, aten.narrow.default, aten.expand.default}
 
@@ -27,23 +30,36 @@ _ALIASES = {*VIEWS, *TRANSPOSES, *PARTS, GETITEM, aten.slice.Tensor, aten.narrow
 def canonical(module: fx.GraphModule) -> fx.GraphModule:
     """The module itself, rewritten:
 
-    1. Operators in place become those that return a new tensor.
-    2. What is computed of stored tensors alone becomes a stored tensor.
-    3. BatchNorms become part of the convolution or linear layer that only they read.
-    4. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
+    1. What is computed in another precision is computed in float32.
+    2. Operators in place become those that return a new tensor; core ATen ones those of torch.export.
+    3. What is computed of stored tensors alone becomes a stored tensor.
+    4. Transposed convolutions of groups or with dilation become plain ones, their weights padded with zeros.
+    5. BatchNorms become part of the convolution or linear layer that only they read.
+    6. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
 
     Names of the nodes that stay do not change. Raises ModelError for parameters that are not finite, layers
     in training mode and BatchNorms without statistics.
     """
     check_finite(module)
-    check_evaluation(module)
-    without_mutation(module)
+    in_float32(module)
+    as_exported(module)
     _fold_constants(module)
+    plain_transposed(module)
     fold_batch_norms(module)
     merge_affine(module)
     module.graph.lint()
     module.recompile()
     return module
+
+
+def as_exported(module: fx.GraphModule) -> None:
+    """Let a program's graph hold the operators of inference that torch.export writes, none in place.
+
+    Raises ModelError for layers in training mode, and as `without_mutation`.
+    """
+    without_mutation(module)
+    recomposed(module)
+    check_evaluation(module)
 
 
 def with_normalisation(module: fx.GraphModule, factor: Tensor, term: Tensor) -> fx.GraphModule:

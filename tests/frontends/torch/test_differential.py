@@ -1,0 +1,82 @@
+"""Random torch modules: the integer graph computes what the module does, or the module is refused by name.
+
+`RNNPOOL_MCU_FUZZ=2000` tries so many modules instead of a few.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchao")
+
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from rnnpool_mcu.api import import_torch  # noqa: E402
+from rnnpool_mcu.errors import ModelError  # noqa: E402
+from rnnpool_mcu.ir.evaluate import evaluate_graph  # noqa: E402
+from rnnpool_mcu.ir.tensor_type import TensorType  # noqa: E402
+from tests.frontends.torch.random_steps import random_network  # noqa: E402
+
+MODULES = int(os.environ.get("RNNPOOL_MCU_FUZZ", "25"))
+INPUTS = 8
+NAMED = re.compile(r"aten\.\w+|output|input|quantiz")
+LEAST_RATIO = 0.92
+"""Correlation of the integer outputs with the float ones; another network's is far below."""
+
+
+def disagreement(seed: int) -> str:
+    """What is wrong with the integer graph of a random module; "" where nothing is, or it is refused."""
+    model, shape = random_network(seed)
+    inputs = torch.rand((INPUTS, *shape[1:]), generator=torch.Generator().manual_seed(seed))
+    try:
+        found = import_torch(model, torch.zeros(shape), inputs)
+    except ModelError as error:
+        return "" if NAMED.search(str(error)) else f"a refusal that names nothing: {error}"
+    names, real, expected = found.graph.outputs, [], []
+    for single in inputs.split(1):
+        with torch.no_grad():
+            made = model(single)
+        expected.append([value.numpy() for value in (made if isinstance(made, tuple) else (made,))])
+        values = evaluate_graph(found.graph, quantized(single.numpy(), found.graph.input_type))
+        real.append([value_of(values[name], found.graph.types[name]) for name in names])
+    if len(names) != len(expected[0]) or len(found.outputs) != len(names):
+        return f"{len(names)} outputs, {len(expected[0])} of the module"
+    for at, (name, form) in enumerate(zip(names, found.outputs, strict=True)):
+        ours = np.stack([form.of(values[at]) for values in real])
+        theirs = np.stack([values[at] for values in expected])
+        if problem := compared(ours, theirs, found.graph.types[name].scale):
+            return f"output {at} ('{name}'): {problem}"
+    return ""
+
+
+def quantized(x: np.ndarray, kind: TensorType) -> np.ndarray:
+    maps = x.reshape(kind.channels, kind.height, kind.width).transpose(1, 2, 0)
+    return np.clip(np.rint(maps / kind.scale) + kind.zero_point, -128, 127).astype(np.int8)
+
+
+def value_of(value: np.ndarray, kind: TensorType) -> np.ndarray:
+    return (value.astype(np.float64) - kind.zero_point) * kind.scale
+
+
+def compared(ours: np.ndarray, theirs: np.ndarray, scale: float) -> str:
+    if ours.shape != theirs.shape:
+        return f"shape {ours.shape}, the module's {theirs.shape}"
+    steps = np.abs(ours - theirs).max() / scale
+    if steps <= 8 or np.ptp(theirs) <= 8 * scale:
+        return "" if steps <= 12 else f"{steps:.0f} steps apart"
+    ratio = np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]
+    bias = abs(ours.mean() - theirs.mean()) / theirs.std()
+    return "" if ratio >= LEAST_RATIO and bias < 0.3 else f"{steps:.0f} steps apart, correlation {ratio:.3f}"
+
+
+@settings(max_examples=MODULES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.integers(0, 2**31 - 1))
+def test_a_random_module_is_computed_or_refused_by_name(seed: int) -> None:
+    problem = disagreement(seed)
+    assert not problem, f"module {seed} ({', '.join(random_network(seed)[0].names)}): {problem}"  # type: ignore[union-attr]
