@@ -25,6 +25,7 @@ from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.lstm import Lstm
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from rnnpool_mcu.run.cycles import block_cycles, taken_cycles
 from rnnpool_mcu.run.disassembly import Instruction, disassemble
@@ -117,6 +118,19 @@ def _l2_norm(name: str, size: tuple[int, int], channels: int) -> Shape:
     return Shape(name, L2Norm.of(weight, Quantization(10 / 127, 0)), (image,), macs=image.bytes)
 
 
+def _lstm(name: str, steps: int, inputs: int, units: int, target: float | None = None) -> Shape:
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-127, 128, (4, units, inputs), dtype=np.int8)
+    recurrent = rng.integers(-127, 128, (4, units, units), dtype=np.int8)
+    scales = (np.full(4, 0.01 / np.sqrt(n)) for n in (inputs, units))
+    op = Lstm(
+        *(weights, recurrent, np.zeros((4, units), np.int32), *scales),
+        cell_bits=11,
+        output=Quantization(1 / 128, 0),
+    )
+    return Shape(name, op, (layers.tensor(1, steps, inputs),), target=target)
+
+
 def shapes() -> tuple[Shape, ...]:
     """The shapes for which other engines' figures are recorded, then some of this project's own networks."""
     block = layers.tensor(30, 40, 32)
@@ -139,6 +153,9 @@ def shapes() -> tuple[Shape, ...]:
         Shape("add, 40×30×32 (per element)", Add(Quantization(0.03, 5)), (block, block), macs=block.bytes),
         _rnnpool("RNNPool 8×8 s4, 160×120×4, hidden 16", (160, 120), 4, 16, 2.0),
         _rnnpool("RNNPool 8×8 s4, 160×20×3, hidden 4", (160, 20), 3, 4),
+        _lstm("LSTM, 49 steps, 40→64", 49, 40, 64, 1.6),
+        _lstm("LSTM, 10 steps, 64→128", 10, 64, 128, 1.6),
+        _lstm("LSTM, 28 steps, 28→32", 28, 28, 32),
         _l2_norm("L2 norm, 40×30×32 (per element)", (40, 30), 32),
         _l2_norm("L2 norm, 20×15×128 (per element)", (20, 15), 128),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers
+from rnnpool_mcu.numerics.fixed_point import MIN_SHIFT, Requantization, quantize_multipliers
 from rnnpool_mcu.numerics.gates import (
     GATE_BITS,
     INT16,
@@ -25,6 +25,7 @@ from rnnpool_mcu.numerics.gates import (
     sigmoid,
     tanh,
 )
+from rnnpool_mcu.ops.gate_layout import Product, words_of
 
 GATES = 4  # input, forget, cell, output
 CELL_PIXELS = 2  # of as many channels as units, that hold the cell's int16
@@ -124,25 +125,31 @@ class Lstm(Operator):
         return inputs[0].width * int(self.weights.size + self.recurrent.size)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """The cell's state and the states before the first step."""
-        return 3 * self.units
+        """A step's input and the states before it as int16, and the cell's state."""
+        wide = 8 * (words_of(inputs[0].channels) + words_of(self.units))
+        return wide + 2 * self.units
+
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         of_input, of_state, of_output = self._factors(inputs[0])
         bias, state_bias = self._biases(inputs[0])
+        products = Product(self.weights, bias, of_input), Product(self.recurrent, state_bias, of_state)
+        out_shift = of_output.shift - of_output.left_shift
+        packed = out_shift >= MIN_SHIFT and all(product.can_pack for product in products)
+        filters = np.hstack([product.filters(packed=packed) for product in products])
         factors = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
         return CParams(
             {
-                "weights": CArray("int8_t", self.weights),
-                "recurrent": CArray("int8_t", self.recurrent),
-                "bias": CArray("int32_t", bias.astype(np.int32)),
-                "state_bias": CArray("int32_t", state_bias.astype(np.int32)),
+                "filters": CArray("int32_t", filters),
                 "multipliers": CArray("int32_t", factors),
                 "sigmoid_table": CArray("int16_t", SIGMOID_TABLE),
                 "tanh_table": CArray("int16_t", TANH_TABLE),
-                "input_shift": of_input.shift - of_input.left_shift,
-                "state_shift": of_state.shift - of_state.left_shift,
-                "output_shift": of_output.shift - of_output.left_shift,
+                "is_packed": int(packed),
+                "input_shift": products[0].shift(packed=packed),
+                "state_shift": products[1].shift(packed=packed),
+                "output_shift": out_shift,
                 "steps": inputs[0].width,
                 "inputs": inputs[0].channels,
                 "units": self.units,
