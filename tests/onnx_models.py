@@ -75,8 +75,12 @@ class Builder:
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, name: str, images: NDArray[np.float32]) -> None:
-        self._left: Iterator[Any] = iter([{name: image[None]} for image in images])
+    def __init__(self, inputs: dict[str, NDArray[np.float32]]) -> None:
+        """As many images of each input."""
+        rows = zip(*inputs.values(), strict=True)
+        self._left: Iterator[Any] = iter(
+            [dict(zip(inputs, [image[None] for image in row], strict=True)) for row in rows]
+        )
 
     def get_next(self) -> Any:
         return next(self._left, None)
@@ -84,9 +88,10 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
 def quantized(model: Any, activations: str = "int8", extra_types: tuple[str, ...] = ()) -> bytes:
     """The model as QDQ, int8 weights per channel, calibrated with noise in blocks."""
-    (value,) = model.graph.input
-    shape = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
-    images = np.random.default_rng(5).uniform(0, 1, (6, *shape[1:])).astype(np.float32)
+    rng, images = np.random.default_rng(5), {}
+    for value in model.graph.input:
+        shape = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
+        images[value.name] = rng.uniform(0, 1, (6, *shape[1:])).astype(np.float32)
     kinds = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +99,7 @@ def quantized(model: Any, activations: str = "int8", extra_types: tuple[str, ...
         quantize_static(
             model,
             path,
-            _Images(value.name, images),
+            _Images(images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=kinds[activations],

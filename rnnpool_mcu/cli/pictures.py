@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from rnnpool_mcu.cli.options import PictureSource
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.detections import Detection
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system.output_folder import whole_file
@@ -26,13 +27,27 @@ def check_channels(channels: int, given: str, remedy: str) -> None:
         raise UsageError(f"{given}: the model takes {channels} channels, pictures have 1 or 3; {remedy}")
 
 
-def inputs_of(project: Project, source: PictureSource) -> NDArray[np.uint8]:
-    """What a compiled model is given, uint8 [N, H, W, C]: photographs, or random pixels."""
+def inputs_of(project: Project, source: PictureSource) -> NDArray[np.uint8] | Batch:
+    """What a compiled model is given, uint8 [N, H, W, C]: photographs, or random pixels; for several inputs
+    a batch, whose runs are one sequence.
+    """
+    if project.inputs:
+        return several_inputs(project, source)
     shape = project.input_shape
     if source.folder is None:
         return np.random.default_rng(source.seed).integers(0, 256, (source.count, *shape), np.uint8)
     check_channels(project.input_channels, "--images", "leave --images out")
     return read_folder(source.folder, source.count, shape, project.resize)
+
+
+def several_inputs(project: Project, source: PictureSource) -> Batch:
+    """Random values for each input of a model that takes several."""
+    if source.folder is not None:
+        names = ", ".join(given.field for given in project.inputs)
+        raise UsageError(f"--images {source.folder}: the model takes several inputs ({names}); leave it out")
+    rng = np.random.default_rng(source.seed)
+    shapes = [(source.count, *given.shape) for given in project.inputs]
+    return Batch.sequence(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
 
 
 def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import PictureSource, board_option, compiled_folder, picture_options
 from rnnpool_mcu.cli.pictures import inputs_of
 from rnnpool_mcu.errors import ValidationError
+from rnnpool_mcu.ir.batch import batch_of
 from rnnpool_mcu.ir.profile import Profile
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
@@ -40,13 +41,13 @@ def profile_command(say: Speaker, folder: Path, board_name: str, pictures: Pictu
     """
     board, project, report = load_board(board_name), Project.load(folder), read_report(folder)
     graph = load_graph(folder / FILE_NAME)
-    pixels = inputs_of(project, pictures if pictures.folder else replace(pictures, count=1))
+    pixels = batch_of(inputs_of(project, pictures if pictures.folder else replace(pictures, count=1)))
     with say.progress("building the firmware") as progress:
         elf = qemu.build(folder)
         profiles = []
-        for number, image in enumerate(pixels, start=1):
+        for number in range(1, len(pixels) + 1):
             progress(f"counting: image {number} of {len(pixels)}")
-            layers = [node.name for node in graph.nodes]
+            layers, image = list(graph.values[1:]), pixels.part(number - 1, number)
             profiles.append(profile_elf(elf, project, image, layers, graph.input_name, board))
     profile = max(profiles, key=lambda found: found.total.cycles)
     write_report(with_profile(report, profile), folder)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, picture_options
 from rnnpool_mcu.cli.pictures import inputs_of
 from rnnpool_mcu.errors import UsageError, ValidationError
+from rnnpool_mcu.ir.batch import batch_of
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
@@ -95,13 +94,15 @@ def _check_ranges(folder: Path, source: Path, calibration: str | None) -> None:
 
 
 def _compare(
-    folder: Path, source: Path, pixels: NDArray[np.uint8], reference: RunResult, progress: validation.Progress
+    folder: Path, source: Path, pixels: validation.Inputs, reference: RunResult, progress: validation.Progress
 ) -> SourceComparison:
     """The source's graph against its own runtime, once it is clear that DIR was compiled from it."""
     from rnnpool_mcu.importing import source_runtime
 
     imported, runtime = source_runtime(source)
-    same = imported.graph.input_type.shape == pixels.shape[1:]
+    batch = batch_of(pixels)
+    taken = [given.type.shape for given in imported.graph.inputs]
+    same = taken == [array.shape[1:] for array in batch.inputs]
     if not same or validation.run_reference(imported.graph, pixels, progress).outputs != reference.outputs:
         raise ValidationError(
             f"{folder}: was not compiled from {source}, or by another version: their outputs differ; "

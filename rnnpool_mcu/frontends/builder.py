@@ -28,7 +28,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
         self.sources: dict[str, str] = {}
-        self.more_inputs: list[Input] = []
+        self.inputs: tuple[str, ...] = (INPUT_NAME,)  # in the file's order, by their names in the graph
         self.states: list[State] = []
 
     def append(self, node: Node, source: str = "") -> TensorType:
@@ -86,7 +86,7 @@ class Builder:
         """The verified graph with outputs, each a value and the name that it has in the file."""
         names: dict[str, str] = {}
         for value, told in outputs:
-            if value == INPUT_NAME:
+            if value in self.inputs:
                 raise ModelError("an output is the model's input itself, allowed: results of operators")
             if value in names:
                 raise ModelError(
@@ -94,9 +94,10 @@ class Builder:
                     "one of them out"
                 )
             names[value] = told
+        first, *others = self.inputs
         graph = Graph(
-            *(INPUT_NAME, self.types[INPUT_NAME], tuple(self.nodes), tuple(names)),
-            more_inputs=tuple(self.more_inputs),
+            *(first, self.types[first], tuple(self.nodes), tuple(names)),
+            more_inputs=tuple(Input(name, self.types[name]) for name in others),
             states=tuple(self.states),
         )
         verify_graph(graph)

@@ -25,6 +25,11 @@ def readable_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]
     return names
 
 
+def input_names(told: Sequence[str], single: str) -> tuple[str, ...]:
+    """Names of a graph's inputs: `single` of one, else what the file calls them."""
+    return (single,) if len(told) == 1 else tuple(readable_names([name.replace("/", "_") for name in told]))
+
+
 def _prefixes(path: str) -> list[str]:
     """`a`, `a.b`, `a.b.c` of `a.b.c`."""
     parts = path.split(".")

@@ -87,7 +87,13 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> tup
 
 def _picture(model: OnnxModel) -> Picture:
     """The input as an image of 1 or 3 channels, [1, C, H, W], or [1, H, W, C] before a transpose."""
-    shape, (given,) = input_shape(model), model.inputs
+    if len(model.inputs) != 1:
+        names = ", ".join(f"'{value.name}'" for value in model.inputs)
+        raise ModelError(
+            f"{len(model.inputs)} inputs ({names}), supported of a float model: 1; {HOW_TO_QUANTIZE}"
+        )
+    (given,) = model.inputs
+    shape = input_shape(given)
     if given.dtype != "FLOAT":
         raise ModelError(f"input '{given.name}' is {given.dtype}, supported: FLOAT in a float model")
     readers = [node for node in model.nodes if given.name in node.inputs]

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rnnpool_mcu.errors import ToolMissingError
+from rnnpool_mcu.ir.batch import Batch, Images
 from rnnpool_mcu.ir.firmware import FlashTiming
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
@@ -52,15 +50,17 @@ class Counts:
 
 
 def run_counted(
-    elf: Path, project: Project, image: NDArray[np.uint8], ranges: Sequence[Range], flash: FlashTiming
+    elf: Path, project: Project, image: Images | Batch, ranges: Sequence[Range], flash: FlashTiming
 ) -> tuple[RunResult, Counts]:
-    """Runs firmware over one image [H, W, C] uint8 and counts blocks by the layer of `ranges` they ran for.
+    """Runs firmware over one image [H, W, C] uint8, or a batch of one run, and counts blocks by the layer of
+    `ranges` they ran for.
 
     RunError as for `qemu.run_elf`; ToolMissingError without QEMU or a compiler, or where this QEMU takes no
     plugin: instructions of whole runs are then still counted by `qemu.run`.
     """
+    batch = image if isinstance(image, Batch) else image[None]
     return count_blocks(
-        elf, ranges, flash, lambda options: qemu.run_elf(elf, project, image[None], options=options)
+        elf, ranges, flash, lambda options: qemu.run_elf(elf, project, batch, options=options)
     )
 
 

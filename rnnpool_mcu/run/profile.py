@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rnnpool_mcu.ir.batch import Batch, Images
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.profile import Profile, Share, UnalignedMultiple
 from rnnpool_mcu.ir.project import Project
@@ -25,11 +23,12 @@ _TIMER_TICKS = 2  # by which two readings of the board's timer may be off
 
 
 def profile_elf(
-    elf: Path, project: Project, image: NDArray[np.uint8], layers: Sequence[str], pixels: str, board: Board
+    elf: Path, project: Project, image: Images | Batch, layers: Sequence[str], pixels: str, board: Board
 ) -> Profile:
     """Profiles one inference of firmware built for QEMU with the clock and the flash of `board`.
 
-    `image` is uint8 [H, W, C]; `layers` are the graph's nodes in order, `pixels` the name of its input.
+    `image` is uint8 [H, W, C], or a batch of one run; `layers` are the graph's nodes in order, and its inputs
+    but the first, which is `pixels`.
     Raises ToolMissingError without the plugin's prerequisites, UsageError without debug information.
     """
     ranges = layer_ranges(elf, project.name, layers, pixels)

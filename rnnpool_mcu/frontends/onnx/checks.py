@@ -10,7 +10,7 @@ from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.onnx.call import HOW_TO_QUANTIZE
 from rnnpool_mcu.frontends.onnx.domain.bodies import OWN_DOMAIN, OWN_KINDS
-from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode
+from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxInput, OnnxModel, OnnxNode
 
 LONGEST_NAME = 80
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -50,21 +50,16 @@ def check_domain(node: OnnxNode) -> None:
         )
 
 
-def node_names(model: OnnxModel) -> dict[str, str]:
+def node_names(model: OnnxModel, taken: tuple[str, ...] = (INPUT_NAME,)) -> dict[str, str]:
     """Graph node name of every tensor that an operator computes."""
     kinds = (QUANTIZE, DEQUANTIZE)
     made = list(dict.fromkeys(t for node in model.nodes if node.kind not in kinds for t in node.outputs))
     paths = [name.strip("/").removesuffix("_output_0").replace("/", ".")[:LONGEST_NAME] for name in made]
-    return dict(zip(made, readable_names(paths, taken=(INPUT_NAME,)), strict=True))
+    return dict(zip(made, readable_names(paths, taken=taken), strict=True))
 
 
-def input_shape(model: OnnxModel) -> tuple[int, ...]:
-    """Shape of the model's one input, an open batch being 1."""
-    inputs = model.inputs
-    if len(inputs) != 1:
-        names = ", ".join(f"'{value.name}'" for value in inputs)
-        raise ModelError(f"{len(inputs)} inputs ({names}), supported: 1; split the model")
-    (value,) = inputs
+def input_shape(value: OnnxInput) -> tuple[int, ...]:
+    """Shape of an input of the model, an open batch being 1."""
     shape = (1, *value.shape[1:]) if len(value.shape) >= 2 and value.shape[0] == -1 else value.shape
     if any(side < 1 for side in shape):
         raise ModelError(

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.channels_first import transposed
 from rnnpool_mcu.frontends.channels_last import turned_view
 from rnnpool_mcu.frontends.onnx.call import (
@@ -44,7 +43,7 @@ class ImportedOnnx:
     graph: Graph
     tensors: Mapping[str, QuantizedTensor]
     sources: Mapping[str, str]
-    channels_last: bool  # the file's input is [1, height, width, channels]
+    channels_last: frozenset[str]  # inputs that are [1, height, width, channels] in the file
 
 
 def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS) -> ImportedOnnx:
@@ -55,9 +54,9 @@ def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS
         walk.visit(node)
     walk.check()
     outputs, tensors = walk.outputs(), walk.tensors
-    if INPUT_NAME not in tensors.types:
-        raise ModelError("no operator reads the model's input; export the model again")
-    return ImportedOnnx(tensors.graph(outputs), tensors.integers, tensors.sources, tensors.channels_last)
+    tensors.check_inputs()
+    last = frozenset(tensors.channels_last)
+    return ImportedOnnx(tensors.graph(outputs), tensors.integers, tensors.sources, last)
 
 
 class _Walk(Walk[OnnxNode, str]):

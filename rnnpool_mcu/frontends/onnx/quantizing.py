@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.onnx.call import QuantizedTensor, quantization_from
 from rnnpool_mcu.frontends.onnx.edges import (
     dequantized_constant,
@@ -23,14 +22,14 @@ def quantize(tensors: Tensors, node: OnnxNode) -> None:
         return
     quantization, dtype = edge_quantization(node, tensors.constants)
     if tensors.is_input(given) and given not in tensors.values:
-        tensors.take_input(quantization, dtype)
+        tensors.take_input(given, quantization, dtype)
     if given not in tensors.values:
         raise ModelError(f"'{given}' is made by no operator before it")
     value = tensors.values[given]
     if value.function is not None or tensors.types[value.name].quantization != quantization:
         value = tensors.requantized(value, given, quantization)
     tensors.values[made] = value
-    if value.name != INPUT_NAME:
+    if value.name not in tensors.inputs:
         offset = 128 if dtype == "uint8" else 0
         tensors.integers.setdefault(value.name, QuantizedTensor(made, offset, value.last))
 
@@ -43,9 +42,9 @@ def dequantize(tensors: Tensors, node: OnnxNode) -> None:
         return
     scale, zero = edge_parameters(node, tensors.constants)
     dtype = str(zero.dtype) if zero is not None else "uint8"
-    if tensors.input is not None and tensors.is_input(given) and given not in tensors.values:
-        dtype = tensors.input.dtype.lower()
-        tensors.take_input(quantization_from(scale, zero, dtype), dtype)
+    if tensors.is_input(given) and given not in tensors.values:
+        dtype = tensors.input_dtype(given).lower()
+        tensors.take_input(given, quantization_from(scale, zero, dtype), dtype)
     value = tensors.values.get(given)
     if value is None or value.function is not None:
         raise ModelError(f"'{given}' is made by no QuantizeLinear before it")

@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.onnx.front import ImportedOnnx
-from rnnpool_mcu.ir.evaluate import Inputs, only_input
+from rnnpool_mcu.ir.evaluate import Inputs
+from rnnpool_mcu.ir.graph import Input
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
 
@@ -27,7 +27,8 @@ class OnnxRuntime:
 
         self.name = f"ONNX Runtime {onnxruntime.__version__}, graph optimizations off"
         self._imported = imported
-        self._tensors = {name: t for name, t in imported.tensors.items() if name != INPUT_NAME}
+        inputs = imported.graph.input_names
+        self._tensors = {name: t for name, t in imported.tensors.items() if name not in inputs}
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -39,7 +40,7 @@ class OnnxRuntime:
             )
         except Exception as error:  # its exceptions have no common class
             raise ModelError(f"{path}: ONNX Runtime refuses it: {error}") from error
-        self._input: Any = self._session.get_inputs()[0]
+        self._inputs: dict[str, Any] = {told.name: told for told in self._session.get_inputs()}
 
     def _with_outputs(self, model: Any) -> Any:
         """The model with every integer tensor as an output."""
@@ -56,13 +57,11 @@ class OnnxRuntime:
     def values(self, image: Inputs) -> Mapping[str, Int8Array]:
         """Every integer tensor of the file that is a value of the graph."""
         wanted = list(dict.fromkeys(tensor.name for tensor in self._tensors.values()))
-        results = dict(
-            zip(
-                wanted,
-                self._session.run(wanted, {self._input.name: self._as_input(only_input(image))}),
-                strict=True,
-            )
-        )
+        graph = self._imported.graph
+        given = image if isinstance(image, Mapping) else {graph.input_name: image}
+        told = {one: self._inputs[self._imported.sources[one.name]] for one in graph.inputs}
+        feeds = {t.name: self._as_input(one, given[one.name], t) for one, t in told.items()}
+        results = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
         found: dict[str, Int8Array] = {}
         for name, tensor in self._tensors.items():
             kind = self._imported.graph.types.get(name)
@@ -75,14 +74,14 @@ class OnnxRuntime:
             found[name] = np.ascontiguousarray(values.reshape(kind.shape))
         return found
 
-    def _as_input(self, image: Int8Array) -> NDArray[Any]:
-        """The int8 image in the type, shape and order that the file's input has."""
-        ordered = image if self._imported.channels_last else image.transpose(2, 0, 1)
-        info = self._imported.graph.input_type
-        shape = [side if isinstance(side, int) else 1 for side in self._input.shape]
-        if self._input.type == "tensor(uint8)":
+    def _as_input(self, one: Input, image: Int8Array, told: Any) -> NDArray[Any]:
+        """An int8 input in the type, shape and order that the file has for it."""
+        ordered = image if one.name in self._imported.channels_last else image.transpose(2, 0, 1)
+        info = one.type
+        shape = [side if isinstance(side, int) else 1 for side in told.shape]
+        if told.type == "tensor(uint8)":
             return (ordered.astype(np.int16) + 128).astype(np.uint8).reshape(shape)
-        if self._input.type == "tensor(int8)":
+        if told.type == "tensor(int8)":
             return np.ascontiguousarray(ordered).reshape(shape)
         real = (ordered.astype(np.float32) - info.zero_point) * np.float32(info.scale)
         return real.astype(np.float32).reshape(shape)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
 from rnnpool_mcu.frontends.channels_first import Shape, image_shape
-from rnnpool_mcu.frontends.node_names import free_name
+from rnnpool_mcu.frontends.node_names import free_name, input_names
 from rnnpool_mcu.frontends.onnx.call import (
     HOW_TO_QUANTIZE,
     Given,
@@ -41,10 +41,14 @@ class Tensors(Builder):
         self.constants: dict[str, NDArray[Any]] = dict(model.constants)
         self.weights: dict[str, QuantizedConstant] = {}
         self.readers = Readers(model, self.constants, self.weights)
-        self.channels_last = False  # the input is [1, height, width, channels]
-        self.input = model.inputs[0] if model.inputs else None
-        self._input_shape = input_shape(model)
-        self._names = node_names(model)
+        self.channels_last: set[str] = set()  # inputs of the graph that are [1, height, width, channels]
+        if not model.inputs:
+            raise ModelError("0 inputs, allowed: 1 and more; export the model again")
+        self._inputs = {value.name: value for value in model.inputs}
+        self.inputs = input_names(list(self._inputs), INPUT_NAME)
+        self._input_names = dict(zip(self._inputs, self.inputs, strict=True))
+        self._input_shapes = {name: input_shape(value) for name, value in self._inputs.items()}
+        self._names = node_names(model, self.inputs)
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
@@ -65,7 +69,7 @@ class Tensors(Builder):
         if self.is_input(name) and name not in self.values:
             edge = self.readers.behind_views(name)
             if edge is not None:
-                self.take_input(*edge_quantization(edge, self.constants))
+                self.take_input(name, *edge_quantization(edge, self.constants))
         if name not in self.values:
             kind = "stored in the file" if self.holds(name) else "made by no operator before it"
             raise ModelError(f"input {position} ('{name}') is {kind}, a computed, quantized one is needed")
@@ -110,13 +114,23 @@ class Tensors(Builder):
         return name
 
     def is_input(self, tensor: str) -> bool:
-        """Whether a tensor is the model's input."""
-        return self.input is not None and self.input.name == tensor
+        """Whether a tensor is an input of the model."""
+        return tensor in self._inputs
 
-    def take_input(self, quantization: Quantization, dtype: str) -> Value:
-        """The graph's input; its channels are last where one reader of it puts them first."""
-        assert self.input is not None
-        name, shape = self.input.name, self._input_shape
+    def input_dtype(self, tensor: str) -> str:
+        """The type of an input of the model, in the schema's words."""
+        return self._inputs[tensor].dtype
+
+    def check_inputs(self) -> None:
+        """ModelError for an input that no operator has read."""
+        for tensor, name in self._input_names.items():
+            if name not in self.types:
+                which = "the model's input" if len(self._inputs) == 1 else f"the input '{tensor}'"
+                raise ModelError(f"no operator reads {which}; export the model again")
+
+    def take_input(self, name: str, quantization: Quantization, dtype: str) -> Value:
+        """An input of the graph; its channels are last where one reader of it puts them first."""
+        given, shape = self._input_names[name], self._input_shapes[name]
         behind, found = [name], []
         while behind:
             for reader in self.readers.of(behind.pop()):
@@ -124,10 +138,11 @@ class Tensors(Builder):
                 if reader.kind in (QUANTIZE, DEQUANTIZE):
                     behind += reader.outputs[:1]
         turned = any(node.kind == "Transpose" and node.attributes.get("perm") == _TO_FIRST for node in found)
-        self.channels_last = turned and len(shape) == 4
-        order = (shape[0], shape[3], shape[1], shape[2]) if self.channels_last else shape
-        self.types[INPUT_NAME] = tensor_type(image_shape(name, order), quantization)
-        self.sources[INPUT_NAME] = name
-        self.integers[INPUT_NAME] = QuantizedTensor(name, 128 if dtype == "uint8" else 0)
-        self.values[name] = Value(INPUT_NAME, shape, last=self.channels_last)
+        last = turned and len(shape) == 4
+        order = (shape[0], shape[3], shape[1], shape[2]) if last else shape
+        self.channels_last.update([given] if last else [])
+        self.types[given] = tensor_type(image_shape(name, order), quantization)
+        self.sources[given] = name
+        self.integers[given] = QuantizedTensor(name, 128 if dtype == "uint8" else 0)
+        self.values[name] = Value(given, shape, last=last)
         return self.values[name]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
-from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.tflite.call import HARMLESS, Call, Converter
 from rnnpool_mcu.frontends.tflite.checks import EDGES, VARIABLES, VIEWS, check_known, check_precision
 from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
@@ -155,7 +154,7 @@ class _Walk(Walk[StoredOperator, int]):
             raise ModelError("its boxes are read by another operator, supported: outputs of the model")
         names = tensors.read(op, 0), tensors.read(op, 1)
         boxes, scores = (tensors.types[name] for name in names)
-        made = post_process(tensors.model, op, boxes, scores, tensors.types[INPUT_NAME])
+        made = post_process(tensors.model, op, boxes, scores, tensors.types[tensors.inputs[0]])
         made.infer_type((boxes, scores))
         node = Node(tensors.names[op.outputs[0]], made, names)
         tensors.nodes.append(node)

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite
-from rnnpool_mcu.ir.evaluate import Inputs, only_input
+from rnnpool_mcu.ir.evaluate import Inputs
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import TensorType
 
@@ -41,15 +40,17 @@ class TfliteRuntime:
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self._path}: the TFLite interpreter refuses it: {error}") from error
-        self._input: dict[str, Any] = self._interpreter.get_input_details()[0]
+        self._inputs: list[dict[str, Any]] = self._interpreter.get_input_details()  # in the file's order
 
     def values(self, image: Inputs) -> Mapping[str, Int8Array]:
         """Every int8 tensor of the file that is a value of the graph; states as they were before."""
         found = {name: self._state(name, tensors) for name, tensors in self._kept.items()}
-        self._interpreter.set_tensor(self._input["index"], self._as_input(only_input(image)))
+        given = image if isinstance(image, Mapping) else {self._graph.input_name: image}
+        for one, told in zip(self._graph.inputs, self._inputs, strict=True):
+            self._interpreter.set_tensor(told["index"], _as_input(given[one.name], one.type, told))
         self._interpreter.invoke()
         for name, index in self._indices.items():
-            if name not in self._graph.types or name == INPUT_NAME:
+            if name not in self._graph.types or name in self._graph.input_names:
                 continue
             kind = self._graph.types[name]
             tensor: NDArray[Any] = self._interpreter.get_tensor(index)
@@ -68,13 +69,13 @@ class TfliteRuntime:
         held = [np.ascontiguousarray(self._interpreter.get_tensor(index)) for index in tensors]
         return np.concatenate([array.reshape(-1).view(np.int8) for array in held]).reshape(kind.shape)
 
-    def _as_input(self, image: Int8Array) -> NDArray[Any]:
-        """The int8 image in the type that the file's input has."""
-        shape, dtype = self._input["shape"], self._input["dtype"]
-        if dtype == np.uint8:
-            return (image.astype(np.int16) + 128).astype(np.uint8).reshape(shape)
-        if dtype == np.float32:
-            kind = self._graph.input_type
-            real = (image.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
-            return real.astype(np.float32).reshape(shape)
-        return image.reshape(shape)
+
+def _as_input(image: Int8Array, kind: TensorType, told: Mapping[str, Any]) -> NDArray[Any]:
+    """An int8 input in the type that the file has for it."""
+    shape, dtype = told["shape"], told["dtype"]
+    if dtype == np.uint8:
+        return (image.astype(np.int16) + 128).astype(np.uint8).reshape(shape)
+    if dtype == np.float32:
+        real = (image.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
+        return real.astype(np.float32).reshape(shape)
+    return image.reshape(shape)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
+from rnnpool_mcu.frontends.node_names import input_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE, int8_quantization
 from rnnpool_mcu.frontends.tflite.checks import VIEWS
@@ -36,8 +37,12 @@ class Tensors(Builder):
         self.indices: dict[str, int] = {}  # of the tensor that a value of the graph is
         self.values: dict[int, Viewed] = {}
         self.kept: dict[str, tuple[int, ...]] = {}  # state: tensors that together hold it between runs
-        self.names = node_names(model, taken=(INPUT_NAME,))
-        self._take_input()
+        self._check_inputs()
+        told = [model.tensors[index].name.partition(":")[0] for index in model.inputs]
+        self.inputs = input_names(told, INPUT_NAME)
+        self.names = node_names(model, taken=self.inputs)
+        for name, index in zip(self.inputs, model.inputs, strict=True):
+            self._take_input(name, model.tensors[index])
 
     def readers(self, index: int) -> list[StoredOperator]:
         """The operators that read a tensor."""
@@ -93,18 +98,20 @@ class Tensors(Builder):
         self.values[index] = Viewed(self.names[index], tensor.shape)
         return True
 
-    def _take_input(self) -> None:
-        """The model's one input: int8, or what a quantize operator makes of it."""
+    def _check_inputs(self) -> None:
+        inputs = self.model.inputs
+        if not inputs or len(set(inputs)) != len(inputs):
+            names = ", ".join(f"'{self.model.tensors[i].name}'" for i in inputs) or "none"
+            raise ModelError(f"inputs: {names}, allowed: at least one, each once; the file is damaged")
+
+    def _take_input(self, name: str, tensor: StoredTensor) -> None:
+        """An input of the model: int8, or what a quantize operator makes of it."""
         model = self.model
-        if len(model.inputs) != 1:
-            names = ", ".join(f"'{model.tensors[i].name}'" for i in model.inputs)
-            raise ModelError(f"{len(model.inputs)} inputs ({names}), supported: 1; split the model")
-        tensor = model.tensors[model.inputs[0]]
         if tensor.dtype not in ("INT8", "UINT8", "FLOAT32"):
             raise ModelError(f"input '{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
         readers = self.readers(tensor.index)
         if tensor.dtype == "INT8":
-            self._set_input(tensor, int8_quantization(tensor), tensor.index)
+            self._set_input(name, tensor, int8_quantization(tensor), tensor.index)
             return
         if [op.kind for op in readers] != ["QUANTIZE"] or len(readers[0].outputs) != 1:
             raise ModelError(
@@ -114,19 +121,19 @@ class Tensors(Builder):
         quantization = int8_quantization(made)
         if tensor.dtype == "UINT8":
             quantization = shifted(tensor)  # a byte b enters as b - 128
-        self._set_input(tensor, quantization, made.index)
+        self._set_input(name, tensor, quantization, made.index)
 
-    def _set_input(self, tensor: StoredTensor, quantization: Quantization, index: int) -> None:
-        """The type of the input; in the shape of a view, where that is all that reads it."""
+    def _set_input(self, name: str, tensor: StoredTensor, quantization: Quantization, index: int) -> None:
+        """The type of an input; in the shape of a view, where that is all that reads it."""
         shape, last = tensor.shape, tensor.index
         while len(readers := self.readers(last)) == 1 and readers[0].kind in ("QUANTIZE", *VIEWS):
             if readers[0].kind == "TRANSPOSE" or len(readers[0].outputs) != 1:
                 break
             last = readers[0].outputs[0]
             shape = self.model.tensors[last].shape if rank_fits(self.model.tensors[last]) else shape
-        self.types[INPUT_NAME] = tensor_type(image_shape(tensor, shape), quantization)
-        self.values[tensor.index] = Viewed(INPUT_NAME, tensor.shape)
-        self.indices[INPUT_NAME] = index
+        self.types[name] = tensor_type(image_shape(tensor, shape), quantization)
+        self.values[tensor.index] = Viewed(name, tensor.shape)
+        self.indices[name] = index
 
     def _settled(self, index: int, image: tuple[int, int, int]) -> StoredTensor:
         """A tensor with the sides it was found to have, where the file leaves some open."""

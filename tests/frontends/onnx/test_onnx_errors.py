@@ -183,7 +183,7 @@ def _input_is_output(model: Any) -> None:
         (_shape(1, 3, "height", 10), "has sides that are not fixed, [1, 3, -1, 10]"),
         (_shape(1, 3, 1 << 30, 1 << 30), "1073741824x1073741824x3, allowed: height and width 1..32768"),
         (_shape(1, 4, 12, 10), "for 4 channels; the file is damaged"),
-        (_two_inputs, "2 inputs ('image', 'other'), supported: 1"),
+        (_two_inputs, "no operator reads the input 'other'"),
         (_int16, "'image': int16 activations, supported: int8, uint8"),
         (_asymmetric, "zero point other than 0, supported: symmetric weights"),
         (_unquantized_edge, "has no quantization"),

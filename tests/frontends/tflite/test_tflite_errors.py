@@ -141,10 +141,11 @@ def test_analyze_names_them_all(tmp_path: Path) -> None:
         assert words in result.output
 
 
-def test_two_inputs_are_refused() -> None:
+def test_an_input_that_stands_twice_is_refused() -> None:
     w = Writer()
-    x = w.join("ADD", w.input(4, 4, 2), w.input(4, 4, 2))
-    assert "2 inputs ('input_0', 'input_1'), supported: 1" in _refused(w, x)
+    x = w.conv(w.input(4, 4, 2), 3)
+    w.inputs *= 2
+    assert "inputs: 'input_0', 'input_0', allowed: at least one, each once" in _refused(w, x)
 
 
 def test_several_outputs_are_taken() -> None:
