@@ -138,13 +138,12 @@ def _wanted(name: str, ram: str | int, image: str, board: str, optimize: str, ob
     _check_choice("optimize", optimize, OPTIMIZE)
     _check_choice("objective", objective, OBJECTIVES)
     ram_bytes = _size(ram)
-    target_board = load_board(board)
-    check_ram(target_board, ram_bytes)
+    check_ram(load_board(board), ram_bytes)
     return Target(
         name=name,
         ram_bytes=ram_bytes,
         image=image,
-        board=target_board.name,
+        board=board,
         title="",
         source="",
         optimize=optimize,

@@ -45,7 +45,7 @@ class Target:
     name: str
     ram_bytes: int
     image: str  # "resident" or "streamed"
-    board: str
+    board: str  # the name of a board, or the path of a folder with one
     title: str
     source: str  # the model file, for the report
     calibration: str | None = None  # where the activation ranges came from, for the report
@@ -86,7 +86,7 @@ def compile_model(
     imported = load_graph(model, calibration=calibration, count=count, seed=seed, normalisation=normalisation)
     title = f"{imported.kind} {printable(model.stem)}"
     target = Target(
-        *(symbol, ram_bytes, image, target_board.name, title, printable(model.name)),
+        *(symbol, ram_bytes, image, board, title, printable(model.name)),
         *(imported.calibration, optimize, objective, tuple(labels) or tuple(imported.labels)),
     )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
@@ -120,7 +120,7 @@ def compile_graph(
     if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
         raise BudgetError(_too_small(built, graph))
     project = dataclasses.replace(built.project, stack_bytes=stack_reserve(built.stack))
-    write_project_files(out, project)
+    write_project_files(out, project, load_board(target.board))
     planning = _planning(graph, built.plan, target, notes)
     write_renode_test(out, project, graph)
     report = report_of_plan(
@@ -215,7 +215,7 @@ def write_sources(plan: Plan, target: Target, out: Path) -> Project:
         file.write_text(text, encoding="utf-8")
     save_graph(plan.graph, out / FILE_NAME)  # what validation checks against
     project = _project(plan, target)
-    write_project_files(out, project)
+    write_project_files(out, project, load_board(target.board))
     return project
 
 
@@ -238,7 +238,7 @@ def _project(plan: Plan, target: Target) -> Project:
         arena_bytes=plan.arena_bytes,
         image_mode=target.image,
         ram_bytes=target.ram_bytes,
-        board=target.board,
+        board=load_board(target.board).name,
         optimize=target.optimize,
         labels=target.labels,
         state_bytes=plan.state_bytes,

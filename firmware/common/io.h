@@ -6,7 +6,7 @@
 
 #include "port.h"
 
-/* The region the input is read from, beyond the board's peripherals; attributes 0 if none. */
+/* The region the input is read from, beyond the board's peripherals; 0 bytes if none. */
 extern const port_region io_region;
 
 /* Opens input and output; the number of images waiting, or -1. */

@@ -2,7 +2,7 @@
 #include "io.h"
 #include "semihosting.h"
 
-const port_region io_region = {0, 0};
+const port_region io_region = {0, 0, 0, 0};
 
 static int32_t input_file;
 static int32_t output_file;

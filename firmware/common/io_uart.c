@@ -6,10 +6,7 @@
 #include "io.h"
 
 #ifdef IO_IMAGE_WINDOW
-const port_region io_region = {
-    (uint32_t)IO_IMAGE_WINDOW,
-    REGION_SIZE(24) | REGION_READ_ONLY | REGION_NORMAL | REGION_NO_EXECUTE | REGION_ENABLE,
-};
+const port_region io_region = {(uint32_t)IO_IMAGE_WINDOW, 1u << 24, PORT_READ_ONLY, 0};
 
 static const uint8_t *window;
 
@@ -35,7 +32,7 @@ int32_t io_seek(int32_t byte)
     return 0;
 }
 #else
-const port_region io_region = {0, 0};
+const port_region io_region = {0, 0, 0, 0};
 
 int32_t io_read(uint8_t *to, int32_t bytes)
 {

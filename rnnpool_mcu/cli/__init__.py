@@ -6,6 +6,7 @@ import click
 
 from rnnpool_mcu import __version__
 from rnnpool_mcu.cli.analyze_command import analyze_command
+from rnnpool_mcu.cli.boards_command import boards_command
 from rnnpool_mcu.cli.compile_command import compile_command
 from rnnpool_mcu.cli.data_command import data_group
 from rnnpool_mcu.cli.doctor_command import doctor_command
@@ -42,6 +43,7 @@ for _command in (
     profile_command,
     report_command,
     supported_ops_command,
+    boards_command,
     doctor_command,
 ):
     main.add_command(_command)

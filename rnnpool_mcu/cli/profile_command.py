@@ -43,7 +43,7 @@ def profile_command(say: Speaker, folder: Path, board_name: str, pictures: Pictu
     graph = load_graph(folder / FILE_NAME)
     pixels = batch_of(inputs_of(project, pictures if pictures.folder else replace(pictures, count=1)))
     with say.progress("building the firmware") as progress:
-        elf = qemu.build(folder)
+        elf = qemu.build(folder, board=qemu.BOARD)
         profiles = []
         for number in range(1, len(pixels) + 1):
             progress(f"counting: image {number} of {len(pixels)}")

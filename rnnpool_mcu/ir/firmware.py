@@ -47,6 +47,7 @@ class Board:
     ram_bytes: int  # contiguous
     console: str  # its UART's name on the emulated bus
     folder: Path
+    port: str | None = None  # a file of firmware/common; None: the folder's own port.c
     qemu_machine: str | None = None
     flash_timing: FlashTiming = FlashTiming()
 

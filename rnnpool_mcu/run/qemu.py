@@ -1,7 +1,11 @@
-"""Runs a compiled project on QEMU's Cortex-M4 board: files by semihosting, instructions by `-icount`."""
+"""Runs a compiled project on QEMU: files by semihosting, instructions by `-icount`.
+
+On the project's own board where QEMU has it, else on BOARD, a Cortex-M4.
+"""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,19 +43,26 @@ def run(
     described = Project.load(project)
     batch.as_bytes(described, images)
     elf = build(project, trace=trace, image_mode=image_mode, ram_bytes=ram_bytes)
-    return run_elf(elf, described, images, jobs=jobs)
+    _, machine = emulated_board(project)
+    return run_elf(elf, described, images, jobs=jobs, machine=machine)
 
 
 def build(
-    project: Path, *, trace: bool = False, image_mode: str | None = None, ram_bytes: int | None = None
+    project: Path,
+    *,
+    trace: bool = False,
+    image_mode: str | None = None,
+    ram_bytes: int | None = None,
+    board: str | None = None,
 ) -> Path:
-    """The project's firmware for the emulated board, built; errors as for `run`."""
+    """The project's firmware for `board`, by default where it is emulated, built; errors as for `run`."""
     tools.find_tool(QEMU)
     described = Project.load(project)
     mode = described.image_mode if image_mode is None else image_mode
-    build_dir = f"build/{BOARD}-{mode}-semihosting{'-trace' if trace else ''}"
+    board = emulated_board(project)[0] if board is None else board
+    build_dir = f"build/{board}-{mode}-semihosting{'-trace' if trace else ''}"
     variables = {
-        "BOARD": BOARD,
+        "BOARD": board,
         "RAM_BYTES": str(described.ram_bytes if ram_bytes is None else ram_bytes),
         "IMAGE": mode,
         "IO": "semihosting",
@@ -62,33 +73,48 @@ def build(
     return project / build_dir / f"{described.name}.elf"
 
 
+def emulated_board(project: Path) -> tuple[str, str]:
+    """Name and QEMU machine of the board that a compiled folder runs on here."""
+    name = Project.load(project).board
+    flags = project / "firmware" / "boards" / name / "core.mk"
+    text = flags.read_text(encoding="utf-8") if flags.is_file() else ""
+    found = re.search(r"^QEMU_MACHINE := (\S+)$", text, re.MULTILINE)
+    return (name, found[1]) if found else (BOARD, BOARD)
+
+
 def run_elf(
-    elf: Path, project: Project, images: Images | Batch, *, jobs: int = 1, options: Sequence[str] = ()
+    elf: Path,
+    project: Project,
+    images: Images | Batch,
+    *,
+    jobs: int = 1,
+    options: Sequence[str] = (),
+    machine: str = BOARD,
 ) -> RunResult:
     """Runs firmware that is built already, with more `options` of the emulator; as `run` otherwise."""
     if len(images) == 0:
         raise UsageError("no images to run")
     parts = batch_of(images).split(jobs, keep_sequences=project.has_state)
     with ThreadPoolExecutor(len(parts)) as pool:
-        results = list(pool.map(lambda part: _run_part(elf, project, part, options), parts))
+        results = list(pool.map(lambda part: _run_part(elf, project, part, machine, options), parts))
     return _join(results)
 
 
-def _run_part(elf: Path, project: Project, images: Batch, options: Sequence[str]) -> RunResult:
+def _run_part(elf: Path, project: Project, images: Batch, machine: str, options: Sequence[str]) -> RunResult:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "input.bin").write_bytes(batch.as_bytes(project, images))
-        text = _emulate(elf.resolve(), folder, len(images), options)
+        text = _emulate(elf.resolve(), folder, len(images), machine, options)
         output = folder / "output.bin"
         outputs = output.read_bytes() if output.is_file() else b""
     return protocol.result("qemu", text, outputs, output_bytes=project.output_bytes, images=len(images))
 
 
-def _emulate(elf: Path, folder: Path, images: int, options: Sequence[str]) -> str:
+def _emulate(elf: Path, folder: Path, images: int, machine: str, options: Sequence[str]) -> str:
     """What the firmware printed. Its exit code says nothing its report does not."""
     command = [
         str(tools.find_tool(QEMU)),
-        *("-M", BOARD, "-nographic", "-monitor", "none", "-serial", "none"),
+        *("-M", machine, "-nographic", "-monitor", "none", "-serial", "none"),
         *("-icount", "shift=0", "-semihosting-config", "enable=on,target=native"),
         *("-kernel", str(elf)),
         *options,

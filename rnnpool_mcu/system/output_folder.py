@@ -34,6 +34,15 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def whole_new_folder(out: Path) -> Iterator[Path]:
+    """As `whole_folder`, of a name that is free; UsageError where something stands there."""
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out}: is there already; give a name that is free, or remove it yourself")
+    with whole_folder(out) as folder:
+        yield folder
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its name when the block ends well.
 

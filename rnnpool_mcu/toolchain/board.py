@@ -1,16 +1,23 @@
-"""Boards the firmware knows: one folder each under `firmware/boards`, described by its `board.toml`."""
+"""Boards the firmware knows: one folder each under `firmware/boards`, or a user's own, described by its
+`board.toml` (keys and what they allow: `board.schema.json`)."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
+
+import jsonschema
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.firmware import Board, FlashTiming
 from rnnpool_mcu.system import resources
 
 DEFAULT_BOARD = "mps2-an386"
+FILE_NAME = "board.toml"
+RAM_ALIGNMENT = 256  # bytes, of the memory protection unit
 
 
 def boards_dir() -> Path:
@@ -20,19 +27,55 @@ def boards_dir() -> Path:
 
 def available_boards() -> tuple[str, ...]:
     """The names `load_board` takes, sorted."""
-    return tuple(sorted(path.parent.name for path in boards_dir().glob("*/board.toml")))
+    return tuple(sorted(path.parent.name for path in boards_dir().glob(f"*/{FILE_NAME}")))
 
 
 def load_board(name: str) -> Board:
-    """The board called `name`; UsageError naming the nearest one when there is none."""
+    """The board called `name`, or the one in the folder of that path; UsageError where there is none.
+
+    A path has a `/` in it, or is a folder with a board.toml that is no board's name.
+    """
     names = available_boards()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"no board '{name}'; {hint}boards: {', '.join(names)}")
-    folder = boards_dir() / name
-    with (folder / "board.toml").open("rb") as file:
-        fields = tomllib.load(file)
+    if name in names:
+        return _read(boards_dir() / name)
+    folder = Path(name)
+    if (folder / FILE_NAME).is_file():
+        return _read(folder)
+    if "/" in name or folder.is_dir():
+        raise UsageError(
+            f"--board {name}: no {FILE_NAME} in it; `rnnpool-mcu boards --new NAME` makes a folder with one"
+        )
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UsageError(f"no board '{name}'; {hint}boards: {', '.join(names)}, or a folder with a {FILE_NAME}")
+
+
+def board_of(project: Path, name: str) -> Board:
+    """The board of a compiled folder, as it came along with it."""
+    folder = project / "firmware" / "boards" / name
+    return _read(folder) if (folder / FILE_NAME).is_file() else load_board(name)
+
+
+def board_schema() -> dict[str, Any]:
+    """The JSON Schema of board.toml."""
+    text = Path(__file__).with_name("board.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _read(folder: Path) -> Board:
+    path = folder / FILE_NAME
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is no TOML ({error}); correct it") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: is nested too deeply; a board has tables flash, ram and qemu") from error
+    _check(path, fields)
+    if fields["name"] != folder.resolve().name:
+        raise UsageError(
+            f"{path}: name is '{fields['name']}', its folder's is '{folder.resolve().name}'; make them equal"
+        )
     return Board(
         name=fields["name"],
         title=fields["title"],
@@ -46,9 +89,39 @@ def load_board(name: str) -> Board:
         ram_bytes=fields["ram"]["bytes"],
         console=fields["console"],
         folder=folder,
+        port=fields.get("port"),
         qemu_machine=fields.get("qemu", {}).get("machine"),
         flash_timing=FlashTiming(**fields["flash"].get("timing", {})),
     )
+
+
+def _check(path: Path, fields: dict[str, Any]) -> None:
+    """UsageError with the key, what it holds and what is allowed."""
+    validator = jsonschema.Draft202012Validator(board_schema())
+    for error in sorted(validator.iter_errors(fields), key=lambda found: list(map(str, found.absolute_path))):
+        key = ".".join(map(str, error.absolute_path)) or "the file"
+        raise UsageError(f"{path}: {key}: {_told(error)}; keys are explained in docs/boards.md")
+    flash, ram = fields["flash"], fields["ram"]
+    if flash["bytes"] & (flash["bytes"] - 1) or flash["origin"] % flash["bytes"]:
+        raise UsageError(
+            f"{path}: flash: {flash['bytes']} bytes at {flash['origin']:#x}, allowed: a power of two, "
+            "aligned to itself, as the memory protection unit needs it; name the largest such part"
+        )
+    if ram["origin"] % RAM_ALIGNMENT:
+        raise UsageError(f"{path}: ram.origin: {ram['origin']:#x}, allowed: multiples of {RAM_ALIGNMENT}")
+
+
+def _told(error: jsonschema.ValidationError) -> str:
+    """A schema's complaint in one short line."""
+    allowed = error.validator_value
+    if error.validator == "enum":
+        return f"{error.instance!r}, allowed: {', '.join(map(str, allowed))}"
+    if error.validator == "type":
+        return f"{error.instance!r:.60}, allowed: of type {allowed}"
+    if error.validator in ("minimum", "maximum"):
+        side = "at least" if error.validator == "minimum" else "at most"
+        return f"{error.instance!r}, allowed: {side} {allowed}"
+    return str(error.message)[:200]
 
 
 def check_ram(board: Board, ram_bytes: int) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import jinja2
 
+from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system import resources
-from rnnpool_mcu.toolchain.board import load_board
+from rnnpool_mcu.toolchain.board import available_boards, board_of, load_board
+from rnnpool_mcu.toolchain.cores import CORES
 
 _RENDERED = {
     "Makefile.j2": "Makefile",
@@ -20,12 +22,19 @@ _RENDERED = {
 }
 
 
-def write_project_files(folder: Path, project: Project) -> None:
+def write_project_files(folder: Path, project: Project, board: Board | None = None) -> None:
     """Adds everything but the model's sources (`src/`) to `folder`: firmware and boards, `Makefile`,
-    `CMakeLists.txt`, `renode/`, `project.json`."""
-    board = load_board(project.board)
+    `CMakeLists.txt`, `renode/`, `project.json`.
+
+    `board` is the project's, perhaps a user's own; without it the one that stands in the folder, or a shipped
+    one of that name.
+    """
+    board = board_of(folder, project.board) if board is None else board
     shutil.copytree(resources.firmware_dir(), folder / "firmware", dirs_exist_ok=True)
     environment = _environment()
+    known = [load_board(name) for name in available_boards() if name != board.name]
+    for each in (board, *known):
+        _write_board(folder / "firmware" / "boards" / each.name, each, environment)
     for template, target in _RENDERED.items():
         path = folder / target.format(name=project.name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,9 +42,24 @@ def write_project_files(folder: Path, project: Project) -> None:
             name=project.name, upper=project.name.upper(), project=project, board=board
         )
         path.write_text(text, encoding="utf-8")
-    platform = folder / "firmware" / "boards" / project.board / "board.repl"
-    shutil.copyfile(platform, folder / "renode" / f"{project.name}.repl")
+    platform = folder / "firmware" / "boards" / board.name / "board.repl"
+    if platform.is_file():
+        shutil.copyfile(platform, folder / "renode" / f"{project.name}.repl")
     project.save(folder)
+
+
+def _write_board(folder: Path, board: Board, environment: jinja2.Environment) -> None:
+    """A board's own files, and what follows from its board.toml: linker script and compiler flags."""
+    if board.folder.resolve() != folder.resolve():
+        shutil.copytree(board.folder, folder, dirs_exist_ok=True)
+    context = {
+        "board": board,
+        "core": CORES[board.core],
+        "flash_log2_bytes": board.flash_bytes.bit_length() - 1,
+    }
+    for template in ("memory.ld.j2", "core.mk.j2"):
+        text = environment.get_template(template).render(**context)
+        (folder / template.removesuffix(".j2")).write_text(text, encoding="utf-8")
 
 
 def _environment() -> jinja2.Environment:

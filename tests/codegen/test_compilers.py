@@ -44,7 +44,7 @@ CLANG_FLAGS = ("-O0", "-O2", "-Oz")
 Q = Quantization(layers.OUT_SCALE, 2)
 
 
-def _network() -> Graph:
+def network() -> Graph:
     """Every kernel with assembly of its own, in the shapes that choose between their loops."""
     builder = GraphBuilder(TensorType(14, 13, 3, Quantization(1 / 255, -128)))
     value = builder.conv(INPUT, 8, 3, 2)
@@ -60,7 +60,7 @@ def _network() -> Graph:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.uint8], bytes]:
     """A folder, two images, and what the definition says of them."""
-    folder, graph = tmp_path_factory.mktemp("compilers"), _network()
+    folder, graph = tmp_path_factory.mktemp("compilers"), network()
     generate(graph, Target("net", 2**18, "streamed", "mps2-an386", "test", "none"), folder, exact_effort=0)
     images = np.random.default_rng(2).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     return folder, images, b"".join(run_reference(graph, images, lambda _: None).outputs)

@@ -47,9 +47,8 @@
 
 /* 0x40000000..0x40007FFF in eighths of 4 KB: USART3 is in the fifth. The rest is set up before. */
 const port_region port_peripherals[PORT_PERIPHERAL_REGIONS] = {
-    {0x40000000u, REGION_SIZE(15) | REGION_ONLY_EIGHTHS(0x10) | REGION_READ_WRITE | REGION_DEVICE
-                      | REGION_NO_EXECUTE | REGION_ENABLE},
-    {0, 0},
+    {0x40000000u, 0x8000u, PORT_DEVICE, 0x10u},
+    {0, 0, 0, 0},
 };
 
 static int32_t wait_for(const volatile uint32_t *reg, uint32_t mask, uint32_t value)

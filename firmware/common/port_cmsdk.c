@@ -1,23 +1,24 @@
-/* Arm MPS2 with the AN386 image (Cortex-M4F), as emulated by QEMU. */
+/* The boards of Arm's MPS2 family, as QEMU emulates them: a CMSDK timer and UART at the addresses of board.h. */
+#include "board.h"
 #include "port.h"
 
-#define TIMER0_CTRL (*(volatile uint32_t *)0x40000000u)
-#define TIMER0_VALUE (*(volatile uint32_t *)0x40000004u)
-#define TIMER0_RELOAD (*(volatile uint32_t *)0x40000008u)
-#define UART0_DATA (*(volatile uint32_t *)0x40004000u)
-#define UART0_STATE (*(volatile uint32_t *)0x40004004u)
-#define UART0_CTRL (*(volatile uint32_t *)0x40004008u)
-#define UART0_BAUDDIV (*(volatile uint32_t *)0x40004010u)
+#define TIMER0(offset) (*(volatile uint32_t *)(PORT_TIMER0 + (offset)))
+#define TIMER0_CTRL TIMER0(0x0u)
+#define TIMER0_VALUE TIMER0(0x4u)
+#define TIMER0_RELOAD TIMER0(0x8u)
+#define UART0(offset) (*(volatile uint32_t *)(PORT_UART0 + (offset)))
+#define UART0_DATA UART0(0x0u)
+#define UART0_STATE UART0(0x4u)
+#define UART0_CTRL UART0(0x8u)
+#define UART0_BAUDDIV UART0(0x10u)
 
 #define UART_TRANSMIT_FULL 1u
 #define UART_RECEIVE_FULL 2u
 #define TIMER_START 0xFFFFFFFFu
 
-/* 0x40000000..0x40007FFF in eighths of 4 KB: TIMER0 is the first, UART0 the fifth. */
 const port_region port_peripherals[PORT_PERIPHERAL_REGIONS] = {
-    {0x40000000u, REGION_SIZE(15) | REGION_ONLY_EIGHTHS(0x11) | REGION_READ_WRITE | REGION_DEVICE
-                      | REGION_NO_EXECUTE | REGION_ENABLE},
-    {0, 0},
+    PORT_PERIPHERALS,
+    {0, 0, 0, 0},
 };
 
 void port_init(void)
