@@ -1,7 +1,7 @@
 """What a task is to the trainer: model inputs from a data set, a loss, a validation score, its defaults.
 
 The trainer knows no task by name. A new one is a folder beside `engine/` with a subclass of `Task`, and a
-line in `rnnpool_mcu.training.TASKS`; CONTRIBUTING.md says how.
+line in `rnnpool_mcu.training.tasks`; CONTRIBUTING.md says how.
 """
 
 from __future__ import annotations

@@ -52,12 +52,6 @@ def test_priors_are_centred_in_their_cells() -> None:
     assert prior[-1].tolist() == [312, 232, 48, 48]
 
 
-def test_iou() -> None:
-    a = boxes_of((0, 0, 2, 2), (10, 10, 11, 11))
-    b = boxes_of((1, 1, 3, 3), (0, 0, 2, 2))
-    np.testing.assert_allclose(iou_matrix(a, b), [[1 / 7, 1], [0, 0]], rtol=1e-6)
-
-
 def test_every_box_gets_a_prior_even_where_the_overlap_is_low() -> None:
     prior = priors(ANCHORS, 96, 96)
     boxes = boxes_of((8, 8, 24, 24), (40, 40, 43, 43), (70, 70, 95, 95))
