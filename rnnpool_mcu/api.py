@@ -17,7 +17,7 @@ from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.ir.sizes import parse_size
 from rnnpool_mcu.ir.tensor_type import FrameworkShape, TensorType
-from rnnpool_mcu.pipeline import Target, compile_graph
+from rnnpool_mcu.pipeline import Target, agreement_with_float, compile_graph
 from rnnpool_mcu.report import Report
 from rnnpool_mcu.system.output_folder import check_replaceable, whole_folder
 from rnnpool_mcu.toolchain.board import check_ram, load_board
@@ -103,6 +103,7 @@ def compile(
     labels: Sequence[str] = (),
     count: int = 64,
     seed: int = 0,
+    accept_loss: bool = False,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
 ) -> CompiledModel:
@@ -112,7 +113,9 @@ def compile(
     evaluation mode; or a program of torch.export, float, or quantized by torchao's PT2E flow.
     calibration: what sets a float model's activation ranges: a float tensor [N, C, H, W], an iterable of
     batches such as a DataLoader, a uint8 array of pictures [N, H, W, C], or a folder of pictures, which enter
-    as pixel / 255; the first `count` of them, of a folder drawn by `seed`.
+    as pixel / 255, or a file of arrays (.npy, .npz, .csv); the first `count` of them, of a folder or file
+    drawn by `seed`. Over these the float model is compared with the integers: see the report's `agreement`;
+    `warn` is told of a cosine similarity below 0.99, below 0.9 it is an error unless `accept_loss`.
     labels: names of the classes, for the C header and for reports.
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
     BudgetError, ToolMissingError), whose message tells what to do.
@@ -127,6 +130,8 @@ def compile(
         source=type(module).__name__,
         calibration=imported.calibration,
         labels=tuple(labels),
+        input=imported.input,
+        agreement=agreement_with_float(imported.floating, name, accept_loss, progress, warn),
     )
     return _compile_imported(imported, target, path, progress, warn)
 
@@ -171,6 +176,8 @@ def quantize_module(
     *,
     count: int = 64,
     seed: int = 0,
+    accept_loss: bool = False,
+    warn: Progress = lambda _: None,
 ) -> ExportedProgram:
     """A float module or program in int8, as `compile` quantizes it: a program with quantize nodes.
 
@@ -180,6 +187,7 @@ def quantize_module(
     from rnnpool_mcu.importing.torch_program import as_program
 
     imported = import_torch(module, example, calibration, count=count, seed=seed)
+    agreement_with_float(imported.floating, type(module).__name__, accept_loss, warn=warn)
     return as_program(imported.module, imported.shape)
 
 
@@ -218,9 +226,7 @@ def import_torch(
     if is_quantized(program.graph_module):
         return torch_program.import_quantized(program)
     progress("quantizing")
-    quantized = torch_program.quantize(program, calibration, count, seed)
-    shape = torch_program.input_shape(program)
-    return torch_program.import_quantized(quantized.module, shape, quantized.origin)
+    return torch_program.quantize(program, calibration, count, seed).imported()
 
 
 def _check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rnnpool_mcu.codegen.emit import emit, input_fields
-from rnnpool_mcu.errors import BudgetError
-from rnnpool_mcu.importing.imported import PLAIN, Normalisation
+from rnnpool_mcu.errors import BudgetError, ModelError
 from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, ram_needed, stack_reserve
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.labels import check_labels
 from rnnpool_mcu.ir.model_name import check_name, default_name, printable
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import InputShape, Project
+from rnnpool_mcu.ir.source import AS_IT_IS, ModelInput, Preprocessing
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
+from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, LEAST_COSINE, FloatSource
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
 from rnnpool_mcu.run.renode_test import write_renode_test
 from rnnpool_mcu.schedule.advice import ram_advice
@@ -52,6 +54,8 @@ class Target:
     optimize: str = "speed"  # or "size": smaller code, no constants in RAM
     objective: str = "cycles"  # or "ram": of the plans that fit, the fastest or the smallest
     labels: tuple[str, ...] = ()  # names of the classes, for the header and for reports
+    input: ModelInput = ModelInput()  # noqa: RUF009  (frozen)
+    agreement: Mapping[str, Any] | None = None  # with the float model, for the report
 
 
 def compile_model(
@@ -68,14 +72,16 @@ def compile_model(
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
-    normalisation: Normalisation = PLAIN,
+    preprocessing: Preprocessing = AS_IT_IS,
+    accept_loss: bool = False,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
 ) -> Report:
     """Compile a model file into the existing, empty folder `out`; returns the report written there.
 
-    Raises ModelError for a model that cannot be read or holds something unsupported, BudgetError when the
-    whole program needs more than `ram_bytes`, ToolMissingError without a cross compiler.
+    Raises ModelError for a model that cannot be read, holds something unsupported or, unless `accept_loss`,
+    is another one in integers than in float; BudgetError when the whole program needs more than `ram_bytes`;
+    ToolMissingError without a cross compiler.
     """
     from rnnpool_mcu.importing import load_graph
 
@@ -83,13 +89,40 @@ def compile_model(
     check_name(symbol)
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
-    imported = load_graph(model, calibration=calibration, count=count, seed=seed, normalisation=normalisation)
+    imported = load_graph(model, calibration=calibration, count=count, seed=seed, preprocessing=preprocessing)
+    agreement = agreement_with_float(imported.floating, printable(model.name), accept_loss, progress, warn)
     title = f"{imported.kind} {printable(model.stem)}"
     target = Target(
         *(symbol, ram_bytes, image, board, title, printable(model.name)),
         *(imported.calibration, optimize, objective, tuple(labels) or tuple(imported.labels)),
+        *(imported.input, agreement),
     )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
+
+
+def agreement_with_float(
+    floating: FloatSource | None,
+    name: str,
+    accept_loss: bool,
+    progress: Progress = lambda _: None,
+    warn: Progress = lambda _: None,
+) -> dict[str, Any] | None:
+    """How far a model that was quantized here is from its float form, for the report; None for others.
+
+    Warns below GOOD_COSINE. Raises ModelError below LEAST_COSINE, unless `accept_loss`.
+    """
+    if floating is None:
+        return None
+    found = floating.compare(progress)
+    if found.cosine < LEAST_COSINE and not accept_loss:
+        raise ModelError(
+            f"{name}: {found.verdict}; allowed: at least {LEAST_COSINE:g}; give typical --calibration "
+            "inputs, more of them (--count), and the preprocessing it was trained with, or go on with "
+            "--accept-loss"
+        )
+    if found.cosine < GOOD_COSINE:
+        warn(f"warning: {name}: {found.verdict}")
+    return found.as_json()
 
 
 def compile_graph(
@@ -124,7 +157,8 @@ def compile_graph(
     planning = _planning(graph, built.plan, target, notes)
     write_renode_test(out, project, graph)
     report = report_of_plan(
-        *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning)
+        *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning),
+        agreement=target.agreement,
     )
     write_report(report, out)
     write_memory_picture(built.plan, target.title, out)
@@ -209,7 +243,8 @@ def generate(
 def write_sources(plan: Plan, target: Target, out: Path) -> Project:
     """Replay a plan, and write its C, its firmware and its definition into `out`."""
     validate_plan(plan)
-    for path, text in emit(plan, name=target.name, title=target.title, labels=target.labels).items():
+    sources = emit(plan, name=target.name, title=target.title, labels=target.labels, given=target.input)
+    for path, text in sources.items():
         file = out / "src" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -243,6 +278,7 @@ def _project(plan: Plan, target: Target) -> Project:
         labels=target.labels,
         state_bytes=plan.state_bytes,
         inputs=inputs if len(inputs) > 1 else (),
+        preprocessing=target.input.as_json(),
     )
 
 

@@ -19,7 +19,7 @@ import rnnpool_mcu  # noqa: E402
 from rnnpool_mcu.api import import_torch  # noqa: E402
 from rnnpool_mcu.errors import BudgetError, ModelError, UsageError, UserError  # noqa: E402
 from rnnpool_mcu.importing import load_graph, source_runtime  # noqa: E402
-from rnnpool_mcu.importing.imported import Normalisation  # noqa: E402
+from rnnpool_mcu.importing.imported import Normalisation, Preprocessing  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import Quantization  # noqa: E402
 from rnnpool_mcu.nn import RNNPool  # noqa: E402
@@ -91,7 +91,7 @@ def test_float_files_are_quantized_with_normalised_pictures(tmp_path: Path) -> N
     file, folder = tmp_path / "net.pt2", picture_folder(tmp_path / "pictures")
     torch.export.save(torch.export.export(small().eval(), (EXAMPLE,)), file)
     normalisation = Normalisation((0.4, 0.5, 0.6), (0.25,))
-    loaded = load_graph(file, calibration=folder, count=3, normalisation=normalisation)
+    loaded = load_graph(file, calibration=folder, count=3, preprocessing=Preprocessing(normalisation))
     graph = loaded.graph
     assert (graph.input_type.scale, graph.input_type.zero_point) == (float(np.float32(1 / 255)), -128)
     assert loaded.calibration == "3 images of pictures"

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import FILE, ModelFile, board_option, model_options, plan_options
+from rnnpool_mcu.cli.options import (
+    FILE,
+    ModelFile,
+    accept_loss_option,
+    board_option,
+    model_options,
+    plan_options,
+)
 from rnnpool_mcu.ir.labels import read_labels
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import PlanOptions
@@ -21,6 +28,7 @@ from rnnpool_mcu.system.output_folder import whole_folder
 @click.option("--name", help="Prefix of the C symbols [default: from the model].")
 @board_option("mps2-an386", "A folder of firmware/boards.")
 @click.option("--labels", type=FILE, help="Names of the classes, one a line [default: the model's].")
+@accept_loss_option
 @common_options
 def compile_command(
     say: Speaker,
@@ -30,6 +38,7 @@ def compile_command(
     name: str | None,
     board_name: str,
     labels: Path | None,
+    accept_loss: bool,
 ) -> None:
     """Compile MODEL to C whose whole RAM stays within --ram."""
     if name is not None:
@@ -52,6 +61,7 @@ def compile_command(
             objective=wanted.objective,
             labels=names,
             **model.calibration_arguments,
+            accept_loss=accept_loss,
             progress=progress,
             warn=say.note,
         )

@@ -14,11 +14,12 @@ import click
 from rnnpool_mcu.cli.common import Command
 from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.importing.imported import Normalisation
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE, PlanOptions
+from rnnpool_mcu.ir.source import CHANNEL_ORDERS, FITS, Normalisation, Preprocessing
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+INPUTS = click.Path(exists=True, path_type=Path)  # a folder of pictures, or a file of arrays
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 model_argument = click.argument("model", type=FILE)
@@ -37,10 +38,17 @@ def out_option(help: str, *, required: bool = False) -> Callable[[Command], Comm
 
 
 def calibration_option(
-    help: str = "Folder of images that set the activation ranges.",
+    help: str = "Folder of images that set the activation ranges, or an .npy, .npz or .csv of inputs.",
 ) -> Callable[[Command], Command]:
-    """Adds --calibration, an existing folder."""
-    return click.option("--calibration", type=FOLDER, help=help)
+    """Adds --calibration, an existing folder or file."""
+    return click.option("--calibration", type=INPUTS, help=help)
+
+
+accept_loss_option = click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Go on where int8 is far from the float model (a cosine similarity below 0.9).",
+)
 
 
 def count_option(
@@ -84,10 +92,10 @@ class ModelFile:
     """A model on disk and what sets its activation ranges, if the file does not."""
 
     path: Path
-    calibration: Path | None  # a folder of images
+    calibration: Path | None  # a folder of images or a file of arrays
     count: int  # of them at most
     seed: int
-    normalisation: Normalisation
+    preprocessing: Preprocessing
 
     @property
     def calibration_arguments(self) -> dict[str, Any]:
@@ -96,7 +104,7 @@ class ModelFile:
             "calibration": self.calibration,
             "count": self.count,
             "seed": self.seed,
-            "normalisation": self.normalisation,
+            "preprocessing": self.preprocessing,
         }
 
 
@@ -104,7 +112,7 @@ class ModelFile:
 class PictureSource:
     """What a compiled model is given to look at."""
 
-    folder: Path | None  # None: random pixels
+    folder: Path | None  # of photographs, or a file of arrays; None: random pixels
     count: int
     seed: int
 
@@ -126,25 +134,46 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
         return found
 
 
-def normalisation_options(command: Command) -> Command:
-    """Adds --mean and --std, as a `Normalisation` called `normalisation`."""
+def preprocessing_options(command: Command) -> Command:
+    """Adds --scale, --mean, --std, --channel-order and --fit, as a `Preprocessing` called `preprocessing`."""
 
     @functools.wraps(command)
-    def wrapper(mean: tuple[float, ...], std: tuple[float, ...], **arguments: Any) -> Any:
-        if min(std) <= 0:
-            raise UsageError(f"--std: {min(std):g}, allowed: above 0")
-        return command(normalisation=Normalisation(mean, std), **arguments)
+    def wrapper(
+        scale: float,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        channel_order: str,
+        fit: str | None,
+        **arguments: Any,
+    ) -> Any:
+        for option, value in (("--std", min(std)), ("--scale", scale)):
+            if not 0 < value < math.inf:
+                raise UsageError(f"{option}: {value:g}, allowed: above 0")
+        given = Preprocessing(Normalisation(mean, std, scale), channel_order, fit or "")
+        return command(preprocessing=given, **arguments)
 
     return _with_options(
         wrapper,
         click.option(
-            "--mean",
-            type=_Numbers(),
-            default=(0.0,),
-            help="A float .onnx or .pt2 file takes (pixel / 255 - mean) / std: one number, or one for each "
-            "channel [0].",
+            "--scale",
+            type=float,
+            default=1 / 255,
+            help="The model takes (pixel * scale - mean) / std, pixels from 0 to 255 [1/255].",
         ),
-        click.option("--std", type=_Numbers(), default=(1.0,), help="See --mean [1]."),
+        click.option("--mean", type=_Numbers(), default=(0.0,), help="One number, or one per channel [0]."),
+        click.option("--std", type=_Numbers(), default=(1.0,), help="One number, or one per channel [1]."),
+        click.option(
+            "--channel-order",
+            type=click.Choice(CHANNEL_ORDERS),
+            default=CHANNEL_ORDERS[0],
+            show_default=True,
+            help="Of a pixel, as the model takes it.",
+        ),
+        click.option(
+            "--fit",
+            type=click.Choice(FITS),
+            help="How pictures of other sides are fitted [default: letterbox for detectors, else resize].",
+        ),
     )
 
 
@@ -158,17 +187,17 @@ def model_options(*, count: int) -> Callable[[Command], Command]:
             calibration: Path | None,
             count: int,
             seed: int,
-            normalisation: Normalisation,
+            preprocessing: Preprocessing,
             **arguments: Any,
         ) -> Any:
-            return command(model=ModelFile(path, calibration, count, seed, normalisation), **arguments)
+            return command(model=ModelFile(path, calibration, count, seed, preprocessing), **arguments)
 
         return _with_options(
             wrapper,
             click.argument("path", metavar="MODEL", type=FILE),
             calibration_option(),
             count_option(count),
-            normalisation_options,
+            preprocessing_options,
             seed_option,
         )
 
@@ -188,7 +217,7 @@ def picture_options(*, count: int, images: str, help: str) -> Callable[[Command]
 
         return _with_options(
             wrapper,
-            click.option("--images", type=FOLDER, help=images),
+            click.option("--images", type=INPUTS, help=images),
             count_option(count, help),
             seed_option,
         )

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import TensorType
-from rnnpool_mcu.ops.arg_max import ArgMax
-from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.arg_max import is_index
 
 _SHOWN_VALUES = 16  # of an output in text
 
@@ -77,17 +76,9 @@ def _split(graph: Graph, data: bytes) -> list[_Output]:
         assert isinstance(kind, TensorType)  # lists of boxes make a detector
         part = np.frombuffer(data, np.int8, kind.bytes, start).reshape(kind.shape).astype(np.int64)
         start += kind.bytes
-        is_index = _is_index(graph, name)
-        outputs.append(_Output(name, kind, part - kind.zero_point if is_index else part, is_index))
+        index = is_index(graph, name)
+        outputs.append(_Output(name, kind, part - kind.zero_point if index else part, index))
     return outputs
-
-
-def _is_index(graph: Graph, name: str) -> bool:
-    """Whether a value is an ArgMax's, in whatever shape."""
-    nodes = {node.name: node for node in graph.nodes}
-    while name in nodes and isinstance(nodes[name].op, Reshape):
-        (name,) = nodes[name].inputs
-    return name in nodes and isinstance(nodes[name].op, ArgMax)
 
 
 def _as_json(output: _Output) -> dict[str, Any]:

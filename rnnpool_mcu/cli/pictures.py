@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,11 @@ from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.detections import Detection
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.source import ModelInput, in_order, input_bytes, real_values
+from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.quantize.samples import check_rows, rows_of
+from rnnpool_mcu.system.arrays import is_array_file, open_rows
 from rnnpool_mcu.system.output_folder import whole_file
 
 BOX_COLOUR = (64, 255, 64)
@@ -27,17 +34,51 @@ def check_channels(channels: int, given: str, remedy: str) -> None:
         raise UsageError(f"{given}: the model takes {channels} channels, pictures have 1 or 3; {remedy}")
 
 
-def inputs_of(project: Project, source: PictureSource) -> NDArray[np.uint8] | Batch:
-    """What a compiled model is given, uint8 [N, H, W, C]: photographs, or random pixels; for several inputs
-    a batch, whose runs are one sequence.
-    """
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a compiled model is given: samples as the float model takes them, and the bytes of the C."""
+
+    samples: NDArray[Any]  # [N, H, W, C]: pixels (uint8) in the model's order of channels, or real values
+    bytes: NDArray[np.uint8] | Batch  # [N, H, W, C]; of several inputs a batch, whose runs are one sequence
+
+
+def inputs_of(folder: Path, project: Project, source: PictureSource) -> Inputs:
+    """Photographs, rows of a file of arrays, or random bytes, for the model in `folder`."""
     if project.inputs:
-        return several_inputs(project, source)
-    shape = project.input_shape
+        return Inputs(np.empty(0, np.uint8), several_inputs(project, source))
+    shape, given = project.input_shape, project.model_input
+    kind = load_graph(folder / FILE_NAME).input_type
     if source.folder is None:
-        return np.random.default_rng(source.seed).integers(0, 256, (source.count, *shape), np.uint8)
-    check_channels(project.input_channels, "--images", "leave --images out")
-    return read_folder(source.folder, source.count, shape, project.resize)
+        random = np.random.default_rng(source.seed).integers(0, 256, (source.count, *shape), np.uint8)
+        is_picture = given.takes_pixels and given.form_in(kind).is_picture
+        return Inputs(random if is_picture else real_values(random, kind), random)
+    if is_array_file(source.folder):
+        samples = read_rows(source.folder, source.count, given, kind)
+    else:
+        check_channels(project.input_channels, "--images", "give a file of arrays, or leave --images out")
+        pictures = read_folder(source.folder, source.count, shape, project.resize)
+        samples = in_order(pictures, given.preprocessing)
+    return Inputs(samples, sample_bytes(samples, given, kind))
+
+
+def read_rows(path: Path, count: int, given: ModelInput, kind: TensorType) -> NDArray[Any]:
+    """The first `count` rows of a file of arrays; UsageError where it has fewer, or of another shape."""
+    rows = open_rows(path)
+    form = given.form_in(kind)
+    check_rows(path, rows, form)
+    if rows.shape[0] < count:
+        raise UsageError(
+            f"{path}: holds {rows.shape[0]} rows, {count} asked for; give --count {rows.shape[0]}"
+        )
+    samples = rows_of(path, rows, form, range(count))
+    return in_order(samples, given.preprocessing) if samples.dtype == np.uint8 else samples
+
+
+def sample_bytes(samples: NDArray[Any], given: ModelInput, kind: TensorType) -> NDArray[np.uint8]:
+    """What the C takes for pixels in the model's order of channels, or for real values."""
+    if samples.dtype != np.uint8:
+        return input_bytes(kind, samples)
+    return given.bytes_of(in_order(samples, given.preprocessing), kind)
 
 
 def several_inputs(project: Project, source: PictureSource) -> Batch:

@@ -41,7 +41,8 @@ def profile_command(say: Speaker, folder: Path, board_name: str, pictures: Pictu
     """
     board, project, report = load_board(board_name), Project.load(folder), read_report(folder)
     graph = load_graph(folder / FILE_NAME)
-    pixels = batch_of(inputs_of(project, pictures if pictures.folder else replace(pictures, count=1)))
+    source = pictures if pictures.folder else replace(pictures, count=1)
+    pixels = batch_of(inputs_of(folder, project, source).bytes)
     with say.progress("building the firmware") as progress:
         elf = qemu.build(folder, board=qemu.BOARD)
         profiles = []

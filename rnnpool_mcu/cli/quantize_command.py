@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -14,22 +15,26 @@ from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import (
+    accept_loss_option,
     calibration_option,
     count_option,
     data_option,
     model_argument,
-    normalisation_options,
     out_option,
+    preprocessing_options,
     seed_option,
 )
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.importing.imported import Calibration, Normalisation
+from rnnpool_mcu.importing.imported import AS_IT_IS, Calibration, Preprocessing
+from rnnpool_mcu.ir.model_name import printable
 from rnnpool_mcu.system.output_folder import whole_file
 
 if TYPE_CHECKING:
-    from rnnpool_mcu.quantize.post_training import QuantizedModel
+    from rnnpool_mcu.importing.checkpoint import CalibratedCheckpoint
+    from rnnpool_mcu.quantize.float_agreement import FloatSource
 
 FLOAT_FILES = (".onnx", ".pt2")
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class _Asked:
     compare: str | None
     compare_count: int | None
     data: Path | None
-    normalisation: Normalisation
+    accept_loss: bool
+    preprocessing: Preprocessing
     seed: int
 
     @property
@@ -66,8 +72,11 @@ class _Asked:
                     "--report; for the last, see `validate --source`"
                 )
             return
-        if not self.normalisation.is_plain:
-            raise UsageError("quantize: --mean and --std are for float .onnx and .pt2 files; leave them out")
+        if self.preprocessing != AS_IT_IS:
+            raise UsageError(
+                "quantize: a checkpoint has its own preprocessing; leave --scale, --mean, --std, "
+                "--channel-order and --fit out"
+            )
         if (self.calibration is None) == (self.split is None):
             raise UsageError(
                 "quantize: give either --calibration with a folder or --split with a labelled split"
@@ -87,7 +96,8 @@ class _Asked:
 @click.option("--compare", metavar="SPLIT", help="Measure float and int8 side by side on this split.")
 @click.option("--compare-count", type=click.IntRange(1), help="Only the first so many images of it.")
 @data_option
-@normalisation_options
+@accept_loss_option
+@preprocessing_options
 @seed_option
 @common_options
 def quantize_command(say: Speaker, **arguments: Any) -> None:
@@ -111,12 +121,28 @@ def _quantize_file(say: Speaker, asked: _Asked) -> None:
     else:
         from rnnpool_mcu.importing.onnx import quantize_file
 
-    calibration = Calibration(asked.calibration, asked.count, asked.seed, asked.normalisation)
-    with say.progress("quantizing"), whole_file(asked.out) as file:
-        count = quantize_file(asked.model, file, calibration)
-    say.result(
-        {"model": str(asked.out), "images": count}, f"{asked.out}: int8 by the ranges of {count} images"
-    )
+    calibration = Calibration(asked.calibration, asked.count, asked.seed, asked.preprocessing)
+    with say.progress("quantizing") as progress, whole_file(asked.out) as file:
+        imported = quantize_file(asked.model, file, calibration)
+        assert imported.floating is not None
+        value: dict[str, Any] = {"model": str(asked.out), "images": len(imported.floating.samples)}
+        shown: list[Any] = [f"{asked.out}: int8 by the ranges of {imported.calibration}"]
+        value |= _agreement(say, asked, imported.floating, progress, shown)
+    say.result(value, Group(*shown))
+
+
+def _agreement(
+    say: Speaker, asked: _Asked, floating: FloatSource, progress: Progress, shown: list[Any]
+) -> dict[str, Any]:
+    """The integer graph beside the float model, over the calibration inputs."""
+    from rnnpool_mcu.pipeline import agreement_with_float
+    from rnnpool_mcu.report.agreement_lines import agreement_lines
+
+    name = printable(asked.model.name)
+    found = agreement_with_float(floating, name, asked.accept_loss, progress, say.note)
+    assert found is not None
+    shown += agreement_lines(found)
+    return {"agreement": found}
 
 
 def _store_ranges(say: Speaker, asked: _Asked) -> None:
@@ -125,13 +151,15 @@ def _store_ranges(say: Speaker, asked: _Asked) -> None:
 
     with say.progress("calibrating") as progress:
         images = _images(asked)
-        quantized = calibrate_checkpoint(asked.model, asked.out, images)
-        values = len(quantized.calibration)
-        value: dict[str, Any] = {"model": str(asked.out), "images": len(images), "values": values}
-        shown: list[Any] = [f"{asked.out}: ranges of {values} values from {len(images)} images"]
+        with whole_file(asked.out) as file:
+            calibrated = calibrate_checkpoint(asked.model, file, images)
+            values = calibrated.values
+            value: dict[str, Any] = {"model": str(asked.out), "images": len(images), "values": values}
+            shown: list[Any] = [f"{asked.out}: ranges of {values} values from {len(images)} images"]
+            value |= _agreement(say, asked, calibrated.floating, progress, shown)
         if asked.report:
             progress("comparing layers")
-            value |= _layers(quantized, images, shown)
+            value |= _layers(calibrated, shown)
         if asked.compare is not None:
             progress(f"measuring on {asked.compare}")
             compared = _compare(asked.out, asked.compare, asked.compare_count, asked.data, shown)
@@ -140,9 +168,8 @@ def _store_ranges(say: Speaker, asked: _Asked) -> None:
 
 
 def _images(asked: _Asked) -> Any:
-    """uint8 [N, H, W, C] for the model in a checkpoint."""
-    from rnnpool_mcu.importing.checkpoint import check_preprocessing, input_size_of
-    from rnnpool_mcu.quantize.calibration import calibration_images
+    """Samples [N, H, W, C] for the model in a checkpoint."""
+    from rnnpool_mcu.importing.checkpoint import check_preprocessing, fit_of, form_of, input_size_of
     from rnnpool_mcu.training import labelled_images_of
     from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
@@ -150,17 +177,18 @@ def _images(asked: _Asked) -> Any:
     check_preprocessing(asked.model, loaded.preprocessing)
     size = input_size_of(loaded.model)
     if asked.calibration is not None:
-        resize = str(loaded.preprocessing.get("resize", "fit"))
-        return calibration_images(asked.calibration, size, asked.count, asked.seed, resize)
+        calibration = Calibration(asked.calibration, asked.count, asked.seed)
+        form, fit = form_of(loaded.model), fit_of(loaded.preprocessing)
+        return calibration.samples(asked.model, form, fit)[0]
     assert asked.split is not None
     return labelled_images_of(loaded.model, size, asked.data, asked.split, asked.count, asked.seed)
 
 
-def _layers(quantized: QuantizedModel, images: Any, shown: list[Any]) -> dict[str, Any]:
+def _layers(calibrated: CalibratedCheckpoint, shown: list[Any]) -> dict[str, Any]:
     """Errors layer by layer on the first images."""
-    from rnnpool_mcu.importing.layer_errors import BAD_SQNR_DB, first_bad, layer_errors
+    from rnnpool_mcu.validate.layer_errors import BAD_SQNR_DB, first_bad, layer_errors
 
-    rows = layer_errors(quantized, images.shape[1:], images)
+    rows = layer_errors(calibrated.floating, calibrated.runtime)
     bad = first_bad(rows)
     table = Table(title="int8 against float")
     for title in ("layer", "operator", "SQNR, dB", "lost here, dB", "steps off"):

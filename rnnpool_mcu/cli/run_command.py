@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, compiled_folder, out_option
 from rnnpool_mcu.cli.outputs import class_text, tensor_outputs
-from rnnpool_mcu.cli.pictures import check_channels, check_writable, save_boxes
+from rnnpool_mcu.cli.pictures import check_channels, check_writable, read_rows, sample_bytes, save_boxes
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import Detection, parse_detections
 from rnnpool_mcu.ir.project import Project
@@ -20,6 +23,7 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
+from rnnpool_mcu.system.arrays import is_array_file
 from rnnpool_mcu.validate.engines import ENGINES, REFERENCE, run_engine
 
 
@@ -35,8 +39,11 @@ from rnnpool_mcu.validate.engines import ENGINES, REFERENCE, run_engine
 def run_command(
     say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
 ) -> None:
-    """Run the model compiled into DIR on PHOTO and print what it finds."""
-    from rnnpool_mcu.system.images import fit, model_image, read_image
+    """Run the model compiled into DIR on PHOTO and print what it finds.
+
+    PHOTO is a picture, or an .npy, .npz or .csv whose first row is the input.
+    """
+    from rnnpool_mcu.system.images import placement
 
     project = Project.load(folder)
     if out is not None:
@@ -44,28 +51,44 @@ def run_command(
             raise UsageError(
                 f"-o {out}: '{project.name}' is a {project.kind}, it has no boxes to draw; leave -o out"
             )
+        if is_array_file(photo):
+            raise UsageError(f"-o {out}: {photo.name} is no picture to draw boxes on; leave -o out")
         check_writable(out)
-    remedy = "try `rnnpool-mcu validate`, which makes inputs up, or call the C with your data"
-    check_channels(project.input_channels, str(photo), remedy)
-    picture = read_image(photo)
-    pixels = model_image(picture, project.input_shape, project.resize)
+    picture, pixels = _input(folder, project, photo)
     with say.progress(f"running on {engine}") as progress:
         result = run_engine(folder, engine, pixels[None], progress)
     if result.instructions is not None:
         write_report(with_run(read_report(folder), result), folder)
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
     if project.kind == "detector":
-        placed = fit(picture.width, picture.height, project.input_width, project.input_height)
         labelled = _has_labels(folder)
-        likely = [d for d in parse_detections(result.outputs[0], labelled=labelled) if d.score >= min_score]
-        found = [d.scaled(1 / placed.across, 1 / placed.down) for d in likely]
+        found = [d for d in parse_detections(result.outputs[0], labelled=labelled) if d.score >= min_score]
+        if picture is not None:
+            size = (picture.width, picture.height, project.input_width, project.input_height)
+            placed = placement(project.resize, *size)
+            found = [
+                d.moved(-placed.left, -placed.top).scaled(1 / placed.across, 1 / placed.down) for d in found
+            ]
         if out is not None:
+            assert picture is not None
             save_boxes(picture, found, out)
         boxes = [asdict(d) | _name(d, project.labels) for d in found]
         say.result(value | {"detections": boxes}, _detections_text(found, value, out, project.labels))
     else:
         outputs, text = tensor_outputs(load_graph(folder / FILE_NAME), result.outputs[0], project.labels)
         say.result(value | outputs, text)
+
+
+def _input(folder: Path, project: Project, photo: Path) -> tuple[Image.Image | None, NDArray[np.uint8]]:
+    """The picture, if it is one, and the bytes that the C takes for it."""
+    from rnnpool_mcu.system.images import model_image, read_image
+
+    given, kind = project.model_input, load_graph(folder / FILE_NAME).input_type
+    if is_array_file(photo):
+        return None, sample_bytes(read_rows(photo, 1, given, kind), given, kind)[0]
+    check_channels(project.input_channels, str(photo), "give an .npy, .npz or .csv with the input in a row")
+    picture = read_image(photo)
+    return picture, given.bytes_of(model_image(picture, project.input_shape, project.resize), kind)
 
 
 def _has_labels(folder: Path) -> bool:

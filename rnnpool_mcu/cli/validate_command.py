@@ -10,13 +10,17 @@ import click
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, picture_options
 from rnnpool_mcu.cli.pictures import inputs_of
-from rnnpool_mcu.errors import UsageError, ValidationError
+from rnnpool_mcu.errors import ValidationError
+from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, is_float_file, source_runtime
 from rnnpool_mcu.ir.batch import batch_of
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, LEAST_COSINE
 from rnnpool_mcu.report import ValidationResult, read_report, with_run, with_validation, write_report
+from rnnpool_mcu.report.agreement_lines import agreement_lines
 from rnnpool_mcu.validate import engines as validation
+from rnnpool_mcu.validate.float_source import float_agreement
 from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
 from rnnpool_mcu.validate.source_text import source_lines, source_value, worst_layer
 
@@ -38,9 +42,14 @@ _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 @click.option(
     "--source",
     type=FILE,
-    help="The model file DIR was compiled from: compare with its own runtime, layer by layer.",
+    help="The model file DIR was compiled from: compare with its own runtime, layer by layer; of a float "
+    "file how far int8 is from it.",
 )
-@picture_options(count=10, images="Folder of photographs [default: random pixels].", help="Images to use.")
+@picture_options(
+    count=10,
+    images="Folder of photographs, or an .npy, .npz or .csv of inputs [default: random pixels].",
+    help="Images to use.",
+)
 @common_options
 def validate_command(
     say: Speaker,
@@ -51,9 +60,8 @@ def validate_command(
 ) -> None:
     """Compare numpy, host C and the emulated board byte for byte on the model in DIR."""
     project, report = Project.load(folder), read_report(folder)
-    if source is not None:
-        _check_ranges(folder, source, report["calibration"])
-    pixels = inputs_of(project, pictures)
+    inputs = inputs_of(folder, project, pictures)
+    pixels = inputs.bytes
     outcomes: list[ValidationResult] = []
     with say.progress("numpy") as progress:
         reference = validation.run_reference(load_graph(folder / FILE_NAME), pixels, progress)
@@ -61,7 +69,12 @@ def validate_command(
             outcome, run = validation.validate(folder, engine, pixels, reference, progress)
             outcomes.append(outcome)
             report = with_run(report, run) if engine == "qemu" else report
-        compared = None if source is None else _compare(folder, source, pixels, reference, progress)
+        compared, real = None, None
+        if source is not None and _has_integers(source, report["calibration"]):
+            compared = _compare(folder, source, pixels, reference, progress)
+        if source is not None and is_float_file(source):
+            graph = load_graph(folder / FILE_NAME)
+            real = float_agreement(source, graph, project.model_input, inputs.samples, progress)
     joined = _join(outcomes)
     write_report(with_validation(report, joined), folder)
     value: dict[str, Any] = {
@@ -73,32 +86,34 @@ def validate_command(
     if compared is not None:
         value["source"] = source_value(compared)
         lines += source_lines(compared)
+    if real is not None:
+        value["float"] = real.as_json()
+        lines += agreement_lines(real.as_json())
     say.result(value, "\n".join(lines))
     if not joined.bit_exact:
         raise ValidationError(f"{folder}: {joined.engine} differs from numpy: {joined.first_difference}")
     if compared is not None and not compared.agrees:
         raise ValidationError(f"{source}: {worst_layer(compared)}")
+    if real is not None and real.cosine < LEAST_COSINE:
+        raise ValidationError(f"{source}: {real.verdict}; allowed: at least {LEAST_COSINE:g}")
+    if real is not None and real.cosine < GOOD_COSINE:
+        say.note(f"warning: {source}: {real.verdict}")
 
 
-def _check_ranges(folder: Path, source: Path, calibration: str | None) -> None:
-    """Refuses a checkpoint whose activation ranges came from pictures given to `compile`: it has others."""
-    from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES
+def _has_integers(source: Path, calibration: str | None) -> bool:
+    """Whether the file's own runtime computes the integers of a folder that was compiled from it.
 
-    own = calibration is None or calibration.startswith(_RANGES_OF_CHECKPOINTS)
-    if source.suffix.lower() in CHECKPOINT_SUFFIXES and not own:
-        raise UsageError(
-            f"--source {source}: the activation ranges of {folder} came from --calibration ({calibration}), "
-            f"not from this file; store them in it by `rnnpool-mcu quantize {source.name} --calibration "
-            "FOLDER -o q.pt`, compile that file, and compare with it"
-        )
+    A float file's does not, nor that of a checkpoint whose ranges came from pictures given to `compile`.
+    """
+    if source.suffix.lower() not in CHECKPOINT_SUFFIXES:
+        return not is_float_file(source)
+    return calibration is None or calibration.startswith(_RANGES_OF_CHECKPOINTS)
 
 
 def _compare(
     folder: Path, source: Path, pixels: validation.Inputs, reference: RunResult, progress: validation.Progress
 ) -> SourceComparison:
     """The source's graph against its own runtime, once it is clear that DIR was compiled from it."""
-    from rnnpool_mcu.importing import source_runtime
-
     imported, runtime = source_runtime(source)
     batch = batch_of(pixels)
     taken = [given.type.shape for given in imported.graph.inputs]

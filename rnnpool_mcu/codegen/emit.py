@@ -25,7 +25,10 @@ from rnnpool_mcu.codegen.render import render
 from rnnpool_mcu.ir.graph import Graph, Input, State
 from rnnpool_mcu.ir.operator import Absorber, CArray
 from rnnpool_mcu.ir.plan import Plan
+from rnnpool_mcu.ir.source import ModelInput
 from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
+
+PLAIN_INPUT = ModelInput()
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,20 @@ class NamedArray:
         return c_array(self.name, self.array)
 
 
-def emit(plan: Plan, *, name: str, title: str, labels: Sequence[str] = ()) -> dict[str, str]:
+def emit(
+    plan: Plan, *, name: str, title: str, labels: Sequence[str] = (), given: ModelInput = PLAIN_INPUT
+) -> dict[str, str]:
     """C sources below the project's src/ folder: file name -> text.
 
-    `name` prefixes every symbol, `labels` are the names of the classes.
+    `name` prefixes every symbol, `labels` are the names of the classes, `given` is what the header says of
+    the way from a picture to the input's bytes.
     """
     beside, naming = _beside_and_naming(plan.graph, name)
     layers = [make_layer(plan, node, i, naming) for i, node in enumerate(plan.graph.nodes, start=1)]
     common: dict[str, Any] = {"name": name, "upper": name.upper(), "title": title, "version": __version__}
     arrays = _arrays(plan, naming)
     files = {
-        f"{name}.h": render("model.h.j2", **common, **_header_context(plan, naming, labels)),
+        f"{name}.h": render("model.h.j2", **common, **_header_context(plan, naming, labels, given)),
         f"{name}.c": render("model.c.j2", **common, **_source_context(plan, naming, layers)),
         f"{name}_weights.h": render("weights.h.j2", **common, arrays=arrays),
         f"{name}_weights.c": render(
@@ -132,7 +138,7 @@ def _outside_rows(plan: Plan) -> dict[int, int]:
     return sizes
 
 
-def _header_context(plan: Plan, naming: Naming, labels: Sequence[str]) -> dict[str, Any]:
+def _header_context(plan: Plan, naming: Naming, labels: Sequence[str], given: ModelInput) -> dict[str, Any]:
     graph, headers = plan.graph, []
     outputs: list[dict[str, Any]] = []
     for value in graph.outputs:
@@ -152,6 +158,9 @@ def _header_context(plan: Plan, naming: Naming, labels: Sequence[str]) -> dict[s
         "api_headers": headers,
         "labels": [c_string(label) for label in labels],
         "input": graph.input_type,
+        "input_scale": c_float(graph.input_type.scale),
+        "input_zero_point": graph.input_type.zero_point + 128,
+        "input_notes": given.notes(),
         "arena_bytes": plan.arena_bytes,
         "image_offset": plan.image_offset,
         **_given_context(plan, naming),
@@ -175,6 +184,8 @@ def _input_context(plan: Plan, given: Input, naming: Naming) -> dict[str, Any]:
         "field": field,
         "upper": f"{naming.model}_{field}".upper(),
         "type": kind,
+        "scale": c_float(kind.scale),
+        "zero_point": kind.zero_point + 128,
         "offset": plan.pixels_offset(given.name),
         "note": f"{kind}: byte b is q = b - 128, real = {kind.scale:.9g} * (q - {kind.zero_point})",
     }

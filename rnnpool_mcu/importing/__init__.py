@@ -7,13 +7,24 @@ who use it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.importing.imported import PLAIN, Calibration, Imported, Kind, Normalisation
-from rnnpool_mcu.ir.source_runtime import SourceRuntime
+from rnnpool_mcu.importing.imported import (
+    AS_IT_IS,
+    PLAIN,
+    Calibration,
+    Imported,
+    Kind,
+    Normalisation,
+    Preprocessing,
+)
+from rnnpool_mcu.ir.source import SourceRuntime
+from rnnpool_mcu.quantize.float_agreement import FloatSource
 
 __all__ = [
+    "AS_IT_IS",
     "CHECKPOINT_SUFFIXES",
     "PLAIN",
     "READERS",
@@ -22,6 +33,9 @@ __all__ = [
     "Imported",
     "Kind",
     "Normalisation",
+    "Preprocessing",
+    "is_float_file",
+    "load_float",
     "load_graph",
     "source_runtime",
 ]
@@ -33,12 +47,12 @@ def load_graph(
     calibration: Path | None = None,
     count: int = 64,
     seed: int = 0,
-    normalisation: Normalisation = PLAIN,
+    preprocessing: Preprocessing = AS_IT_IS,
 ) -> Imported:
     """Integer graph of a model file, passes run; the format is told by the suffix, see READERS.
 
-    Activation ranges come from the file if it has them; else from `calibration`, a folder of pictures of
-    which at most `count` are drawn by `seed`, and which a float model takes by `normalisation`. Raises
+    Activation ranges come from the file if it has them; else from `calibration`, a folder of pictures or a
+    file of arrays, of which at most `count` are drawn by `seed`. Pictures enter by `preprocessing`. Raises
     UserError.
     """
     suffix = path.suffix.lower()
@@ -46,9 +60,12 @@ def load_graph(
         raise ModelError(
             f"{path}: suffix '{path.suffix}', allowed: {', '.join(READERS)}; rename it or export it anew"
         )
-    if not normalisation.is_plain and suffix not in (".onnx", ".pt2"):
-        raise UsageError(f"{path}: --mean and --std are for float .onnx and .pt2 files; leave them out")
-    return READERS[suffix](path, Calibration(calibration, count, seed, normalisation))
+    if preprocessing != AS_IT_IS and suffix in CHECKPOINT_SUFFIXES:
+        raise UsageError(
+            f"{path}: a checkpoint has its own preprocessing; leave --scale, --mean, --std, --channel-order "
+            "and --fit out"
+        )
+    return READERS[suffix](path, Calibration(calibration, count, seed, preprocessing))
 
 
 def _checkpoint(path: Path, calibration: Calibration) -> Imported:
@@ -59,10 +76,10 @@ def _checkpoint(path: Path, calibration: Calibration) -> Imported:
     )
 
 
-def _tflite(path: Path, _: Calibration) -> Imported:
+def _tflite(path: Path, calibration: Calibration) -> Imported:
     from rnnpool_mcu.importing.tflite import load_tflite
 
-    return load_tflite(path)
+    return load_tflite(path, calibration)
 
 
 def _keras(path: Path, calibration: Calibration) -> Imported:
@@ -117,15 +134,42 @@ def source_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
     return RUNTIMES[suffix](path)
 
 
+def is_float_file(path: Path) -> bool:
+    """Whether a model file is quantized here, by calibration inputs; ModelError where it cannot be read."""
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        from rnnpool_mcu.importing.onnx import is_float_onnx
+
+        return is_float_onnx(path)
+    if suffix == ".pt2":
+        from rnnpool_mcu.importing.torch_program import is_float_pt2
+
+        return is_float_pt2(path)
+    return suffix in (*CHECKPOINT_SUFFIXES, *KERAS_SUFFIXES)
+
+
+def load_float(
+    path: Path, calibration: Path, count: int, preprocessing: Preprocessing, pixels: bool = True
+) -> FloatSource:
+    """The float model of a file for which `is_float_file`; `pixels` tells whether these set its ranges."""
+    if path.suffix.lower() in CHECKPOINT_SUFFIXES:
+        preprocessing = AS_IT_IS
+    elif not pixels:
+        preprocessing = replace(preprocessing, normalisation=PLAIN)
+    found = load_graph(path, calibration=calibration, count=count, preprocessing=preprocessing).floating
+    assert found is not None
+    return found
+
+
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
+KERAS_SUFFIXES = (".keras", ".h5")
 
 READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint),
     ".tflite": _tflite,
     ".onnx": _onnx,
     ".pt2": _pt2,
-    ".keras": _keras,
-    ".h5": _keras,
+    **dict.fromkeys(KERAS_SUFFIXES, _keras),
 }
 """Reader of each suffix, lower case."""
 

@@ -9,24 +9,26 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.torch.call import Call, Converter
 from rnnpool_mcu.frontends.torch.converters import CONVERTERS
-from rnnpool_mcu.frontends.torch.front import import_exported
-from rnnpool_mcu.importing.imported import Imported, Kind
+from rnnpool_mcu.frontends.torch.front import ImportedGraph, import_exported
+from rnnpool_mcu.importing.imported import Calibration, Imported, Kind, Preprocessing
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.source import InputForm, ModelInput
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.nn.fastgrnn import NONLINEARITIES
 from rnnpool_mcu.ops.detector_decode import DetectorDecode
 from rnnpool_mcu.passes import run_passes
-from rnnpool_mcu.quantize.calibration import as_batches, calibration_images, synthetic_images
+from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images
+from rnnpool_mcu.quantize.float_agreement import FloatSource
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
-from rnnpool_mcu.quantize.torch_runtime import TorchRuntime
+from rnnpool_mcu.quantize.samples import Samples
+from rnnpool_mcu.quantize.torch_runtime import TorchFloatRuntime, TorchRuntime
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 
 SCORE_THRESHOLD = 0.02
@@ -41,7 +43,6 @@ class ImportedCheckpoint(Imported):
     """A checkpoint's integer graph with the float model it came from."""
 
     float_model: nn.Module
-    preprocessing: dict[str, Any]
     quantized: QuantizedModel
 
 
@@ -55,14 +56,16 @@ def import_checkpoint(
 ) -> ImportedCheckpoint:
     """Integer graph of a `.pt` checkpoint; a detector's ends in the decode of its boxes.
 
-    Activation ranges come from `calibration`, a folder of pictures of which at most `count` are drawn by
-    `seed`; else from the checkpoint; else from made-up images, which is for trials only, at most `count` of
-    them too. Raises UserError.
+    Activation ranges come from `calibration`, a folder of pictures or a file of arrays of which at most
+    `count` are drawn by `seed`; else from the checkpoint; else from made-up images, which is for trials only,
+    at most `count` of them too. Raises UserError.
     """
     loaded = load_checkpoint(path)
     check_preprocessing(path, loaded.preprocessing)
-    input_size = input_size_of(loaded.model)
-    quantized, origin = quantize_loaded(loaded, input_size, calibration, count, seed)
+    input_size, form = input_size_of(loaded.model), form_of(loaded.model)
+    given = Calibration(calibration, count, seed)
+    samples = None if calibration is None else given.samples(path, form, fit_of(loaded.preprocessing))
+    quantized, origin = quantize_loaded(loaded, input_size, samples, count, seed)
     imported = import_exported(quantized.module, input_size, TORCH_CONVERTERS)
     kind: Kind = "detector" if hasattr(loaded.model, "anchors") else "classifier"
     graph = imported.graph
@@ -73,8 +76,9 @@ def import_checkpoint(
         kind=kind,
         calibration=origin,
         sources=imported.sources,
+        input=ModelInput(form, Preprocessing(fit=fit_of(loaded.preprocessing))),
+        floating=None if samples is None else float_source(loaded.model, quantized, imported, samples[0]),
         float_model=loaded.model,
-        preprocessing=loaded.preprocessing,
         labels=loaded.labels,
         quantized=quantized,
     )
@@ -86,6 +90,17 @@ def runtime_of(path: Path) -> tuple[ImportedCheckpoint, TorchRuntime]:
     height, width, channels = input_size_of(imported.float_model)
     shape = (1, channels, height, width)
     return imported, TorchRuntime(imported.quantized.module, imported.graph, imported.sources, shape)
+
+
+def float_source(
+    model: nn.Module, quantized: QuantizedModel, imported: ImportedGraph, samples: Samples
+) -> FloatSource:
+    """A checkpoint's float model beside its integer graph, passes not run."""
+    graph, sources, form = imported.graph, imported.sources, form_of(model)
+    runtime = TorchFloatRuntime(
+        *(model, quantized.float_module, graph, sources, form, imported.last), outputs=imported.outputs
+    )
+    return FloatSource(graph, runtime, samples, sources)
 
 
 def check_preprocessing(path: Path, preprocessing: Mapping[str, Any]) -> None:
@@ -100,20 +115,21 @@ def check_preprocessing(path: Path, preprocessing: Mapping[str, Any]) -> None:
 
 
 def quantize_loaded(
-    loaded: LoadedModel, input_size: tuple[int, int, int], folder: Path | None, count: int, seed: int
+    loaded: LoadedModel,
+    input_size: tuple[int, int, int],
+    given: tuple[Samples, str] | None,
+    count: int,
+    seed: int,
 ) -> tuple[QuantizedModel, str]:
     """Quantize a checkpoint's model; also says where the activation ranges came from."""
-    if folder is None and loaded.calibration is not None:
+    if given is None and loaded.calibration is not None:
         quantized = quantize_model(loaded.model, input_size, calibration=loaded.calibration)
         return quantized, "stored in the checkpoint"
-    if folder is None:
+    if given is None:
         images = synthetic_images(input_size, min(count, SYNTHETIC_IMAGES), seed)
-        origin = "synthetic images: for trials only"
-    else:
-        resize = str(loaded.preprocessing.get("resize", "fit"))
-        images = calibration_images(folder, input_size, count, seed, resize)
-        origin = f"{len(images)} images of {folder.name}"
-    return quantize_model(loaded.model, input_size, as_batches(images)), origin
+        given = images, "synthetic images: for trials only"
+    samples, origin = given
+    return quantize_model(loaded.model, input_size, as_batches(samples)), origin
 
 
 def with_decode(graph: Graph, detector: Any, score_threshold: float) -> Graph:
@@ -130,8 +146,17 @@ def with_decode(graph: Graph, detector: Any, score_threshold: float) -> Graph:
     return decoded
 
 
-def calibrate_checkpoint(path: Path, out: Path, images: NDArray[np.uint8]) -> QuantizedModel:
-    """Write a checkpoint again with activation ranges stored in it, found on uint8 images [N, H, W, C]."""
+@dataclass(frozen=True, eq=False)
+class CalibratedCheckpoint:
+    """What ranges were found, the float model beside the integer graph, and torch's own quantized one."""
+
+    values: int  # with a range
+    floating: FloatSource
+    runtime: TorchRuntime
+
+
+def calibrate_checkpoint(path: Path, out: Path, images: Samples) -> CalibratedCheckpoint:
+    """Write a checkpoint again with activation ranges stored in it, found on samples [N, H, W, C]."""
     loaded = load_checkpoint(path)
     quantized = quantize_model(loaded.model, input_size_of(loaded.model), as_batches(images))
     save_checkpoint(
@@ -144,13 +169,30 @@ def calibrate_checkpoint(path: Path, out: Path, images: NDArray[np.uint8]) -> Qu
         loaded.metrics,
         quantized.calibration,
     )
-    return quantized
+    imported = import_exported(quantized.module, input_size_of(loaded.model), TORCH_CONVERTERS)
+    runtime = TorchRuntime(
+        *(quantized.module, imported.graph, imported.sources, form_of(loaded.model).shape, imported.last)
+    )
+    floating = float_source(loaded.model, quantized, imported, images)
+    return CalibratedCheckpoint(len(quantized.calibration), floating, runtime)
 
 
 def input_size_of(model: nn.Module) -> tuple[int, int, int]:
     """Height, width and channels of a zoo model's input."""
     height, width, channels = cast(Any, model).input_size
     return (int(height), int(width), int(channels))
+
+
+def form_of(model: nn.Module) -> InputForm:
+    """A zoo model's input in torch."""
+    height, width, channels = input_size_of(model)
+    return InputForm((1, channels, height, width))
+
+
+def fit_of(preprocessing: Mapping[str, Any]) -> str:
+    """How a checkpoint's pictures are fitted, by the name of today."""
+    fitted = str(preprocessing.get("resize", "fit"))
+    return {"fit": "letterbox", "stretch": "resize"}.get(fitted, fitted)
 
 
 def convert_rnnpool(call: Call) -> Operator:

@@ -9,41 +9,88 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.frontends.tflite.front import convert_tflite
 from rnnpool_mcu.frontends.tflite.reader import parse_tflite
+from rnnpool_mcu.frontends.tflite.runtime import FloatTfliteRuntime
 from rnnpool_mcu.importing import keras_conversion
 from rnnpool_mcu.importing.imported import Calibration, Imported
+from rnnpool_mcu.ir.graph import Graph
+from rnnpool_mcu.ir.source import InputForm, ModelInput, Normalisation
 from rnnpool_mcu.passes import run_passes
+from rnnpool_mcu.quantize.float_agreement import FloatSource
+from rnnpool_mcu.quantize.samples import Samples
 
 
 def load_keras(path: Path, calibration: Calibration) -> Imported:
-    """Integer graph of a Keras model that takes pixels / 255, quantized with the calibration pictures.
+    """Integer graph of a Keras model, quantized with the calibration inputs.
 
-    Raises ModelError for a file that TensorFlow cannot read or convert, UsageError without pictures.
+    Raises ModelError for a file that TensorFlow cannot read or convert, UsageError without inputs.
     """
     if importlib.util.find_spec("tensorflow") is None:
         importlib.import_module("tensorflow")  # which says that it is not installed
     if calibration.folder is None:
-        raise UsageError(f"{path}: has float weights; give --calibration with a folder of typical pictures")
-    data, images = _converted_apart(path, calibration.folder, calibration.count, calibration.seed)
-    model = parse_tflite(data, str(path))
-    graph = run_passes(convert_tflite(model, recurrent_states=False).graph)  # stateful ones were refused
-    origin = f"{images} images of {calibration.folder.name}"
-    return Imported(graph=graph, kind="classifier", calibration=origin, sources={})
+        raise UsageError(
+            f"{path}: has float weights; give --calibration with a folder of typical pictures, or with a "
+            "file of typical inputs (.npy, .npz, .csv)"
+        )
+    made = _converted_apart(path, calibration)
+    assert made.int8 is not None
+    model = parse_tflite(made.int8, str(path))
+    found = convert_tflite(model, recurrent_states=False)  # stateful ones were refused
+    runtime = made.runtime(found.graph, found.sources, calibration.normalisation)
+    return Imported(
+        graph=run_passes(found.graph),
+        kind="classifier",
+        calibration=made.origin,
+        sources=found.sources,
+        input=ModelInput(made.form, calibration.preprocessing),
+        floating=FloatSource(found.graph, runtime, made.samples, found.sources),
+    )
 
 
-def _converted_apart(path: Path, folder: Path, count: int, seed: int) -> tuple[bytes, int]:
+@dataclass(frozen=True, eq=False)
+class _Converted:
+    """What TensorFlow's converter gave."""
+
+    plain: bytes  # the float .tflite file
+    int8: bytes | None  # with calibration inputs
+    form: InputForm
+    samples: Samples
+    origin: str
+    keras: str  # version
+
+    def runtime(
+        self, graph: Graph, sources: dict[str, str] | Any, normalisation: Normalisation
+    ) -> FloatTfliteRuntime:
+        """The float model for the values of a graph."""
+        made_by = f"Keras {self.keras}"
+        return FloatTfliteRuntime(self.plain, graph, sources, self.form, normalisation, made_by)
+
+
+def _converted_apart(path: Path, calibration: Calibration) -> _Converted:
     """What `keras_conversion.convert` gives, by a process of its own."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
     environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+    given = calibration.folder
+    request = {
+        "calibration": None if given is None else str(given.resolve()),
+        "count": calibration.count,
+        "seed": calibration.seed,
+        "preprocessing": calibration.preprocessing.as_json(),
+    }
     with tempfile.TemporaryDirectory() as name:
-        arguments = (str(path.resolve()), str(folder.resolve()), str(count), str(seed), name)
-        command = [sys.executable, "-m", keras_conversion.__name__, *arguments]
+        folder = Path(name)
+        command = [sys.executable, "-m", keras_conversion.__name__]
+        command += [str(path.resolve()), name, json.dumps(request)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        result = Path(name) / keras_conversion.RESULT_FILE
+        result = folder / keras_conversion.RESULT_FILE
         if not result.is_file():
             last = (done.stderr.strip().splitlines() or ["without a message"])[-1]
             raise ModelError(
@@ -53,4 +100,12 @@ def _converted_apart(path: Path, folder: Path, count: int, seed: int) -> tuple[b
         found = json.loads(result.read_text())
         if "error" in found:
             raise keras_conversion.KINDS[found["error"]](found["message"])
-        return (Path(name) / keras_conversion.MODEL_FILE).read_bytes(), int(found["images"])
+        quantized = given is not None
+        return _Converted(
+            plain=(folder / keras_conversion.FLOAT_FILE).read_bytes(),
+            int8=(folder / keras_conversion.INT8_FILE).read_bytes() if quantized else None,
+            form=InputForm(tuple(found["shape"]), channels_last=True),
+            samples=np.load(folder / keras_conversion.SAMPLES_FILE) if quantized else np.empty(0, np.uint8),
+            origin=found.get("origin", ""),
+            keras=found["keras"],
+        )

@@ -1,4 +1,4 @@
-"""TensorFlow's converter in a process of its own: a Keras file and pictures in, an int8 .tflite file out.
+"""TensorFlow's converter in a process of its own: a Keras file and inputs in, .tflite files out.
 
 Apart, because TensorFlow and the exact solver of the planner bring their own copies of the same libraries: a
 process that has loaded one crashes in the other. Its memory and its messages go with it, too.
@@ -16,77 +16,130 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError, UsageError, UserError
-from rnnpool_mcu.system.images import image_files, model_image, read_image
+from rnnpool_mcu.ir.source import InputForm, Normalisation, Preprocessing
+from rnnpool_mcu.quantize.samples import Samples, samples_from
 
-MODEL_FILE, RESULT_FILE = "model.tflite", "result.json"
+FLOAT_FILE, INT8_FILE, SAMPLES_FILE, RESULT_FILE = "float.tflite", "int8.tflite", "samples.npy", "result.json"
 KINDS: dict[str, type[UserError]] = {"ModelError": ModelError, "UsageError": UsageError}
 """Errors that are handed back by name."""
+CHECKED = 2
+"""Inputs over which the converter's float file is held against Keras."""
+SAME = 0.01
+"""Of an output's largest value: what the two may differ by."""
 
 
-def convert(path: Path, folder: Path, count: int, seed: int) -> tuple[bytes, int]:
-    """The .tflite file, and how many pictures of the folder set its ranges.
+def convert(path: Path, out: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Write the float file, with calibration inputs also the int8 file and these; what else is known of it.
 
-    Raises ModelError for a file that TensorFlow cannot read or convert, UsageError without pictures.
+    Raises ModelError for a file that TensorFlow cannot read or convert, UsageError without inputs.
     """
     import tensorflow as tf
 
+    model, form = _loaded(tf, path)
+    preprocessing = Preprocessing.from_json(request["preprocessing"])
+    result: dict[str, Any] = {"shape": form.shape, "keras": str(tf.keras.__version__)}
+    plain = _converted(path, tf.lite.TFLiteConverter.from_keras_model(model))
+    (out / FLOAT_FILE).write_bytes(plain)
+    if request["calibration"] is None:
+        return result
+    arguments = Path(request["calibration"]), form, request["count"], request["seed"], preprocessing
+    samples, result["origin"] = samples_from(*arguments)
+    np.save(out / SAMPLES_FILE, samples)
+    normalisation = preprocessing.normalisation
+    _check(tf, path, model, plain, _real(samples[:CHECKED], form, normalisation))
+    (out / INT8_FILE).write_bytes(_quantized(tf, path, model, form, samples, normalisation))
+    return result
+
+
+def _loaded(tf: Any, path: Path) -> tuple[Any, InputForm]:
+    """The model and its input; ModelError unless it is one tensor of fixed size."""
     try:
         model = tf.keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{path}: Keras cannot read it ({error}); save the model again") from error
-    images = _pictures(folder, _input_size(path, model), count, seed)
-    return _converted(tf, model, images, path), len(images)
-
-
-def _input_size(path: Path, model: Any) -> tuple[int, int, int]:
-    """Height, width and channels; ModelError unless the model takes one image of fixed size."""
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:] or shapes[0][3] not in (1, 3):
+    if len(shapes) != 1 or not 2 <= len(shapes[0]) <= 4 or None in shapes[0][1:]:
         raise ModelError(
-            f"{path}: inputs {shapes}, supported: one image of fixed height and width, 1 or 3 channels; for "
+            f"{path}: inputs {shapes}, supported: one of at most 4 dimensions, fixed but for the batch; for "
             "others convert it to int8 .tflite yourself, see examples/tflite"
         )
-    height, width, channels = shapes[0][1:]
-    return int(height), int(width), int(channels)
+    return model, InputForm((1, *map(int, shapes[0][1:])), channels_last=True)
 
 
-def _pictures(folder: Path, size: tuple[int, int, int], count: int, seed: int) -> NDArray[np.uint8]:
-    """At most `count` pictures drawn by `seed`, stretched, uint8 [N, H, W, C]."""
-    files = image_files(folder)
-    chosen = np.random.default_rng(seed).permutation(len(files))[:count]
-    if not len(chosen):
-        raise UsageError(f"{folder}: holds no pictures; give a folder of typical ones")
-    return np.stack([model_image(read_image(files[index]), size, "stretch") for index in chosen])
+def _real(samples: Samples, form: InputForm, normalisation: Normalisation) -> Iterator[NDArray[np.float32]]:
+    """Each sample as Keras takes it."""
+    for sample in samples:
+        real = normalisation.real(sample) if sample.dtype == np.uint8 else sample
+        yield form.from_graph(real.astype(np.float32))
 
 
-def _converted(tf: Any, model: Any, images: NDArray[np.uint8], path: Path) -> bytes:
-    """The full-integer .tflite file, int8 at both ends."""
-
-    def representative() -> Iterator[list[NDArray[np.float32]]]:
-        for image in images:
-            yield [image[None].astype(np.float32) / np.float32(255)]
-
+def _quantized(
+    tf: Any, path: Path, model: Any, form: InputForm, samples: Samples, normalisation: Normalisation
+) -> bytes:
+    """The full-integer .tflite file, int8 at both ends, that takes pixels as they are."""
+    if samples.dtype == np.uint8:
+        samples = _whole_range(samples)
+        factor, term = normalisation.per_channel(form.size[2])
+        if (factor != factor[0]).any() or (term != term[0]).any():
+            model, normalisation = _normalised(tf, model, form, factor * 255.0, term), Normalisation()
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = representative
+    converter.representative_dataset = lambda: ([given] for given in _real(samples, form, normalisation))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
+    return _converted(path, converter)
+
+
+def _whole_range(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two corners of a picture black and white, so that the input's range is a camera's."""
+    found = samples.copy()
+    found[0, 0, 0], found[0, -1, -1] = 0, 255
+    return found
+
+
+def _normalised(
+    tf: Any, model: Any, form: InputForm, factor: NDArray[np.float64], term: NDArray[np.float64]
+) -> Any:
+    """The model with x * factor + term, by channels, in front."""
+    layer = tf.keras.layers.DepthwiseConv2D(1, name="normalised")
+    given = tf.keras.Input(form.shape[1:])
+    whole = tf.keras.Model(given, model(layer(given)))
+    layer.set_weights([factor.reshape(1, 1, -1, 1), term])
+    return whole
+
+
+def _converted(path: Path, converter: Any) -> bytes:
     try:
         return bytes(converter.convert())
     except (ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path}: TensorFlow cannot convert it to int8 ({reason}); see `rnnpool-mcu supported-ops`"
+            f"{path}: TensorFlow cannot convert it ({reason}); see `rnnpool-mcu supported-ops`"
         ) from error
 
 
-def main(path: str, folder: str, count: str, seed: str, out: str) -> None:
-    """Write MODEL_FILE and RESULT_FILE into the folder `out`; a user's error goes into the latter."""
-    result: dict[str, Any]
+def _check(tf: Any, path: Path, model: Any, plain: bytes, inputs: Iterator[NDArray[np.float32]]) -> None:
+    """That the converter's float file, which layers are compared with, computes what Keras does."""
+    interpreter = tf.lite.Interpreter(model_content=plain)
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    for values in inputs:
+        interpreter.set_tensor(given["index"], values.reshape(given["shape"]))
+        interpreter.invoke()
+        found = [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+        for wanted in map(np.asarray, tf.nest.flatten(model(values, training=False))):
+            errors = [float(np.abs(f - wanted).max()) for f in found if f.size == wanted.size]
+            if min(errors, default=np.inf) > SAME * float(np.abs(wanted).max()):
+                raise ModelError(
+                    f"{path}: the .tflite file that TensorFlow makes of it computes something else; please "
+                    "report the model to TensorFlow"
+                )
+
+
+def main(path: str, out: str, request: str) -> None:
+    """Write the files and RESULT_FILE into the folder `out`; a user's error goes into the latter."""
     try:
-        data, images = convert(Path(path), Path(folder), int(count), int(seed))
-        (Path(out) / MODEL_FILE).write_bytes(data)
-        result = {"images": images}
+        result = convert(Path(path), Path(out), json.loads(request))
     except UserError as error:
         kind = next((name for name, known in KINDS.items() if isinstance(error, known)), "ModelError")
         result = {"error": kind, "message": str(error)}

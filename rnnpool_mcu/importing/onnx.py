@@ -9,46 +9,61 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.frontends.onnx.call import Call, Converter
+from rnnpool_mcu.frontends.onnx.checks import input_shape
 from rnnpool_mcu.frontends.onnx.domain.converters import OWN_CONVERTERS
 from rnnpool_mcu.frontends.onnx.front import ImportedOnnx, convert_onnx
 from rnnpool_mcu.frontends.onnx.reader import OnnxModel, parse_onnx, read_onnx
-from rnnpool_mcu.frontends.onnx.runtime import OnnxRuntime
-from rnnpool_mcu.importing.imported import Calibration, Imported
+from rnnpool_mcu.frontends.onnx.runtime import FloatOnnxRuntime, OnnxRuntime
+from rnnpool_mcu.importing.imported import Calibration, Imported, input_of_integers
 from rnnpool_mcu.importing.onnx_float import is_float, quantize_onnx
 from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.source import InputForm, ModelInput
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.numerics.lookup_tables import NONLINEARITIES
 from rnnpool_mcu.passes import run_passes
+from rnnpool_mcu.quantize.float_agreement import FloatSource
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 
 STORED = "stored in the .onnx file"
+NONE = Calibration(None)
 
 
 def load_onnx(path: Path, calibration: Calibration) -> Imported:
     """Integer graph of an .onnx file, passes run; ModelError for one that cannot be taken."""
-    model, origin = read_onnx(path), STORED
+    model = read_onnx(path)
     if is_float(model):
-        data, count = quantize_onnx(path, model, calibration)
-        assert calibration.folder is not None
-        model, origin = parse_onnx(data, str(path)), f"{count} images of {calibration.folder.name}"
-    elif not calibration.normalisation.is_plain:
-        raise UsageError(f"{path}: is quantized; leave --mean and --std out, its input's scale tells them")
-    imported = _imported(_converted(path, model), origin)
+        imported, _ = _quantized(path, model, calibration)
+    else:
+        imported = _imported(_converted(path, model), STORED, model, calibration)
     return replace(imported, graph=run_passes(imported.graph))
 
 
-def quantize_file(path: Path, out: Path, calibration: Calibration) -> int:
-    """Write a float .onnx file again as int8 QDQ; returns the number of pictures that set its ranges.
+def _quantized(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[Imported, bytes]:
+    """A float file's integer graph, passes not run, with the float model beside it; and the QDQ file."""
+    made = quantize_onnx(path, model, calibration)
+    found = _converted(path, parse_onnx(made.data, str(path)))
+    runtime = FloatOnnxRuntime(made.stored, found.graph, found.sources, made.form, calibration.normalisation)
+    floating = FloatSource(found.graph, runtime, made.samples, found.sources)
+    given = ModelInput(made.form, calibration.preprocessing)
+    return replace(_imported(found, made.origin, model), floating=floating, input=given), made.data
+
+
+def is_float_onnx(path: Path) -> bool:
+    """Whether a file has float weights."""
+    return is_float(read_onnx(path))
+
+
+def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
+    """Write a float .onnx file again as int8 QDQ; returns its integer graph.
 
     Raises UsageError without pictures or for a quantized file, ModelError for one that cannot be taken.
     """
     model = read_onnx(path)
     if not is_float(model):
         raise UsageError(f"{path}: is quantized already; compile it as it is")
-    data, count = quantize_onnx(path, model, calibration)
-    _converted(path, parse_onnx(data, str(path)))  # a file that could not be compiled is of no use
+    imported, data = _quantized(path, model, calibration)  # a file that could not be compiled is of no use
     out.write_bytes(data)
-    return count
+    return imported
 
 
 def runtime_of(path: Path) -> tuple[Imported, OnnxRuntime]:
@@ -60,7 +75,7 @@ def runtime_of(path: Path) -> tuple[Imported, OnnxRuntime]:
             f"{path.name} --calibration FOLDER -o int8.onnx`, compile that file, and compare with it"
         )
     found = _converted(path, model)
-    return _imported(found, STORED), OnnxRuntime(path, found)
+    return _imported(found, STORED, model), OnnxRuntime(path, found)
 
 
 def convert_model(model: OnnxModel) -> ImportedOnnx:
@@ -100,11 +115,15 @@ OWN_OPERATORS = {**OWN_CONVERTERS, "RNNPool": Converter((0,), convert_rnnpool, k
 """Converter of each operator of our own domain that computes."""
 
 
-def _imported(found: ImportedOnnx, origin: str) -> Imported:
+def _imported(
+    found: ImportedOnnx, origin: str, model: OnnxModel, calibration: Calibration = NONE
+) -> Imported:
     detects = any(isinstance(kind, DetectionsType) for kind in found.graph.types.values())
+    form = InputForm(input_shape(model.inputs[0]), found.graph.input_name in found.channels_last)
     return Imported(
         graph=found.graph,
         kind="detector" if detects else "classifier",
         calibration=origin,
         sources=found.sources,
+        input=input_of_integers(form, calibration),
     )

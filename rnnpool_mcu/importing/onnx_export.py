@@ -21,6 +21,8 @@ from rnnpool_mcu.importing.checkpoint import (
     SCORE_THRESHOLD,
     TORCH_CONVERTERS,
     check_preprocessing,
+    fit_of,
+    form_of,
     input_size_of,
     quantize_loaded,
     with_decode,
@@ -89,8 +91,10 @@ def _checkpoint(path: Path, calibration: Calibration) -> _Source:
     loaded = load_checkpoint(path)
     check_preprocessing(path, loaded.preprocessing)
     size = input_size_of(loaded.model)
-    folder, count, seed = calibration.folder, calibration.count, calibration.seed
-    quantized, origin = quantize_loaded(loaded, size, folder, count, seed)
+    given = None
+    if calibration.folder is not None:
+        given = calibration.samples(path, form_of(loaded.model), fit_of(loaded.preprocessing))
+    quantized, origin = quantize_loaded(loaded, size, given, calibration.count, calibration.seed)
     recorder = _Recorder()
     graph = import_exported(quantized.module, size, recorder.converters()).graph
     floats = recorder.floats(graph)

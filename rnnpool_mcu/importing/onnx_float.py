@@ -25,7 +25,8 @@ from rnnpool_mcu.frontends.onnx.known import COMPUTED, check_known
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
-from rnnpool_mcu.quantize.calibration import calibration_images
+from rnnpool_mcu.ir.source import PIXELS, InputForm
+from rnnpool_mcu.quantize.samples import Samples, input_quantization
 
 QUANTIZABLE = COMPUTED - {"Identity", "Dropout"}
 _WARNINGS, _ERRORS = 2, 3  # severities of the runtime's messages
@@ -33,17 +34,23 @@ CHANNELS_FIRST = [0, 3, 1, 2]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """The model's input, as an image."""
+class Given:
+    """The model's input."""
 
     name: str
-    size: tuple[int, int, int]  # height, width, channels
+    form: InputForm
     transposed: str = ""  # tensor with its channels first, where the input has them last
 
-    def batch(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """One image [H, W, C] as the model takes it."""
-        ordered = images if self.transposed else images.transpose(2, 0, 1)
-        return np.ascontiguousarray(ordered[None], np.float32)
+
+@dataclass(frozen=True, eq=False)
+class QuantizedOnnx:
+    """A QDQ file, and what it was made from."""
+
+    data: bytes
+    stored: Any  # the float model as onnx reads it
+    form: InputForm
+    samples: Samples  # that set the ranges
+    origin: str  # where these are from
 
 
 def is_float(model: OnnxModel) -> bool:
@@ -52,28 +59,23 @@ def is_float(model: OnnxModel) -> bool:
     return not any(node.kind == QUANTIZE or node.kind.startswith(quantized) for node in model.nodes)
 
 
-def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[bytes, int]:
-    """The QDQ file's bytes and how many pictures set its ranges.
+def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> QuantizedOnnx:
+    """The QDQ file, made with the calibration inputs.
 
-    The pictures enter as (pixel / 255 - mean) / std; the quantized model takes pixels as they are. Raises
-    UsageError without pictures, ModelError for a model that cannot be taken.
+    Pictures enter as (pixel * scale - mean) / std; the quantized model takes pixels as they are. Arrays enter
+    as they are. Raises UsageError without inputs, ModelError for a model that cannot be taken.
     """
-    if calibration.folder is None:
-        raise UsageError(
-            f"{path}: has float weights; give --calibration with a folder of typical pictures (and --mean, "
-            "--std, where it was trained on anything but pixel / 255)"
-        )
     try:
-        picture = _picture(model)
+        given = _given(model)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    images = calibration_images(
-        calibration.folder, picture.size, calibration.count, calibration.seed, "stretch"
-    )
+    samples, origin = calibration.samples(path, given.form, name=given.name)
+    stored = onnx.load_model(path)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
-            ready = _prepared(path, Path(folder), model, picture, calibration.normalisation)
-            return _quantized(Path(folder), ready, picture, images), len(images)
+            ready = _prepared(path, Path(folder), model, given, calibration.normalisation, samples)
+            data = _quantized(Path(folder), ready, given, samples)
+            return QuantizedOnnx(data, stored, given.form, samples, origin)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
         except (UsageError, ModuleNotFoundError):
@@ -85,8 +87,8 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> tup
             ) from error
 
 
-def _picture(model: OnnxModel) -> Picture:
-    """The input as an image of 1 or 3 channels, [1, C, H, W], or [1, H, W, C] before a transpose."""
+def _given(model: OnnxModel) -> Given:
+    """The input: channels first, or [1, H, W, C] before a transpose."""
     if len(model.inputs) != 1:
         names = ", ".join(f"'{value.name}'" for value in model.inputs)
         raise ModelError(
@@ -98,14 +100,9 @@ def _picture(model: OnnxModel) -> Picture:
         raise ModelError(f"input '{given.name}' is {given.dtype}, supported: FLOAT in a float model")
     readers = [node for node in model.nodes if given.name in node.inputs]
     turned = [node for node in readers if node.attributes.get("perm") == CHANNELS_FIRST and node.outputs]
-    if len(shape) == 4 and shape[1] in (1, 3):
-        return Picture(given.name, (shape[2], shape[3], shape[1]))
-    if len(shape) == 4 and shape[3] in (1, 3) and len(readers) == 1 and turned:
-        return Picture(given.name, (shape[1], shape[2], shape[3]), turned[0].outputs[0])
-    raise ModelError(
-        f"input '{given.name}' is {list(shape)}, supported with pictures: [1, 1 or 3, height, width]; "
-        f"for others {HOW_TO_QUANTIZE}"
-    )
+    if len(shape) == 4 and len(readers) == 1 and turned:
+        return Given(given.name, InputForm(shape, channels_last=True), turned[0].outputs[0])
+    return Given(given.name, InputForm(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,34 +110,39 @@ class _Prepared:
     """A float model ready for the quantizer, and how pictures enter it."""
 
     model: Any
-    mean: NDArray[np.float64]  # of each channel, as the model itself does not subtract them
-    std: NDArray[np.float64]
+    factor: NDArray[np.float64]  # of each channel, by which a pixel enters; a part of it may be in the model
+    term: NDArray[np.float64]
     scale: float  # of the input
     zero_point: int
 
 
 def _prepared(
-    path: Path, folder: Path, model: OnnxModel, picture: Picture, normalisation: Normalisation
+    path: Path,
+    folder: Path,
+    model: OnnxModel,
+    given: Given,
+    normalisation: Normalisation,
+    samples: Samples,
 ) -> _Prepared:
     """The model simplified, its operators known; a normalisation is in its input's scale, or in front."""
     unknown = _unknown_operators(model)
     if any(node.domain not in STANDARD for node, _ in unknown):
         raise refusal([problem for _, problem in unknown])  # no runtime would load it
     stored = onnx.load_model(path)
-    (value,) = [value for value in stored.graph.input if value.name == picture.name]
+    (value,) = [value for value in stored.graph.input if value.name == given.name]
     value.type.tensor_type.shape.dim[0].dim_value = 1
-    mean, std = (_per_channel(v, picture.size[2]) for v in (normalisation.mean, normalisation.std))
-    folded = _input_edge(mean, std)
-    if folded is None:
-        _normalise(stored, picture, mean, std)
-        mean, std = np.zeros(1), np.ones(1)
+    factor, term = normalisation.per_channel(given.form.size[2])
+    edge = _input_edge(factor, term) if samples.dtype == np.uint8 else input_quantization(samples)
+    if edge is None:
+        _normalise(stored, given, factor * 255, term)
+        factor, term, edge = np.full(1, 1 / 255), np.zeros(1), PIXELS
     simple = _simplified(stored, folder / "float.onnx")
     left = {node.outputs for node, _ in _unknown_operators(parse_onnx(simple.SerializeToString(), path.name))}
     problems = [problem for node, problem in unknown if node.outputs in left]
     if problems:
         raise refusal(problems)
     _replace_normalisations(simple)
-    return _Prepared(simple, mean, std, *(folded or (1 / 255, -128)))
+    return _Prepared(simple, factor, term, *edge)
 
 
 def _unknown_operators(model: OnnxModel) -> list[tuple[OnnxNode, Problem]]:
@@ -156,23 +158,25 @@ def _unknown_operators(model: OnnxModel) -> list[tuple[OnnxNode, Problem]]:
     return found
 
 
-def _quantized(folder: Path, ready: _Prepared, picture: Picture, images: NDArray[np.uint8]) -> bytes:
+def _quantized(folder: Path, ready: _Prepared, given: Given, samples: Samples) -> bytes:
     """The QDQ file of a prepared model."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     done = folder / "int8.onnx"
     edge = {"scale": np.array(ready.scale, np.float32), "zero_point": np.array(ready.zero_point, np.int8)}
-    batches = [picture.batch((image / 255.0 - ready.mean) / ready.std) for image in images]
+    pixels = samples.dtype == np.uint8
+    real = (sample * ready.factor + ready.term if pixels else sample for sample in samples)
+    batches = [given.form.from_graph(values.astype(np.float32)) for values in real]
     quantize_static(
         ready.model,
         done,
-        _Batches(picture.name, batches),
+        _Batches(given.name, batches),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=sorted(QUANTIZABLE & {node.op_type for node in ready.model.graph.node}),
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"TensorQuantOverrides": {picture.name: [edge]}},
+        extra_options={"TensorQuantOverrides": {given.name: [edge]}},
     )
     return done.read_bytes()
 
@@ -190,31 +194,23 @@ def _simplified(model: Any, path: Path) -> Any:
     return onnx.shape_inference.infer_shapes(onnx.load_model(path))
 
 
-def _per_channel(values: tuple[float, ...], channels: int) -> NDArray[np.float64]:
-    if len(values) not in (1, channels):
-        raise UsageError(
-            f"--mean, --std: {len(values)} values for {channels} channels; give one, or one per channel"
-        )
-    return np.broadcast_to(np.array(values, np.float64), (channels,))
-
-
-def _input_edge(mean: NDArray[np.float64], std: NDArray[np.float64]) -> tuple[float, int] | None:
+def _input_edge(factor: NDArray[np.float64], term: NDArray[np.float64]) -> tuple[float, int] | None:
     """Scale and zero point by which a pixel's byte less 128 is the normalised value; None where none is."""
-    zero_point = round(255 * float(mean[0])) - 128
-    if (mean != mean[0]).any() or (std != std[0]).any() or not -128 <= zero_point <= 127:
+    zero_point = round(-float(term[0] / factor[0])) - 128
+    if (factor != factor[0]).any() or (term != term[0]).any() or not -128 <= zero_point <= 127:
         return None
-    return 1 / (255 * float(std[0])), zero_point
+    return float(factor[0]), zero_point
 
 
-def _normalise(model: Any, picture: Picture, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
-    """Put (x - mean) / std behind the input."""
-    before = picture.transposed or picture.name
+def _normalise(model: Any, given: Given, factor: NDArray[np.float64], term: NDArray[np.float64]) -> None:
+    """Put x * factor + term, by channels, behind the input."""
+    before = given.transposed or given.name
     after = f"{before}_normalised"
     for node in model.graph.node:
         for at, name in enumerate(node.input):
             node.input[at] = after if name == before else name
     place = 1 + max((i for i, node in enumerate(model.graph.node) if before in node.output), default=-1)
-    model.graph.node.insert(place, _pixel_convolution(model, before, after, 1 / std, -mean / std, 2))
+    model.graph.node.insert(place, _pixel_convolution(model, before, after, factor, term, 2))
 
 
 def _replace_normalisations(model: Any) -> None:

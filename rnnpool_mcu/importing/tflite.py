@@ -7,9 +7,12 @@ from pathlib import Path
 
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite, import_tflite
 from rnnpool_mcu.frontends.tflite.runtime import TfliteRuntime
-from rnnpool_mcu.importing.imported import Imported
+from rnnpool_mcu.importing.imported import Calibration, Imported, input_of_integers
+from rnnpool_mcu.ir.source import InputForm
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.passes import run_passes
+
+NONE = Calibration(None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -19,10 +22,12 @@ class ImportedTfliteFile(Imported):
     indices: dict[str, int]  # value of the graph -> index of the tensor
 
 
-def load_tflite(path: Path) -> ImportedTfliteFile:
+def load_tflite(path: Path, calibration: Calibration = NONE) -> ImportedTfliteFile:
     """Integer graph of a .tflite file, passes run; ModelError for one that cannot be taken."""
     imported = _imported(import_tflite(path))
-    return replace(imported, graph=run_passes(imported.graph))
+    form = InputForm((1, *imported.graph.input_type.shape), channels_last=True)
+    given = input_of_integers(form, calibration)
+    return replace(imported, graph=run_passes(imported.graph), input=given)
 
 
 def runtime_of(path: Path) -> tuple[ImportedTfliteFile, TfliteRuntime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +20,17 @@ from rnnpool_mcu.frontends.torch.checks import check_operators, is_quantized
 from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
-from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation
+from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation, input_of_integers
+from rnnpool_mcu.ir.source import InputForm, ModelInput
 from rnnpool_mcu.ir.tensor_type import FrameworkShape
 from rnnpool_mcu.passes import run_passes
-from rnnpool_mcu.quantize.inputs import calibration_inputs, input_quantization
+from rnnpool_mcu.quantize.calibration import as_batches
+from rnnpool_mcu.quantize.float_agreement import FloatSource
+from rnnpool_mcu.quantize.inputs import calibration_inputs
 from rnnpool_mcu.quantize.post_training import export, float_graph, quantize_program
-from rnnpool_mcu.quantize.quantizer import PIXELS
 from rnnpool_mcu.quantize.rewriting.canonical import as_exported
-from rnnpool_mcu.quantize.torch_runtime import TorchRuntime
+from rnnpool_mcu.quantize.samples import Samples, input_quantization
+from rnnpool_mcu.quantize.torch_runtime import TorchFloatRuntime, TorchRuntime
 
 Shape = tuple[int, ...]
 Made = TypeVar("Made")
@@ -53,7 +56,22 @@ class QuantizedProgram:
 
     module: fx.GraphModule
     origin: str
-    count: int  # of inputs that set the ranges
+    samples: Samples  # which set the ranges
+    program: ExportedProgram  # in float
+    float_module: fx.GraphModule  # of the program, as it was quantized
+    shape: Shape
+    normalisation: tuple[Tensor, Tensor] | None = None
+
+    def imported(self) -> ImportedProgram:
+        """Its integer graph, passes not run, with the float program beside it."""
+        found = import_quantized(self.module, self.shape, self.origin)
+        form = InputForm(self.shape)
+        runtime = TorchFloatRuntime(
+            self.program.module(check_guards=False),
+            *(self.float_module, found.graph, found.sources, form, found.last, self.normalisation),
+            outputs=found.outputs,
+        )
+        return replace(found, floating=FloatSource(found.graph, runtime, self.samples, found.sources))
 
 
 def load_pt2(path: Path, calibration: Calibration) -> Imported:
@@ -77,8 +95,13 @@ def runtime_of(path: Path) -> tuple[ImportedProgram, TorchRuntime]:
     return imported, imported.runtime()
 
 
-def quantize_file(path: Path, out: Path, calibration: Calibration) -> int:
-    """Write a float .pt2 file again with quantize/dequantize nodes; returns how many pictures set its ranges.
+def is_float_pt2(path: Path) -> bool:
+    """Whether a file holds no quantize nodes."""
+    return not is_quantized(read_pt2(path).graph_module)
+
+
+def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
+    """Write a float .pt2 file again with quantize/dequantize nodes; returns its integer graph.
 
     Raises UsageError without pictures or for a quantized file, ModelError for one that cannot be taken.
     """
@@ -87,11 +110,11 @@ def quantize_file(path: Path, out: Path, calibration: Calibration) -> int:
         raise UsageError(f"{path}: is quantized already; compile it as it is")
     shape = _named(path, lambda: input_shape(program))
     quantized = _named(path, lambda: _quantized_by_pictures(path, program, calibration))
-    _named(path, lambda: import_quantized(quantized.module, shape))  # else the file would be of no use
+    imported = _named(path, quantized.imported)  # else the file would be of no use
     buffer = io.BytesIO()
     torch.export.save(as_program(quantized.module, shape), buffer)
     out.write_bytes(buffer.getvalue())
-    return quantized.count
+    return imported
 
 
 def as_program(module: fx.GraphModule, shape: Shape) -> ExportedProgram:
@@ -130,9 +153,11 @@ def quantize(program: ExportedProgram, calibration: Any, count: int = 64, seed: 
     """A float program with int8 quantize/dequantize nodes; see `calibration_inputs` for what sets ranges."""
     shape = input_shape(program)
     check_operators(float_graph(program), TORCH_CONVERTERS)
-    inputs, origin = calibration_inputs(calibration, shape, count, seed)
-    made = quantize_program(program, torch.zeros(shape), inputs, image=input_quantization(inputs))
-    return QuantizedProgram(made.module, origin, len(inputs))
+    samples, origin = calibration_inputs(calibration, shape, count, seed)
+    made = quantize_program(
+        program, torch.zeros(shape), _inputs(samples, shape), image=input_quantization(samples)
+    )
+    return QuantizedProgram(made.module, origin, samples, program, made.float_module, shape)
 
 
 def import_quantized(
@@ -155,6 +180,7 @@ def import_quantized(
         shape=shape,
         last=found.last,
         outputs=found.outputs,
+        input=ModelInput(InputForm(tuple(shape))),
     )
 
 
@@ -179,11 +205,10 @@ def input_shape(program: ExportedProgram) -> Shape:
 def _import_file(path: Path, calibration: Calibration) -> ImportedProgram:
     program = read_pt2(path)
     if not is_quantized(program.graph_module):
-        quantized = _quantized_by_pictures(path, program, calibration)
-        return import_quantized(quantized.module, input_shape(program), quantized.origin)
-    if not calibration.normalisation.is_plain:
-        raise UsageError(f"{path}: is quantized; leave --mean and --std out, its input's scale tells them")
-    return import_quantized(program, origin="stored in the .pt2 file")
+        imported = _quantized_by_pictures(path, program, calibration).imported()
+        return replace(imported, input=replace(imported.input, preprocessing=calibration.preprocessing))
+    imported = import_quantized(program, origin="stored in the .pt2 file")
+    return replace(imported, input=input_of_integers(InputForm(imported.shape), calibration))
 
 
 def _quantized_by_pictures(
@@ -192,31 +217,29 @@ def _quantized_by_pictures(
     """A float program of a file, quantized with pictures that it takes as (pixel / 255 - mean) / std."""
     shape = input_shape(program)
     check_operators(float_graph(program), TORCH_CONVERTERS)
-    if calibration.folder is None:
-        raise UsageError(
-            f"{path}: has float weights; give --calibration with a folder of typical pictures (and --mean, "
-            "--std, where it was trained on anything but pixel / 255)"
-        )
-    inputs, origin = calibration_inputs(calibration.folder, shape, calibration.count, calibration.seed)
+    samples, origin = calibration.samples(path, InputForm(shape))
     normalisation = _normalisation(calibration.normalisation, shape[1])
-    made = quantize_program(program, torch.zeros(shape), inputs, image=PIXELS, normalisation=normalisation)
-    return QuantizedProgram(made.module, origin, len(inputs))
+    made = quantize_program(
+        program,
+        torch.zeros(shape),
+        _inputs(samples, shape),
+        image=input_quantization(samples),
+        normalisation=normalisation,
+    )
+    return QuantizedProgram(*(made.module, origin, samples, program, made.float_module, shape, normalisation))
+
+
+def _inputs(samples: Samples, shape: Shape) -> Iterator[Tensor]:
+    """Samples one by one as the program takes them."""
+    return (batch.reshape(shape) for batch in as_batches(samples))
 
 
 def _normalisation(given: Normalisation, channels: int) -> tuple[Tensor, Tensor] | None:
-    """Factor and term of each channel; None where pixels / 255 go in as they are."""
+    """Factor of a pixel / 255 and term of each channel; None where these go in as they are."""
     if given.is_plain:
         return None
-    mean, std = (_per_channel(values, channels) for values in (given.mean, given.std))
-    return 1.0 / std, -mean / std
-
-
-def _per_channel(values: Sequence[float], channels: int) -> Tensor:
-    if len(values) not in (1, channels):
-        raise UsageError(
-            f"--mean, --std: {len(values)} values for {channels} channels; give one, or one per channel"
-        )
-    return torch.tensor(values, dtype=torch.float64).expand(channels)
+    factor, term = given.per_channel(channels)
+    return torch.from_numpy(factor * 255.0), torch.from_numpy(np.array(term))
 
 
 def _named(path: Path, made: Callable[[], Made]) -> Made:

@@ -25,6 +25,11 @@ class Detection:
     score: float
     label: int | None = None
 
+    def moved(self, right: float, down: float) -> Detection:
+        """The box so many pixels away."""
+        x1, y1, x2, y2 = self.x1 + right, self.y1 + down, self.x2 + right, self.y2 + down
+        return Detection(x1, y1, x2, y2, self.score, self.label)
+
     def scaled(self, across: float, down: float) -> Detection:
         """The box in an image that is `across` times as wide and `down` times as high."""
         return Detection(

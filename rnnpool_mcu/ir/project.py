@@ -6,10 +6,11 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.model_name import check_name
+from rnnpool_mcu.ir.source import ModelInput
 
 IMAGE_MODES = ("resident", "streamed")
 OPTIMIZE = ("speed", "size")
@@ -77,6 +78,7 @@ class Project:
     stack_bytes: int = DEFAULT_STACK_BYTES
     optimize: str = "speed"
     labels: tuple[str, ...] = ()
+    preprocessing: dict[str, Any] = dataclasses.field(default_factory=lambda: ModelInput().as_json())
     format_version: int = 1
     state_bytes: int = 0
     inputs: tuple[InputShape, ...] = ()
@@ -104,7 +106,15 @@ class Project:
     @property
     def resize(self) -> str:
         """How a photograph becomes an input: boxes keep their proportions, a classifier sees all of it."""
-        return "fit" if self.kind == "detector" else "stretch"
+        return self.model_input.preprocessing.fit_of(self.kind)
+
+    @property
+    def model_input(self) -> ModelInput:
+        """How inputs reach the graph; UsageError where `preprocessing` is not understood."""
+        try:
+            return ModelInput.from_json(self.preprocessing)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"project '{self.name}': preprocessing cannot be read ({error})") from error
 
     @property
     def image_bytes(self) -> int:

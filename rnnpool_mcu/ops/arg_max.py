@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.reshape import Reshape
 
 MAX_CHANNELS = 256
 
@@ -54,3 +56,11 @@ class ArgMax(RowByRow):
 
 def _zero_point(image: TensorType) -> int:
     return 0 if image.channels <= 128 else -128
+
+
+def is_index(graph: Graph, name: str) -> bool:
+    """Whether a value is an ArgMax's, in whatever shape: numbers of classes."""
+    nodes = {node.name: node for node in graph.nodes}
+    while name in nodes and isinstance(nodes[name].op, Reshape):
+        (name,) = nodes[name].inputs
+    return name in nodes and isinstance(nodes[name].op, ArgMax)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,12 +60,13 @@ def synthetic_images(input_size: tuple[int, int, int], count: int = 8, seed: int
     return images
 
 
-def as_batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
-    """Images [N, H, W, C] one by one as the float models take them: [1, C, H, W] in 0..1."""
+def as_batches(images: NDArray[Any]) -> Iterator[Tensor]:
+    """Samples [N, H, W, C] one by one as the float models take them: [1, C, H, W], camera bytes in 0..1."""
     import torch
 
     for image in images:
-        yield torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().float() / 255.0
+        batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().float()
+        yield batch / 255.0 if image.dtype == np.uint8 else batch
 
 
 def _noise(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What sets a float torch model's activation ranges: tensors, a data loader or a folder of pictures."""
+"""What sets a float torch model's activation ranges: tensors, a data loader, a folder or a file of arrays."""
 
 from __future__ import annotations
 
@@ -12,62 +12,45 @@ import torch
 from torch import Tensor
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.quantize.calibration import as_batches, calibration_images
-from rnnpool_mcu.quantize.quantizer import PIXELS
+from rnnpool_mcu.ir.source import AS_IT_IS, InputForm
+from rnnpool_mcu.quantize.samples import Samples, samples_from
 
 WANTED = (
     "give typical inputs of the model: a float tensor [N, C, H, W], an iterable of such batches, a uint8 "
-    "array of pictures [N, H, W, C], or a folder of pictures"
+    "array of pictures [N, H, W, C], a folder of pictures, or a file of arrays (.npy, .npz, .csv)"
 )
 
 
 def calibration_inputs(
     given: Any, shape: Sequence[int], count: int = 64, seed: int = 0
-) -> tuple[list[Tensor], str]:
-    """At most `count` inputs [1, ...] of the shape, and where they are from.
+) -> tuple[Samples, str]:
+    """At most `count` inputs in the graph's order, for a program whose input has the shape; and their origin.
 
     A uint8 array holds pictures [N, H, W, C], and like those of a folder they enter as pixel / 255. Raises
     UsageError when there is none, or one of another shape, or with values that are not finite.
     """
+    form = InputForm(tuple(shape))
     if given is None:
         raise UsageError(f"calibration: none given for a float model; {WANTED}")
     if isinstance(given, (str, Path)):
-        folder = Path(given)
-        images = calibration_images(folder, picture_size(shape), count, seed, "stretch")
-        return list(as_batches(images)), f"{len(images)} images of {folder.name}"
+        return samples_from(Path(given), form, count, seed, AS_IT_IS)
+    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 4 and len(given):
+        if tuple(given.shape[1:]) != form.size:
+            raise UsageError(
+                f"calibration: pictures {list(given.shape[1:])}, the model takes {list(form.size)} (height, "
+                f"width, channels); {WANTED}"
+            )
+        return given[:count], f"{min(count, len(given))} pictures given"
     found = list(islice(_singles(given), count))
     if not found:
         raise UsageError(f"calibration: it is empty; {WANTED}")
     for at, single in enumerate(found):
         _check(single, tuple(shape), at)
-    return found, f"{len(found)} inputs given"
-
-
-def picture_size(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Height, width and channels of an input [1, C, H, W] that pictures can be."""
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        raise UsageError(
-            f"calibration: pictures for an input of {list(shape)}, allowed: [1, 1 or 3, height, width]; give "
-            "tensors instead"
-        )
-    return shape[2], shape[3], shape[1]
-
-
-def input_quantization(inputs: Sequence[Tensor]) -> tuple[float, int]:
-    """Scale and zero point of the model's input: a camera's where all values are in 0..1."""
-    low = min(0.0, *(float(single.min()) for single in inputs))
-    high = max(0.0, *(float(single.max()) for single in inputs))
-    if (low >= 0.0 and high <= 1.0) or low == high:
-        return PIXELS
-    scale = (high - low) / 255.0
-    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
+    return np.stack([form.to_graph(single.numpy()) for single in found]), f"{len(found)} inputs given"
 
 
 def _singles(given: Any) -> Iterator[Tensor]:
     """One input after another, [1, ...] each."""
-    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 4:
-        yield from as_batches(given)
-        return
     batches: Iterable[Any] = [given] if isinstance(given, (Tensor, np.ndarray)) else given
     if not isinstance(batches, Iterable):
         raise UsageError(f"calibration: {type(given).__name__}; {WANTED}")

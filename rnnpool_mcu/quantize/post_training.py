@@ -10,7 +10,8 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from rnnpool_mcu.errors import ModelError, UsageError
-from rnnpool_mcu.quantize.quantizer import PIXELS, Calibration, Int8Quantizer, ObserverName
+from rnnpool_mcu.ir.source import PIXELS
+from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName
 from rnnpool_mcu.quantize.rewriting.canonical import canonical, with_normalisation
 
 

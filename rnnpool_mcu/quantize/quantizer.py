@@ -29,6 +29,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.source import PIXELS
 from rnnpool_mcu.nn.aten import (
     PAIRS,
     SELECTORS,
@@ -64,8 +65,6 @@ FIXED = {
 }
 """Scale and zero point of results whose range is known."""
 
-PIXELS = (1.0 / 255.0, -128)
-"""Scale and zero point of a model's input pixel / 255: the pixel byte minus 128 is its int8 form."""
 SMALLEST_SCALE = 2.0**-16
 
 ObserverName = Literal["minmax", "histogram"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
 from rnnpool_mcu.ir.graph import Node, State
@@ -23,9 +24,10 @@ def report_of_plan(
     stack: StackBound | None = None,
     calibration: str | None = None,
     planning: Planning = Planning(),  # noqa: B008  (frozen)
+    agreement: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report of a model compiled from the file `source`; `sizes` and `stack` come from a build."""
-    layers = layers_of_plan(plan)
+    layers, graph = layers_of_plan(plan), plan.graph
     return build_report(
         ReportInput(
             model=project.name,
@@ -50,8 +52,22 @@ def report_of_plan(
             planning=planning,
             state_bytes=project.state_bytes,
             inputs=tuple(InputRow(given.field, given.shape) for given in project.inputs),
+            input=real_values(graph.input_name, graph.input_type, as_bytes=True),
+            outputs=tuple(real_values(name, graph.types[name]) for name in graph.outputs),
+            agreement=agreement,
         )
     )
+
+
+def real_values(name: str, kind: ValueType, as_bytes: bool = False) -> dict[str, Any]:
+    """Shape, scale and zero point of an input or output; of a list of boxes its shape alone.
+
+    The real value is scale * (x - zero_point), of an int8 x, or with `as_bytes` of a byte that the C takes.
+    """
+    if not isinstance(kind, TensorType):
+        return {"name": name, "shape": list(_shape(kind)), "scale": None, "zero_point": None}
+    zero_point = kind.zero_point + (128 if as_bytes else 0)
+    return {"name": name, "shape": list(kind.shape), "scale": kind.scale, "zero_point": zero_point}
 
 
 def peak_of_plan(plan: Plan) -> PlanPeak:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
 
@@ -96,6 +97,9 @@ class ReportInput:
     planning: Planning = Planning()
     state_bytes: int = 0  # what the caller keeps between runs
     inputs: tuple[InputRow, ...] = ()  # where there are several
+    input: Mapping[str, Any] | None = None  # name, shape, scale and zero point of a byte
+    outputs: tuple[Mapping[str, Any], ...] = ()  # the same of an int8 value
+    agreement: Mapping[str, Any] | None = None  # with the float model that was quantized
 
     @property
     def image_bytes(self) -> int:

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from rnnpool_mcu.report.agreement_lines import agreement_lines
 from rnnpool_mcu.report.build import Report
 from rnnpool_mcu.report.plan_lines import plan_lines
 
@@ -63,6 +64,14 @@ def renderable(report: Report) -> Group:
     lines = [f"Arithmetic: {report['arithmetic']}.", _validation_line(report["validation"])]
     if report["calibration"] is not None:
         lines.insert(0, f"Activation ranges: {report['calibration']}.")
+    if (given := report.get("input")) is not None:
+        lines.append(f"Input: byte x stands for {given['scale']:.6g} * (x - {given['zero_point']}).")
+    for output in report.get("outputs", []):
+        if output["scale"] is not None:
+            scale, zero_point = output["scale"], output["zero_point"]
+            lines.append(f"Output {output['name']}: int8 q stands for {scale:.6g} * (q - {zero_point}).")
+    if (agreement := report.get("agreement")) is not None:
+        lines += agreement_lines(agreement)
     if (timing := report.get("timing")) is not None:
         clock = f"{timing['clock_hz'] / 1e6:g} MHz, {timing['wait_states']} flash wait states"
         time = f"{timing['seconds'] * 1e3:,.1f} ms"

@@ -48,14 +48,25 @@ def model_image(
 ) -> NDArray[np.uint8]:
     """uint8 of input_size = (height, width, channels).
 
-    `resize` is "fit" (see `fit`; padded right and bottom with 0) or "stretch".
+    `resize` is "letterbox" or "fit" (see `fit`; padded right and bottom with 0), "crop" (the middle of the
+    largest part of the input's aspect ratio), or "resize" or "stretch".
     """
     height, width, channels = input_size
-    if resize == "stretch":
-        mode = "L" if channels == 1 else "RGB"
-        resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized, dtype=np.uint8).reshape(input_size)
-    return letterbox(image, height, width, channels)[0]
+    if resize in ("letterbox", "fit"):
+        return letterbox(image, height, width, channels)[0]
+    box = cropped(image.width, image.height, width, height) if resize == "crop" else None
+    mode = "L" if channels == 1 else "RGB"
+    resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR, box)
+    return np.asarray(resized, dtype=np.uint8).reshape(input_size)
+
+
+def cropped(
+    width: int, height: int, canvas_width: int, canvas_height: int
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the largest part in the middle with the canvas's aspect ratio."""
+    scale = min(width / canvas_width, height / canvas_height)
+    left, top = (width - canvas_width * scale) / 2, (height - canvas_height * scale) / 2
+    return left, top, left + canvas_width * scale, top + canvas_height * scale
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,28 @@ class Letterbox:
     down: float
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image stands on the model's canvas: x of the image is (x of the canvas - left) / across."""
+
+    across: float
+    down: float
+    left: float = 0.0  # below 0 where a part of the image is cut off
+    top: float = 0.0
+
+
+def placement(resize: str, width: int, height: int, canvas_width: int, canvas_height: int) -> Placement:
+    """Of an image of `width` and `height` as `model_image` puts it."""
+    if resize in ("letterbox", "fit"):
+        placed = fit(width, height, canvas_width, canvas_height)
+        return Placement(placed.across, placed.down)
+    if resize == "crop":
+        left, top, right, _ = cropped(width, height, canvas_width, canvas_height)
+        scale = canvas_width / (right - left)
+        return Placement(scale, scale, -left * scale, -top * scale)
+    return Placement(canvas_width / width, canvas_height / height)
 
 
 def fit(width: int, height: int, canvas_width: int, canvas_height: int) -> Letterbox:

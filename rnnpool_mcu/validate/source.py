@@ -18,7 +18,7 @@ from rnnpool_mcu.ir.batch import Batch, Images, batch_of
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8, initial_states, next_states
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Int8Array
-from rnnpool_mcu.ir.source_runtime import SourceRuntime
+from rnnpool_mcu.ir.source import SourceRuntime
 
 STEPS_ALLOWED = 1
 """Per operator, alone: what a runtime that rounds twice may differ by."""

@@ -1,4 +1,4 @@
-"""validate --source of a checkpoint: its ranges must be those that were compiled."""
+"""validate --source: whether a file's own runtime computes the integers that were compiled."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from rnnpool_mcu.cli.validate_command import _check_ranges
-from rnnpool_mcu.errors import UsageError
-
-
-def test_ranges_of_other_pictures_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"3 images of photos.*rnnpool-mcu quantize x\.pt"):
-        _check_ranges(Path("out"), Path("x.pt"), "3 images of photos")
+from rnnpool_mcu.cli.validate_command import _has_integers
 
 
 @pytest.mark.parametrize(
-    ("source", "calibration"),
+    ("source", "calibration", "expected"),
     [
-        ("x.pt", "stored in the checkpoint"),
-        ("x.pt", "synthetic images: for trials only"),
-        ("x.pt", None),
-        ("x.tflite", "3 images of photos"),
+        ("x.pt", "stored in the checkpoint", True),
+        ("x.pt", "synthetic images: for trials only", True),
+        ("x.pt", None, True),
+        ("x.pt", "3 images of photos", False),  # it is compared in float alone
+        ("x.tflite", "stored in the .tflite file", True),
+        ("x.keras", "3 images of photos", False),
     ],
 )
-def test_a_checkpoints_own_ranges_and_other_formats_are_compared(
-    source: str, calibration: str | None
+def test_integers_of_other_ranges_are_not_compared(
+    source: str, calibration: str | None, expected: bool
 ) -> None:
-    _check_ranges(Path("out"), Path(source), calibration)
+    assert _has_integers(Path(source), calibration) is expected

@@ -14,9 +14,10 @@ pytest.importorskip("torchao")
 from rnnpool_mcu.frontends.torch.front import ImportedGraph, import_exported  # noqa: E402
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS  # noqa: E402
 from rnnpool_mcu.ir.graph import Node  # noqa: E402
-from rnnpool_mcu.quantize.agreement import layer_agreement, sqnr_db  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402
+from rnnpool_mcu.quantize.float_agreement import sqnr_db  # noqa: E402
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model  # noqa: E402
+from tests.quantize.torch_agreement import layer_agreement  # noqa: E402
 from tests.torch_models import face_m4  # noqa: E402
 
 SIZE = (96, 128, 1)
@@ -59,7 +60,6 @@ def test_a_wrong_weight_shows(quantized: QuantizedModel, imported: ImportedGraph
 
 
 def test_sqnr_of_known_noise() -> None:
-    signal = np.full(100, 10.0)
-    assert sqnr_db(signal, signal + 0.1) == pytest.approx(40.0)
-    assert sqnr_db(signal, signal) == math.inf
-    assert sqnr_db(np.zeros(3), np.ones(3)) == -math.inf
+    assert sqnr_db(100 * 10.0**2, 100 * 0.1**2) == pytest.approx(40.0)
+    assert sqnr_db(100.0, 0.0) == math.inf
+    assert sqnr_db(0.0, 3.0) == -math.inf

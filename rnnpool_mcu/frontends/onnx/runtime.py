@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx.front import ImportedOnnx
 from rnnpool_mcu.ir.evaluate import Inputs
-from rnnpool_mcu.ir.graph import Input
+from rnnpool_mcu.ir.graph import Graph, Input
 from rnnpool_mcu.ir.operator import Int8Array
+from rnnpool_mcu.ir.source import InputForm, Normalisation
 from rnnpool_mcu.ir.tensor_type import TensorType
 
 
@@ -85,3 +86,81 @@ class OnnxRuntime:
             return np.ascontiguousarray(ordered).reshape(shape)
         real = (ordered.astype(np.float32) - info.zero_point) * np.float32(info.scale)
         return real.astype(np.float32).reshape(shape)
+
+
+class FloatOnnxRuntime:
+    """The file as the user has it; every tensor that is a value of the graph is kept."""
+
+    def __init__(
+        self,
+        model: Any,
+        graph: Graph,
+        sources: Mapping[str, str],
+        form: InputForm,
+        normalisation: Normalisation,
+    ) -> None:
+        """`model` is the file read by onnx; `sources` gives the float tensor of each value of the graph.
+
+        The graph's outputs are the model's, in its order. ModelError when the runtime refuses the file.
+        """
+        import onnxruntime
+
+        self.name = f"ONNX Runtime {onnxruntime.__version__}, float"
+        self._form, self._normalisation, self._graph = form, normalisation, graph
+        self._tensors = _tensors(model, graph, sources)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                _with_outputs(model, self._tensors.values()).SerializeToString(),
+                options,
+                ["CPUExecutionProvider"],
+            )
+        except Exception as error:  # its exceptions have no common class
+            raise ModelError(f"ONNX Runtime refuses the float model: {error}") from error
+        self._input = next(v.name for v in self._session.get_inputs())
+
+    def values(self, samples: NDArray[Any]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """Every float tensor of the file that is a value of the graph."""
+        wanted = list(dict.fromkeys(self._tensors.values()))
+        for sample in samples:
+            pixels = sample.dtype == np.uint8
+            real = self._normalisation.real(sample) if pixels else sample
+            given = self._form.from_graph(real.astype(np.float32))
+            found = dict(zip(wanted, self._session.run(wanted, {self._input: given}), strict=True))
+            yield {
+                name: _maps(found[tensor], kind)
+                for name, tensor in self._tensors.items()
+                if isinstance(kind := self._graph.types[name], TensorType)
+                and found[tensor].size == kind.bytes
+            }
+
+
+def _tensors(model: Any, graph: Graph, sources: Mapping[str, str]) -> dict[str, str]:
+    """Value of the graph -> tensor of the float model that stands for it."""
+    made = {name for node in model.graph.node for name in node.output if name}
+    found = {name: sources[name] for name in graph.types if sources.get(name) in made}
+    outputs = [value.name for value in model.graph.output]
+    if len(outputs) == len(graph.outputs):
+        found |= dict(zip(graph.outputs, outputs, strict=True))
+    found.pop(graph.input_name, None)
+    return found
+
+
+def _with_outputs(model: Any, names: Any) -> Any:
+    """A copy of the model with every named tensor as an output."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    have = {value.name for value in copy.graph.output}
+    for name in dict.fromkeys(names):
+        if name not in have:
+            copy.graph.output.append(onnx.ValueInfoProto(name=name))  # of a type that the runtime infers
+    return copy
+
+
+def _maps(values: NDArray[Any], kind: TensorType) -> NDArray[np.float64]:
+    """ONNX's [1, C, H, W] as [H, W, C]."""
+    maps = values.astype(np.float64).reshape(kind.channels, kind.height, kind.width)
+    return np.ascontiguousarray(maps.transpose(1, 2, 0))

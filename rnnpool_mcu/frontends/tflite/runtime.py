@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite
 from rnnpool_mcu.ir.evaluate import Inputs
+from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
+from rnnpool_mcu.ir.source import InputForm, Normalisation
 from rnnpool_mcu.ir.tensor_type import TensorType
 
 
@@ -79,3 +81,59 @@ def _as_input(image: Int8Array, kind: TensorType, told: Mapping[str, Any]) -> ND
         real = (image.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
         return real.astype(np.float32).reshape(shape)
     return image.reshape(shape)
+
+
+class FloatTfliteRuntime:
+    """A float file whose tensors are called as those of the int8 file that was made of it."""
+
+    def __init__(
+        self,
+        data: bytes,
+        graph: Graph,
+        sources: Mapping[str, str],
+        form: InputForm,
+        normalisation: Normalisation,
+        made_by: str = "",
+    ) -> None:
+        """`sources`: name of each value's tensor; the graph's outputs are the file's, in its order.
+
+        ModelError when the interpreter refuses the file.
+        """
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        self.name = f"{made_by or 'TFLite interpreter'}, float (ai-edge-litert {version('ai-edge-litert')})"
+        try:
+            self._interpreter = Interpreter(
+                model_content=data,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"the TFLite interpreter refuses the float model: {error}") from error
+        self._form, self._normalisation, self._graph = form, normalisation, graph
+        details = {tensor["name"]: tensor["index"] for tensor in self._interpreter.get_tensor_details()}
+        self._indices = {
+            name: details[source]
+            for name, source in sources.items()
+            if source in details and name in graph.types and name != graph.input_name
+        }
+        outputs = [tensor["index"] for tensor in self._interpreter.get_output_details()]
+        if len(outputs) == len(graph.outputs):
+            self._indices |= dict(zip(graph.outputs, outputs, strict=True))
+        self._input = self._interpreter.get_input_details()[0]
+
+    def values(self, samples: NDArray[Any]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """Every float tensor of the file that is a value of the graph."""
+        for sample in samples:
+            real = self._normalisation.real(sample) if sample.dtype == np.uint8 else sample
+            given = self._form.from_graph(real.astype(np.float32)).reshape(self._input["shape"])
+            self._interpreter.set_tensor(self._input["index"], given)
+            self._interpreter.invoke()
+            yield dict(self._found())
+
+    def _found(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        for name, index in self._indices.items():
+            kind, tensor = self._graph.types[name], self._interpreter.get_tensor(index)
+            if isinstance(kind, TensorType) and tensor.size == kind.bytes:
+                yield name, tensor.astype(np.float64).reshape(kind.shape)

@@ -21,10 +21,10 @@ from rnnpool_mcu.ops.add import Add  # noqa: E402
 from rnnpool_mcu.ops.conv2d import Conv2d  # noqa: E402
 from rnnpool_mcu.ops.convolution import Padding  # noqa: E402
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d  # noqa: E402
-from rnnpool_mcu.quantize.agreement import layer_agreement  # noqa: E402
 from rnnpool_mcu.quantize.calibration import as_batches, synthetic_images  # noqa: E402
 from rnnpool_mcu.quantize.post_training import QuantizedModel, quantize_model  # noqa: E402
 from rnnpool_mcu.zoo import create  # noqa: E402
+from tests.quantize.torch_agreement import layer_agreement  # noqa: E402
 from tests.torch_models import Lambda, face_m4, randomised  # noqa: E402
 
 SIZE = (13, 18, 3)
@@ -159,7 +159,7 @@ def test_every_operator_computes_what_torch_quantized_does(name: str) -> None:
     torch.manual_seed(7)
     found, quantized = imported(MODELS[name]())
     image = synthetic_images(SIZE, 1, seed=9)[0]
-    rows = layer_agreement(quantized, found.graph, found.sources, image, found.last)
+    rows = layer_agreement(quantized, found.graph, found.sources, image, found.last, found.outputs)
     assert {row.name for row in rows} >= set(found.graph.outputs) - copies(found)
     assert all(row.max_steps <= 1 for row in rows), rows  # the two may round differently
     assert all(row.sqnr_db > 15 for row in rows), rows  # a wrong scale, zero point or layout gives below 10
