@@ -80,3 +80,22 @@ def accumulator(seed: int = 0) -> bytes:
     w.assign("total", w.quantize(mixed, like=x))
     again = w.read("total")
     return w.finish(w.conv(again, 4, 3), w.conv(before, 2, 3))
+
+
+def chirps() -> bytes:
+    """examples/streaming/model.tflite: whether a tone has risen or fallen over 12 frames of 16 bands."""
+    w = StreamWriter()
+    frames = w.ring("frames", w.input(1, 1, 16, scale=1 / 255, zero_point=-128), 11)
+    bands = np.arange(16)
+    rising = np.array([np.where(bands == 2 + frame, 64, -6) for frame in range(12)])
+    weights = np.stack([rising, rising[:, ::-1]])[:, :, None].astype(np.int8)
+    unit = 1 / 255 / 64
+    stored = w.constant("templates", weights, [1 / 64, 1 / 64])
+    bias = w.constant("least", np.full(2, round(-6 / unit), np.int32), [unit, unit])
+    scores = w.add(Tensor("scores", (1, 1, 1, 2), "int8", [12 / 255], [0]))
+    w.operator(
+        "CONV_2D", [frames, stored, bias], [scores], "Conv2DOptions",
+        Padding=VALID, StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1,
+        FusedActivationFunction=NONE,
+    )  # fmt: skip
+    return w.finish(w.fixed("LOGISTIC", w.view(scores, 1, 2), 1 / 256, -128))

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+BOARD = pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
+    reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
+)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = {
     "onnx": ("onnx", "onnxruntime"),
@@ -17,10 +21,7 @@ PACKAGES = {
 }
 
 
-@pytest.mark.skipif(
-    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
-    reason="qemu-system-arm or arm-none-eabi-gcc is not installed",
-)
+@BOARD
 @pytest.mark.parametrize("kind", PACKAGES)
 def test_the_example_compiles_and_agrees_with_the_runtime(kind: str, tmp_path: Path) -> None:
     for package in PACKAGES[kind]:
@@ -35,3 +36,21 @@ def test_the_example_compiles_and_agrees_with_the_runtime(kind: str, tmp_path: P
     assert "qemu: equals numpy byte for byte on 4 images" in done.stdout
     assert "same largest output on 4 of 4 images" in done.stdout
     assert (tmp_path / "out" / "src" / "net.c").is_file()
+
+
+@BOARD
+def test_the_streaming_example_hears_what_it_was_given(tmp_path: Path) -> None:
+    for package in PACKAGES["tflite"]:
+        pytest.importorskip(package)
+    from tests.tflite_streams import chirps
+
+    assert (EXAMPLES / "streaming" / "model.tflite").read_bytes() == chirps()
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "streaming" / "example.py", "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "qemu: equals numpy byte for byte on 40 images" in done.stdout
+    assert done.stdout.endswith("frame 31: rising\nframe 71: falling\n")
