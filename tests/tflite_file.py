@@ -12,7 +12,7 @@ import tflite
 from numpy.typing import NDArray
 
 _TYPES = {"int8": "INT8", "uint8": "UINT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT32"}
-_TYPES |= {"int64": "INT64", "resource": "RESOURCE"}
+_TYPES |= {"int64": "INT64", "bool": "BOOL", "resource": "RESOURCE"}
 
 
 @dataclass
@@ -198,7 +198,7 @@ _VERSIONS = {
     **{"QUANTIZE": 2, "DEQUANTIZE": 2, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3, "PAD": 2},
     **{"TRANSPOSE_CONV": 3, "SPLIT": 2, "STRIDED_SLICE": 2, "SLICE": 2, "TRANSPOSE": 4, "MIRROR_PAD": 2},
     **{"LEAKY_RELU": 2, "ARG_MAX": 2, "L2_NORMALIZATION": 2, "MAXIMUM": 2, "PADV2": 2, "RELU": 2, "SUM": 2},
-    **{"REDUCE_MAX": 2, "SPACE_TO_BATCH_ND": 2, "BATCH_TO_SPACE_ND": 2},
+    **{"REDUCE_MAX": 2, "SPACE_TO_BATCH_ND": 2, "BATCH_TO_SPACE_ND": 2, "BROADCAST_TO": 2},
 }
 
 

@@ -31,11 +31,13 @@ class Format:
 
 
 def _tflite() -> list[Supported]:
-    from rnnpool_mcu.frontends.tflite.checks import EDGES, VARIABLES, VIEWS
     from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
     from rnnpool_mcu.frontends.tflite.detections import CUSTOM
+    from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
+    from rnnpool_mcu.frontends.tflite.takers import TAKERS
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
+    found |= {name: taker.limits for name, taker in TAKERS.items()}
     found |= {**VIEWS, **EDGES, **VARIABLES, **CUSTOM}
     return [Supported(name, limits) for name, limits in sorted(found.items())]
 

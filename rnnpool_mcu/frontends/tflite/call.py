@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from rnnpool_mcu.frontends.quantized_layers import clamp_of, quantization_of, su
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.log_softmax import LOG_PROBABILITY
+from rnnpool_mcu.ops.softmax import PROBABILITY
 
 UNBOUNDED = (float("-inf"), float("inf"))
 _BOUNDS = {
@@ -23,6 +25,13 @@ _BOUNDS = {
     3: (0.0, 6.0),  # RELU6
 }
 ALL = None
+FLOAT_TAILS = {
+    "LOGISTIC": PROBABILITY,
+    "LOG_SOFTMAX": LOG_PROBABILITY,
+    "SOFTMAX": PROBABILITY,
+    "TANH": Quantization(1 / 128, 0),
+}
+"""Operators that may end a model in float, behind a DEQUANTIZE, and the quantization of their int8 result."""
 HARMLESS = (
     *("DepthMultiplier", "NumSplits"),  # shapes tell
     *("KeepDims", "OutputType"),  # the file's shape and type of the result are compared
@@ -43,8 +52,13 @@ class Call:
 
     @property
     def output(self) -> Quantization:
-        """Quantization of the wanted output."""
-        return int8_quantization(self.model.tensors[self.op.outputs[self.result]])
+        """Quantization of the wanted output; of a float one at the model's end, that of its operator."""
+        index = self.op.outputs[self.result]
+        tensor = self.model.tensors[index]
+        is_read = any(index in op.inputs for op in self.model.operators)
+        if tensor.dtype == "FLOAT32" and index in self.model.outputs and not is_read:
+            return FLOAT_TAILS.get(self.op.kind) or int8_quantization(tensor)
+        return int8_quantization(tensor)
 
     @property
     def clamp(self) -> tuple[int, int]:
@@ -79,6 +93,10 @@ class Call:
             raise ModelError(f"input {position} ('{tensor.name}') is {tensor.dtype}, allowed: INT32")
         return [int(value) for value in tensor.data.reshape(-1)]
 
+    def of_result(self, result: int) -> Call:
+        """The same call, another of its outputs wanted."""
+        return replace(self, result=result)
+
     def rank(self, position: int) -> int:
         """Dimensions of the input at `position`, batch included."""
         return len(self.model.tensors[self.op.inputs[position]].shape)
@@ -109,6 +127,8 @@ class Converter:
     constants: bool = False  # whether stored tensors may stand at these positions
     reshapes: bool = False  # whether the output may have lost sides of 1
     broadcast: bool = False  # whether inputs of other sizes are repeated first
+    maps: bool = False  # whether stored tensors may be whole maps: they become values of the graph
+    single: bool = False  # whether a stored tensor that is no map is one value, not one per channel
 
     @property
     def limits(self) -> str:

@@ -23,10 +23,11 @@ from rnnpool_mcu.frontends.tflite.call import (
 from rnnpool_mcu.frontends.tflite.dilation import EXPLICIT
 from rnnpool_mcu.frontends.tflite.lstm import convert_lstm
 from rnnpool_mcu.frontends.tflite.movers import MOVERS
+from rnnpool_mcu.frontends.tflite.shapes import aligned_shape
 from rnnpool_mcu.frontends.tflite.tables import TABLES
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.arg_max import ArgMax
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
@@ -34,10 +35,13 @@ from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.softmax import Softmax
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
+from rnnpool_mcu.ops.where import Where
 
 _SAME, _VALID = 0, 1
 BIAS_TOLERANCE = 0.02
@@ -155,22 +159,22 @@ def convert_fully_connected(call: Call) -> Operator:
 
 
 def convert_add(call: Call) -> Operator:
-    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; relu, relu6, relu -1..1
-    fused.
+    """Two computed tensors, sides of 1 repeated, or one and a stored one of any sides that fit; relu, relu6,
+    relu -1..1 fused.
     """
     return added(call, real_constant)
 
 
 def convert_sub(call: Call) -> Operator:
-    """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; relu,
+    """Two computed tensors, sides of 1 repeated, or one and a stored one on either side; relu,
     relu6, relu -1..1 fused.
     """
     return subtracted(call, real_constant)
 
 
 def convert_mul(call: Call) -> Operator:
-    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; relu, relu6, relu -1..1
-    fused.
+    """Two computed tensors, sides of 1 repeated, or one and a stored one of any sides that fit; relu, relu6,
+    relu -1..1 fused.
     """
     return multiplied(call, real_constant)
 
@@ -194,44 +198,28 @@ def convert_max_pool_2d(call: Call) -> Operator:
     return MaxPool2d(_pool_window(call), call.clamp)
 
 
-def convert_reduce_max(call: Call) -> Operator:
-    """Over height and width of an image, both at once; quantization unchanged."""
-    check_same_quantization(call)
-    axes, rank, image = call.integers(1), call.rank(0), call.inputs[0]
-    if rank != 4 or sorted({axis % 4 for axis in axes}) != [1, 2] or max(image.shape[:2]) > MAX_SPAN:
-        raise ModelError(f"over axes {axes} of {rank}, supported: 1 and 2 (height and width) of 4")
-    return MaxPool2d(Window((image.height, image.width), (1, 1)))
-
-
-def convert_mean(call: Call) -> Operator:
-    """Over height, width or both, of an image."""
-    axes, rank = call.constant(1).data, len(call.model.tensors[call.op.inputs[0]].shape)
-    assert axes is not None
-    wanted = sorted({int(axis) % max(rank, 1) for axis in axes.reshape(-1)})
-    image = call.inputs[0]
-    if rank == 4 and wanted == [1, 2]:
-        return GlobalAveragePool(call.output)
-    if rank == 4 and wanted in ([1], [2]):
-        kernel = (image.height, 1) if wanted == [1] else (1, image.width)
-        return AveragePool2d(Window(kernel, (1, 1)), call.output)
-    raise ModelError(f"mean over axes {wanted} of {rank}, supported: 1, 2 (height, width) of 4")
-
-
-def convert_sum(call: Call) -> Operator:
-    """Over height and width of an image, both at once."""
-    axes, rank = call.integers(1), call.rank(0)
-    if rank != 4 or sorted({axis % 4 for axis in axes}) != [1, 2]:
-        raise ModelError(f"sum over axes {axes} of {rank}, supported: 1 and 2 (height and width) of 4")
-    return SpatialSum(call.output)
-
-
 def convert_softmax(call: Call) -> Operator:
     """Over the channels; beta > 0."""
     return Softmax(call.output, float(call.option("Beta")))
 
 
+def convert_select(call: Call) -> Operator:
+    """A stored condition; two computed tensors, or one and a stored one, sides of 1 repeated."""
+    condition, given = call.constant(0), call.model.tensors[call.op.inputs[1]]
+    if condition.dtype != "BOOL" or condition.data is None:
+        raise ModelError(f"condition '{condition.name}' is {condition.dtype}, allowed: BOOL")
+    if call.op.kind == "SELECT" and condition.shape != given.shape and condition.data.size != 1:
+        raise ModelError(f"condition of {list(condition.shape)} for {list(given.shape)}, supported: the same")
+    return Where(call.output, condition.data.astype(np.int8).reshape(aligned_shape(condition)))
+
+
+def convert_log_softmax(call: Call) -> Operator:
+    """Over the channels."""
+    return LogSoftmax(call.output)
+
+
 def convert_concatenation(call: Call) -> Operator:
-    """Computed tensors along height, width or channels, each with its own quantization."""
+    """Computed or stored tensors along height, width or channels, each with its own quantization."""
     if int(call.option("FusedActivationFunction")) != 0:
         raise ModelError("fused activation, supported: none; make it a layer of its own")
     rank = len(call.model.tensors[call.op.outputs[0]].shape)
@@ -259,7 +247,9 @@ def convert_transpose_conv(call: Call) -> Operator:
 
 
 def convert_prelu(call: Call) -> Operator:
-    """Slopes stored in the file, one per channel or one in all."""
+    """Slopes stored in the file or computed: one in all, per channel, or of any sides that fit the input."""
+    if len(call.inputs) == 2:
+        return PReluMap(call.output)
     _, slopes = real_constant(call)
     return PRelu(np.broadcast_to(slopes, (call.inputs[0].channels,)).astype(np.float64), call.output)
 
@@ -284,23 +274,23 @@ def convert_l2_normalization(call: Call) -> Operator:
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "ADD": Converter((0, 1), convert_add, constants=True, broadcast=True),
+    "ADD": Converter((0, 1), convert_add, constants=True, broadcast=True, maps=True),
     "ARG_MAX": Converter((0,), convert_arg_max, reshapes=True),
     "ARG_MIN": Converter((0,), convert_arg_max, reshapes=True),
     "AVERAGE_POOL_2D": Converter((0,), convert_average_pool_2d),
-    "CONCATENATION": Converter(ALL, convert_concatenation),
+    "CONCATENATION": Converter(ALL, convert_concatenation, maps=True),
     "CONV_2D": Converter((0,), convert_conv_2d),
     "DEPTHWISE_CONV_2D": Converter((0,), convert_depthwise_conv_2d),
     "FULLY_CONNECTED": Converter((0,), convert_fully_connected),
     "L2_NORMALIZATION": Converter((0,), convert_l2_normalization),
     "MAX_POOL_2D": Converter((0,), convert_max_pool_2d),
-    "MEAN": Converter((0,), convert_mean, reshapes=True),
-    "MUL": Converter((0, 1), convert_mul, constants=True),
-    "PRELU": Converter((0,), convert_prelu),
-    "REDUCE_MAX": Converter((0,), convert_reduce_max, reshapes=True),
+    "MUL": Converter((0, 1), convert_mul, constants=True, maps=True),
+    "PRELU": Converter((0, 1), convert_prelu, constants=True, maps=True),
+    "LOG_SOFTMAX": Converter((0,), convert_log_softmax),
+    "SELECT": Converter((1, 2), convert_select, maps=True),
+    "SELECT_V2": Converter((1, 2), convert_select, maps=True),
     "SOFTMAX": Converter((0,), convert_softmax),
-    "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True),
-    "SUM": Converter((0,), convert_sum, reshapes=True),
+    "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True, maps=True),
     "TRANSPOSE_CONV": Converter((2,), convert_transpose_conv),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Converter((0,), convert_lstm),
     **MOVERS,

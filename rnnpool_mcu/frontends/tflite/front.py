@@ -13,15 +13,18 @@ from pathlib import Path
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
 from rnnpool_mcu.frontends.tflite.call import HARMLESS, Call, Converter
-from rnnpool_mcu.frontends.tflite.checks import EDGES, VARIABLES, VIEWS, check_known, check_precision
+from rnnpool_mcu.frontends.tflite.checks import check_known, check_precision
 from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.detections import post_process
 from rnnpool_mcu.frontends.tflite.dilation import merge_dilated
 from rnnpool_mcu.frontends.tflite.folding import folded, is_shape_arithmetic
+from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
 from rnnpool_mcu.frontends.tflite.lstm import STATES
+from rnnpool_mcu.frontends.tflite.older import modernized
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, read_tflite
 from rnnpool_mcu.frontends.tflite.shapes import where
 from rnnpool_mcu.frontends.tflite.states.variables import Variables, add_recurrent
+from rnnpool_mcu.frontends.tflite.takers import TAKERS
 from rnnpool_mcu.frontends.tflite.tensors import Tensors, Viewed
 from rnnpool_mcu.frontends.tflite.views import take_edge, take_view
 from rnnpool_mcu.frontends.walk import Walk
@@ -53,16 +56,28 @@ def convert_tflite(model: StoredModel, *, recurrent_states: bool = True) -> Impo
     Without `recurrent_states` layers begin each run from zeros, whatever the file says: it came from a model
     whose layers do.
     """
+    tensors = len(model.tensors)
+    model = merge_dilated(modernized(model))
     check_precision(model)
-    model = merge_dilated(model)
     walk = _Walk(model, recurrent_states)
     for op in model.operators:
         walk.visit(op)
     walk.check()
     walk.variables.finish()
     graph = walk.tensors.graph(walk.outputs())
-    names = {name: model.tensors[index].name for name, index in walk.tensors.indices.items()}
-    return ImportedTflite(graph, walk.tensors.indices, names, walk.tensors.kept)
+    indices = _in_file(walk.tensors, tensors)
+    names = {name: model.tensors[index].name for name, index in indices.items()}
+    return ImportedTflite(graph, indices, names, walk.tensors.kept)
+
+
+def _in_file(tensors: Tensors, count: int) -> dict[str, int]:
+    """The tensor of each value among the file's own `count`: where it was added, one that is a view of it."""
+    views: dict[str, int] = {}
+    for index, value in tensors.values.items():
+        if index < count:
+            views.setdefault(value.name, index)
+    found = {name: index if index < count else views.get(name) for name, index in tensors.indices.items()}
+    return {name: index for name, index in found.items() if index is not None}
 
 
 class _Walk(Walk[StoredOperator, int]):
@@ -115,32 +130,53 @@ class _Walk(Walk[StoredOperator, int]):
             take_edge(self.tensors, item)
         elif item.kind in VARIABLES:
             self.variables.take(item)
+        elif item.kind in TAKERS:
+            self._take_shaped(replace(item, options=Noted(item.options)))
         else:
             self._convert(replace(item, options=Noted(item.options)))
+
+    def _take_shaped(self, op: StoredOperator) -> None:
+        """An operator over axes of any shape."""
+        if not op.outputs:
+            raise ModelError("it has no output; the file is damaged")
+        taker, account = TAKERS[op.kind], Operands(self._operands(op))
+        taker.take(self.tensors, Call(self.tensors.model, op, (), 0, account))
+        _check_used(op, account, taker.limits)
 
     def _convert(self, op: StoredOperator) -> None:
         converter, tensors, account = CONVERTERS[op.kind], self.tensors, Operands(self._operands(op))
         if not op.outputs:
             raise ModelError("it has no output; the file is damaged")
         positions = range(len(op.inputs)) if converter.inputs is None else converter.inputs
-        found = [at for at in positions if not (converter.constants and tensors.is_stored(op, at))]
-        account.use(*found)
-        names = tuple(tensors.read(op, at) for at in found)
-        if not names:
-            raise ModelError(
-                "all its inputs are stored in the file, a computed one is needed; fold it before export"
-            )
+        found = [at for at in positions if not self._is_constant(op, at, converter)]
+        call = Call(tensors.model, op, (), 0, account)
+        names = tensors.operands(call, found)
         if converter.broadcast:
             names = tensors.broadcast(names)
         types = tuple(tensors.types[name] for name in names)
         for result, index in enumerate(op.outputs):
             made = converter.convert(Call(tensors.model, op, types, result, account))
-            _check_used(op, account, converter)
+            _check_used(op, account, converter.limits)
             if isinstance(made, Lstm) and self._recurrent_states:
                 variables = tuple(op.inputs[at] for at in STATES)
                 add_recurrent(tensors, index, replace(made, keeps=True), names, variables)
                 continue
             tensors.add(index, made, names, reshapes=converter.reshapes)
+
+    def _is_constant(self, op: StoredOperator, position: int, converter: Converter) -> bool:
+        """Whether an input is stored and the converter takes it so, not as a map of the graph."""
+        if not (converter.constants or converter.maps) or not self.tensors.is_stored(op, position):
+            return False
+        return converter.constants and not (converter.maps and self._is_map(op, position, converter.single))
+
+    def _is_map(self, op: StoredOperator, position: int, single: bool) -> bool:
+        """Whether a stored input has more values than one, or than one per channel of the result."""
+        data = self.tensors.model.tensors[op.inputs[position]].data
+        others = [self.tensors.values[i].shape for at, i in enumerate(op.inputs) if i in self.tensors.values]
+        assert data is not None
+        channels = {shape[-1] for shape in others if shape}
+        per_channel = data.ndim > 0 and data.size == data.shape[-1] and channels == {data.size}
+        return data.size != 1 and (single or not per_channel)
 
     def _operands(self, op: StoredOperator) -> dict[int, str]:
         """Names of an operator's inputs by their position."""
@@ -163,8 +199,8 @@ class _Walk(Walk[StoredOperator, int]):
         self._detected.add(node.name)
 
 
-def _check_used(op: StoredOperator, account: Operands, converter: Converter) -> None:
+def _check_used(op: StoredOperator, account: Operands, limits: str) -> None:
     """ModelError for an input that was not used, or an option that nobody read and that is not off."""
     assert isinstance(op.options, Noted)
     unread = {name: value for name, value in op.options.unread().items() if value and name not in HARMLESS}
-    check_account(account, unread, converter.limits)
+    check_account(account, unread, limits)

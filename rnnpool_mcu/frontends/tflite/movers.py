@@ -82,42 +82,6 @@ def convert_slice(call: Call) -> Operator:
     return Slice(start, (height, width, channels))
 
 
-def convert_strided_slice(call: Call) -> Operator:
-    """Any stored beginning, end and positive step; no new axes, no ellipsis."""
-    check_same_quantization(call)
-    rank = call.rank(0)
-    begin, end, step = (call.integers(position) for position in (1, 2, 3))
-    if (
-        call.option("EllipsisMask")
-        or call.option("NewAxisMask")
-        or {len(begin), len(end), len(step)} != {rank}
-    ):
-        raise ModelError("with an ellipsis or a new axis, supported: begin, end and step of each dimension")
-    if min(step) < 1:
-        raise ModelError(f"steps {step}, supported: 1 and more; flip the data before")
-    shape = call.model.tensors[call.op.inputs[0]].shape
-    starts = [
-        0 if int(call.option("BeginMask")) >> axis & 1 else _inside(begin[axis], side)
-        for axis, side in enumerate(shape)
-    ]
-    stops = [_stop(call, axis, side, end[axis], starts[axis]) for axis, side in enumerate(shape)]
-    if rank >= 2 and (starts[0], stops[0]) != (0, 1):
-        raise ModelError("takes a part of the batch, supported: the whole batch of 1")
-    sizes = [(stop - start + by - 1) // by for start, stop, by in zip(starts, stops, step, strict=True)]
-    return Slice(_image(starts, 0), _image(sizes, 1), _image(step, 1))
-
-
-def _stop(call: Call, axis: int, side: int, end: int, start: int) -> int:
-    if int(call.option("ShrinkAxisMask")) >> axis & 1:
-        return start + 1
-    return side if int(call.option("EndMask")) >> axis & 1 else _inside(end, side)
-
-
-def _inside(index: int, side: int) -> int:
-    """An index counted from the end when it is negative, limited to the side."""
-    return min(max(index + side if index < 0 else index, 0), side)
-
-
 def convert_split(call: Call) -> Operator:
     """Equal or given parts along any axis but the batch."""
     check_same_quantization(call)
@@ -163,6 +127,5 @@ MOVERS: Mapping[str, Converter] = {
     "SPACE_TO_DEPTH": Converter((0,), convert_space_to_depth),
     "SPLIT": Converter((1,), convert_split),
     "SPLIT_V": Converter((0,), convert_split),
-    "STRIDED_SLICE": Converter((0,), convert_strided_slice, reshapes=True),
 }
 """Converters of operators that move values."""

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite
+from rnnpool_mcu.frontends.tflite.reader import read_tflite
 from rnnpool_mcu.ir.evaluate import Inputs
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.source import InputForm, Normalisation
 from rnnpool_mcu.ir.tensor_type import TensorType
+
+WRONG_IN_REFERENCE = frozenset({"SUM"})
+"""Operators whose reference kernel is wrong: that of SUM leaves every output at its zero point."""
 
 
 class TfliteRuntime:
@@ -24,7 +28,10 @@ class TfliteRuntime:
 
     def __init__(self, path: Path, imported: ImportedTflite) -> None:
         """ModelError when the interpreter refuses the file."""
-        self.name = f"TFLite interpreter (ai-edge-litert {version('ai-edge-litert')}), reference kernels"
+        reference = WRONG_IN_REFERENCE.isdisjoint(op.kind for op in read_tflite(path).operators)
+        self._resolver = "BUILTIN_REF" if reference else "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+        kernels = "reference" if reference else "optimized"
+        self.name = f"TFLite interpreter (ai-edge-litert {version('ai-edge-litert')}), {kernels} kernels"
         self._path, self._graph = path, imported.graph
         self._indices, self._kept = imported.indices, imported.kept
         self.reset()
@@ -36,7 +43,7 @@ class TfliteRuntime:
         try:
             self._interpreter = Interpreter(
                 model_content=self._path.read_bytes(),
-                experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+                experimental_op_resolver_type=OpResolverType[self._resolver],
                 experimental_preserve_all_tensors=True,
             )
             self._interpreter.allocate_tensors()
@@ -60,6 +67,11 @@ class TfliteRuntime:
                 continue
             if tensor.dtype == np.int8:
                 found[name] = tensor.reshape(kind.shape)
+            elif tensor.dtype == np.uint8:
+                found[name] = (tensor.astype(np.int16) - 128).astype(np.int8).reshape(kind.shape)
+            elif tensor.dtype == np.float32:
+                steps = np.rint(tensor / np.float64(kind.scale)) + kind.zero_point
+                found[name] = np.clip(steps, -128, 127).astype(np.int8).reshape(kind.shape)
             elif tensor.dtype in (np.int32, np.int64):  # an index of the largest channel
                 found[name] = (tensor + kind.zero_point).astype(np.int8).reshape(kind.shape)
         return found

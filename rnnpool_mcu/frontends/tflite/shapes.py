@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.quantized_layers import quantization_of
@@ -29,6 +31,31 @@ def image_shape(tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int,
     return height, width, channels
 
 
+def merged_order(shape: tuple[int, ...], order: list[int]) -> tuple[list[int], list[int]]:
+    """A shape and an order of it in which neighbours that stay neighbours are one axis, sides of 1 none."""
+    kept = [axis for axis, side in enumerate(shape) if side != 1]
+    groups: list[list[int]] = []
+    for axis in (kept.index(axis) for axis in order if shape[axis] != 1):
+        if groups and groups[-1][-1] + 1 == axis:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    before = sorted(groups)
+    sides = [elements(tuple(shape[kept[axis]] for axis in group)) for group in before]
+    return sides, [before.index(group) for group in groups]
+
+
+def aligned_shape(tensor: StoredTensor) -> tuple[int, int, int]:
+    """Height, width, channels of a stored tensor as operands of other ranks meet: at the last axis."""
+    shape = tensor.shape
+    if elements(shape[:-3]) != 1:
+        raise ModelError(
+            f"'{tensor.name}' is {list(shape)}, supported: at most 3 dimensions beside the batch"
+        )
+    height, width, channels = (1,) * (3 - len(shape)) + shape[-3:]
+    return height, width, channels
+
+
 def where(op: StoredOperator, model: StoredModel) -> str:
     """An operator's kind, index and tensors, for messages."""
 
@@ -53,6 +80,30 @@ def shifted(tensor: StoredTensor) -> Quantization:
     if stored is None or stored.scales.size != 1:
         raise ModelError(f"'{tensor.name}' is uint8 without one scale; {HOW_TO_QUANTIZE}")
     return quantization_of(float(stored.scales[0]), int(stored.zero_points[0]) - 128)
+
+
+def merged_axes(shape: tuple[int, ...], labels: Sequence[bool]) -> tuple[tuple[int, int, int], list[bool]]:
+    """A shape as height, width, channels, and the label of each: neighbours of one label are one axis.
+
+    ModelError where that takes more than three.
+    """
+    if elements(shape[:-3]) == 1:
+        sides, kept = list(shape[-3:]), list(labels[-3:])
+    else:
+        sides, kept = [], []
+        for side, label in zip(shape, labels, strict=True):
+            if side == 1:
+                continue
+            if kept and kept[-1] == label:
+                sides[-1] *= side
+            else:
+                sides.append(side)
+                kept.append(label)
+    if len(sides) > 3:
+        raise ModelError(f"axes of {list(shape)} in {len(sides)} groups, supported: 3; do it in two steps")
+    absent = 3 - len(sides)
+    height, width, channels = [1] * absent + sides
+    return (height, width, channels), [False] * absent + kept
 
 
 def rank_fits(tensor: StoredTensor) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.call import Call, Converter, real_constant
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops import lookup
+from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.lookup import Lookup
 
 _erf = np.vectorize(math.erf, otypes=[float])
@@ -48,12 +48,10 @@ def _gelu(input: Quantization, output: Quantization, approximate: float) -> Oper
 
 
 def convert_extreme(call: Call) -> Operator:
-    """A computed tensor and one stored value, by a table of 256 entries."""
-    if len(call.inputs) != 1:
-        raise ModelError("of two computed tensors, supported: one and a stored value")
+    """Two computed tensors, sides of 1 repeated, or one and a stored one; with one stored value a table."""
+    if len(call.inputs) == 2:
+        return (Maximum if call.op.kind == "MAXIMUM" else Minimum)(call.output)
     _, constant = real_constant(call)
-    if constant.size != 1:
-        raise ModelError(f"with {constant.size} stored values, supported: one")
     bound = float(constant[0])
     limits = (bound, float("inf")) if call.op.kind == "MAXIMUM" else (float("-inf"), bound)
     return lookup.clip(call.inputs[0].quantization, call.output, *limits)
@@ -69,8 +67,8 @@ TABLES: Mapping[str, Converter] = {
     "HARD_SWISH": _unary("x * relu6(x + 3) / 6", lookup.hard_swish),
     "LEAKY_RELU": _unary("x, or alpha * x below 0", lookup.leaky_relu, "Alpha"),
     "LOGISTIC": _unary("1 / (1 + exp(-x))", lookup.logistic),
-    "MAXIMUM": Converter((0, 1), convert_extreme, constants=True),
-    "MINIMUM": Converter((0, 1), convert_extreme, constants=True),
+    "MAXIMUM": Converter((0, 1), convert_extreme, constants=True, maps=True, single=True),
+    "MINIMUM": Converter((0, 1), convert_extreme, constants=True, maps=True, single=True),
     "RELU": _unary("max(x, 0)", lookup.relu),
     "RELU6": _unary("min(max(x, 0), 6)", lookup.relu6),
     "RELU_0_TO_1": _unary("min(max(x, 0), 1)", _clip(0.0, 1.0)),

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
 from rnnpool_mcu.frontends.node_names import input_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
-from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE, int8_quantization
-from rnnpool_mcu.frontends.tflite.checks import VIEWS
+from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE, Call, int8_quantization
 from rnnpool_mcu.frontends.tflite.folding import with_tensor
+from rnnpool_mcu.frontends.tflite.kinds import VIEWS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
-from rnnpool_mcu.frontends.tflite.shapes import image_shape, node_names, rank_fits, shifted, squeezed
+from rnnpool_mcu.frontends.tflite.shapes import (
+    aligned_shape,
+    elements,
+    image_shape,
+    node_names,
+    rank_fits,
+    shifted,
+    squeezed,
+)
 from rnnpool_mcu.ir.graph import Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,101 @@ class Tensors(Builder):
             return value.name
         return self.copied(value.name, Reshape(shape))
 
+    def shape(self, call: Call, position: int) -> tuple[int, ...]:
+        """The whole shape of an input, computed or stored, in which its reader sees it."""
+        index = self._index(call, position)
+        if index in self.values:
+            return self.values[index].shape
+        return self.model.tensors[index].shape
+
+    def named(self, call: Call, position: int) -> str:
+        """Name of a computed input, in whatever shape the graph has it; its elements are in order."""
+        index = self._index(call, position)
+        call.account.use(position)
+        tensor = self.model.tensors[index]
+        if index not in self.values:
+            problem = "a constant" if tensor.data is not None else "made by no operator before it"
+            raise ModelError(f"input {position} ('{tensor.name}') is {problem}, a computed tensor is needed")
+        return self.values[index].name
+
+    def reshaped(self, name: str, image: tuple[int, int, int]) -> str:
+        """Name of a value as height, width and channels of other sides."""
+        return name if self.types[name].shape == image else self.copied(name, Reshape(image))
+
+    def shaped(self, call: Call, position: int, image: tuple[int, int, int]) -> str:
+        """Name of a computed input as height, width and channels that its reader wants."""
+        return self.reshaped(self.named(call, position), image)
+
+    def operands(
+        self, call: Call, positions: Sequence[int], images: Sequence[tuple[int, int, int]] = ()
+    ) -> tuple[str, ...]:
+        """Names of inputs of which some may be stored, in their readers' shape, or in `images`."""
+        computed = [at for at in positions if not self.is_stored(call.op, at)]
+        if not computed:
+            raise ModelError("all its inputs are stored in the file, a computed one is needed; fold it")
+        beside = self.named(call, computed[0])
+        found = []
+        for number, at in enumerate(positions):
+            call.account.use(at)
+            if at not in computed:
+                found.append(self.stored(call, at, beside, images[number] if images else None))
+            elif images:
+                found.append(self.shaped(call, at, images[number]))
+            else:
+                found.append(self.read(call.op, at))
+        return tuple(found)
+
+    def stored(
+        self, call: Call, position: int, beside: str, image: tuple[int, int, int] | None = None
+    ) -> str:
+        """A map of the file as a value of the graph, whose rows are wanted with those of `beside`."""
+        tensor = self.model.tensors[self._index(call, position)]
+        quantization = int8_quantization(tensor)
+        assert tensor.data is not None
+        height, width, channels = image or aligned_shape(tensor)
+        values = tensor.data.astype(np.int8).reshape(height, width, channels)
+        return self._made(tensor.index, Stored(values, quantization, height), (beside,))
+
+    def between(self, call: Call, op: Operator, inputs: tuple[str, ...]) -> str:
+        """Name of a new value on the way to the call's result, which is no tensor of the file."""
+        return self._made(call.op.outputs[call.result], op, inputs)
+
+    def add_shaped(self, call: Call, op: Operator, inputs: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        """Append the call's result, whose elements are those of `shape` in order; ModelError for others."""
+        index = call.op.outputs[call.result]
+        tensor = self.model.tensors[index]
+        if tensor.dynamic:
+            tensor = replace(tensor, shape=shape, dynamic=False)
+            self.model = with_tensor(self.model, tensor)
+        if tensor.shape != shape:
+            raise ModelError(
+                f"its output is {list(shape)}, the file says {list(tensor.shape)}; the file is damaged, or "
+                "an input's shape was changed without the rest"
+            )
+        node = Node(self.names[index], op, inputs)
+        if node.name in self.types or index in self.values:
+            raise ModelError(f"'{tensor.name}' is made twice; the file is damaged")
+        made = self.append(node)
+        if made.bytes != elements(shape):
+            raise ModelError(f"makes {made}, the file says {list(shape)}; the file is damaged")
+        self.values[index] = Viewed(node.name, shape)
+        self.indices[node.name] = index
+
+    def _made(self, index: int, op: Operator, inputs: tuple[str, ...]) -> str:
+        """Name of a new node that is no tensor of the file, called after one that is."""
+        count, base = 1, self.names.get(index, f"stored_{index}")
+        taken = {*self.types, *self.names.values()}
+        while (name := f"{base}_part_{count}") in taken:
+            count += 1
+        self.append(Node(name, op, inputs))
+        return name
+
+    def _index(self, call: Call, position: int) -> int:
+        index = call.op.inputs[position] if position < len(call.op.inputs) else -1
+        if index < 0:
+            raise ModelError(f"input {position} is missing; the file is damaged")
+        return index
+
     def assume(self, index: int) -> bool:
         """Take a tensor's type from the file, as what makes it was refused; whether it tells one."""
         tensor = self.model.tensors[index]
@@ -110,6 +217,10 @@ class Tensors(Builder):
         if tensor.dtype not in ("INT8", "UINT8", "FLOAT32"):
             raise ModelError(f"input '{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
         readers = self.readers(tensor.index)
+        if tensor.dtype != "FLOAT32" and [op.kind for op in readers] == ["CAST"]:  # its bytes as they are
+            raw = Quantization(1.0, -128 if tensor.dtype == "UINT8" else 0)
+            self._set_input(tensor, raw, tensor.index)
+            return
         if tensor.dtype == "INT8":
             self._set_input(name, tensor, int8_quantization(tensor), tensor.index)
             return

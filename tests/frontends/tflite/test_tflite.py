@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from tests import tflite_models
 from tests.frontends.comparison import compared, random_images
 from tests.tflite_writer import NONE, RELU, RELU6, SAME, VALID, Tensor, Writer
@@ -267,13 +267,15 @@ def test_edges_are_left_out(dtype: str, scale: float, output: str, tmp_path: Pat
     assert sum(found.outputs.values()) == 4 * 5
 
 
-def test_an_output_of_another_scale_is_refused(tmp_path: Path) -> None:
+def test_an_output_of_another_scale_is_a_table(tmp_path: Path) -> None:
+    """The C gives its bytes less 128."""
     w = Writer(5)
     x = w.conv(w.input(4, 4, 2), 3)
     out = w.add(Tensor("bytes", w.tensors[x].shape, "uint8", [0.5], [3]))
     path = saved(tmp_path, w.finish(w.operator("QUANTIZE", [x], [out], "QuantizeOptions")))
-    with pytest.raises(ModelError, match="to uint8 of another scale, allowed: the same values"):
-        load_graph(path)
+    found = compared(path, 4)
+    assert found.agrees and found.layers[-1].operator == "Lookup"
+    assert load_graph(path).graph.types["bytes"] == TensorType(4, 4, 3, Quantization(0.5, 3 - 128))
 
 
 def test_a_view_of_the_input_is_free(tmp_path: Path) -> None:
