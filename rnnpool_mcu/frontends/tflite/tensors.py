@@ -30,6 +30,10 @@ from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.stored import Stored
 
+MAX_VIEWS = 16
+"""One behind the other, of an input: a damaged file's may go round."""
+_FREE = ("QUANTIZE", *(kind for kind in VIEWS if kind != "TRANSPOSE"))
+
 
 @dataclass(frozen=True)
 class Viewed:
@@ -213,32 +217,43 @@ class Tensors(Builder):
 
     def _take_input(self, name: str, tensor: StoredTensor) -> None:
         """An input of the model: int8, or what a quantize operator makes of it."""
-        model = self.model
         if tensor.dtype not in ("INT8", "UINT8", "FLOAT32"):
             raise ModelError(f"input '{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
         readers = self.readers(tensor.index)
         if tensor.dtype != "FLOAT32" and [op.kind for op in readers] == ["CAST"]:  # its bytes as they are
             raw = Quantization(1.0, -128 if tensor.dtype == "UINT8" else 0)
-            self._set_input(tensor, raw, tensor.index)
+            self._set_input(name, tensor, raw, tensor.index)
             return
         if tensor.dtype == "INT8":
             self._set_input(name, tensor, int8_quantization(tensor), tensor.index)
             return
-        if [op.kind for op in readers] != ["QUANTIZE"] or len(readers[0].outputs) != 1:
-            raise ModelError(
-                f"input '{tensor.name}' is {tensor.dtype} and not quantized first; {HOW_TO_QUANTIZE}"
-            )
-        made = model.tensors[readers[0].outputs[0]]
+        made = self._quantized(tensor)
         quantization = int8_quantization(made)
         if tensor.dtype == "UINT8":
             quantization = shifted(tensor)  # a byte b enters as b - 128
         self._set_input(name, tensor, quantization, made.index)
 
+    def _quantized(self, tensor: StoredTensor, views: int = MAX_VIEWS) -> StoredTensor:
+        """What a QUANTIZE makes of a float tensor or a view of it; ModelError where any other reads it."""
+        found: StoredTensor | None = None
+        for op in self.readers(tensor.index):
+            if len(op.outputs) != 1 or op.kind not in ("QUANTIZE", *VIEWS) or not views:
+                found = None
+                break
+            made = self.model.tensors[op.outputs[0]]
+            found = found or (made if op.kind == "QUANTIZE" else self._quantized(made, views - 1))
+        if found is None:
+            raise ModelError(
+                f"input '{tensor.name}' is {tensor.dtype} and not quantized first; {HOW_TO_QUANTIZE}"
+            )
+        return found
+
     def _set_input(self, name: str, tensor: StoredTensor, quantization: Quantization, index: int) -> None:
         """The type of an input; in the shape of a view, where that is all that reads it."""
         shape, last = tensor.shape, tensor.index
-        while len(readers := self.readers(last)) == 1 and readers[0].kind in ("QUANTIZE", *VIEWS):
-            if readers[0].kind == "TRANSPOSE" or len(readers[0].outputs) != 1:
+        for _ in range(MAX_VIEWS):
+            readers = self.readers(last)
+            if len(readers) != 1 or len(readers[0].outputs) != 1 or readers[0].kind not in _FREE:
                 break
             last = readers[0].outputs[0]
             shape = self.model.tensors[last].shape if rank_fits(self.model.tensors[last]) else shape

@@ -15,7 +15,7 @@ from rnnpool_mcu.frontends.tflite.kinds import VIEWS
 from rnnpool_mcu.frontends.tflite.picking import MAX_PICKS, Sides
 from rnnpool_mcu.frontends.tflite.reader import StoredOperator, StoredTensor
 from rnnpool_mcu.frontends.tflite.shapes import elements, image_axes, merged_order, shifted
-from rnnpool_mcu.frontends.tflite.tensors import Tensors, Viewed
+from rnnpool_mcu.frontends.tflite.tensors import MAX_VIEWS, Tensors, Viewed
 from rnnpool_mcu.ir.graph import Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
@@ -162,11 +162,11 @@ def _leave(tensors: Tensors, op: StoredOperator, before: StoredTensor, after: St
         raise ModelError("to uint8 of another scale, allowed: the same values + 128; leave the output int8")
 
 
-def _is_tail(tensors: Tensors, index: int) -> bool:
+def _is_tail(tensors: Tensors, index: int, views: int = MAX_VIEWS) -> bool:
     """Whether a float tensor is an output, or becomes one by views or by an operator that may end a model."""
     readers = tensors.readers(index)
     if not readers:
         return index in tensors.model.outputs
     if any(reader.kind in VIEWS and reader.kind != "TRANSPOSE" for reader in readers):
-        return all(reader.outputs and _is_tail(tensors, reader.outputs[0]) for reader in readers)
+        return all(r.outputs and views and _is_tail(tensors, r.outputs[0], views - 1) for r in readers)
     return all(reader.kind in FLOAT_TAILS for reader in readers)

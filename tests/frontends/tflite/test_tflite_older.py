@@ -153,3 +153,15 @@ def test_a_float_function_elsewhere_is_refused() -> None:
     again = w.operator("TANH", [end], [w.add(Tensor("again", (1, 7), "float32"))])
     with pytest.raises(ModelError, match="'end' is FLOAT32, supported: INT8"):
         convert_tflite(parse_tflite(w.finish(again), "a file"))
+
+
+@pytest.mark.parametrize("kind", ["RESHAPE", "TRANSPOSE"])
+def test_a_view_of_the_float_input_is_no_difference(kind: str, tmp_path: Path) -> None:
+    w = Writer(2)
+    w.inputs.append(w.add(Tensor("real", (1, 6, 8, 3), "float32")))
+    order = w.constant("order", np.array([1, 8, 6, 3] if kind == "RESHAPE" else [0, 2, 1, 3], np.int32))
+    viewed = w.operator(kind, [0, order], [w.add(Tensor("viewed", (1, 8, 6, 3), "float32"))])
+    quantized = w.add(Tensor("quantized", (1, 8, 6, 3), "int8", [1 / 128], [-1], rms=0.5))
+    data = w.finish(w.conv(w.operator("QUANTIZE", [viewed], [quantized]), 4))
+    found = compared(tmp_path / "model.tflite", data)
+    assert found.agrees and sum(found.outputs.values()) > 0
