@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STACK_ALIGNMENT = 8  # bytes, the procedure call standard's
-MPU_RESOLUTION_BITS = 12  # four nested regions, each cut into eighths: see firmware/common/startup.c
+MPU_RESOLUTION_BITS = 12  # four nested regions, each cut into eighths: see firmware/common/mpu.c
 
 
 def protection_unit(ram_bytes: int) -> int:

@@ -10,8 +10,6 @@ from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.system.output_folder import whole_new_folder
 from rnnpool_mcu.toolchain.board import FILE_NAME, available_boards
 
-_COMMON = "firmware/common"
-
 
 def new_board(path: Path, nearest: Board, common: Path) -> Path:
     """Copies a board to the folder `path`, whose name becomes the board's; UsageError where that is taken.
