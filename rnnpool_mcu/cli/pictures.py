@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rnnpool_mcu.cli.options import PictureSource
+from rnnpool_mcu.cli.sequences import several_inputs
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.detections import Detection
@@ -45,7 +46,7 @@ class Inputs:
 def inputs_of(folder: Path, project: Project, source: PictureSource) -> Inputs:
     """Photographs, rows of a file of arrays, or random bytes, for the model in `folder`."""
     if project.inputs:
-        return Inputs(np.empty(0, np.uint8), several_inputs(project, source))
+        return Inputs(np.empty(0, np.uint8), several_inputs(folder, project, source))
     shape, given = project.input_shape, project.model_input
     kind = load_graph(folder / FILE_NAME).input_type
     if source.folder is None:
@@ -79,16 +80,6 @@ def sample_bytes(samples: NDArray[Any], given: ModelInput, kind: TensorType) -> 
     if samples.dtype != np.uint8:
         return input_bytes(kind, samples)
     return given.bytes_of(in_order(samples, given.preprocessing), kind)
-
-
-def several_inputs(project: Project, source: PictureSource) -> Batch:
-    """Random values for each input of a model that takes several."""
-    if source.folder is not None:
-        names = ", ".join(given.field for given in project.inputs)
-        raise UsageError(f"--images {source.folder}: the model takes several inputs ({names}); leave it out")
-    rng = np.random.default_rng(source.seed)
-    shapes = [(source.count, *given.shape) for given in project.inputs]
-    return Batch.sequence(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
 
 
 def read_folder(folder: Path, count: int, input_size: tuple[int, int, int], resize: str) -> NDArray[np.uint8]:

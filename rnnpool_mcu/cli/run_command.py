@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, compiled_folder, out_option
 from rnnpool_mcu.cli.outputs import class_text, tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, read_rows, sample_bytes, save_boxes
+from rnnpool_mcu.cli.sequences import read_inputs
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import Detection, parse_detections
 from rnnpool_mcu.ir.project import Project
@@ -23,8 +22,11 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
-from rnnpool_mcu.system.arrays import is_array_file
-from rnnpool_mcu.validate.engines import ENGINES, REFERENCE, run_engine
+from rnnpool_mcu.system.arrays import is_array_file, open_rows
+from rnnpool_mcu.validate.engines import ENGINES, REFERENCE, Inputs, run_engine
+
+SHOWN_SCORES = 8
+"""Of one run of a sequence, in text."""
 
 
 @click.command("run")
@@ -41,7 +43,8 @@ def run_command(
 ) -> None:
     """Run the model compiled into DIR on PHOTO and print what it finds.
 
-    PHOTO is a picture, or an .npy, .npz or .csv whose first row is the input.
+    PHOTO is a picture, or an .npy, .npz or .csv whose first row is the input. Of a model that keeps a state
+    all rows are given to it, one after another; one with several inputs takes an .npz with an array for each.
     """
     from rnnpool_mcu.system.images import placement
 
@@ -54,12 +57,15 @@ def run_command(
         if is_array_file(photo):
             raise UsageError(f"-o {out}: {photo.name} is no picture to draw boxes on; leave -o out")
         check_writable(out)
-    picture, pixels = _input(folder, project, photo)
+    picture, pixels = _inputs(folder, project, photo)
     with say.progress(f"running on {engine}") as progress:
-        result = run_engine(folder, engine, pixels[None], progress)
+        result = run_engine(folder, engine, pixels, progress)
     if result.instructions is not None:
         write_report(with_run(read_report(folder), result), folder)
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
+    if len(result.outputs) > 1:
+        say.result(*_sequence(folder, project, value, result))
+        return
     if project.kind == "detector":
         labelled = _has_labels(folder)
         found = [d for d in parse_detections(result.outputs[0], labelled=labelled) if d.score >= min_score]
@@ -79,16 +85,44 @@ def run_command(
         say.result(value | outputs, text)
 
 
-def _input(folder: Path, project: Project, photo: Path) -> tuple[Image.Image | None, NDArray[np.uint8]]:
-    """The picture, if it is one, and the bytes that the C takes for it."""
+def _inputs(folder: Path, project: Project, photo: Path) -> tuple[Image.Image | None, Inputs]:
+    """The picture, if it is one, and the bytes that the C takes: of one run, or of a sequence."""
     from rnnpool_mcu.system.images import model_image, read_image
 
+    if project.inputs:
+        batch = read_inputs(folder, project, photo)
+        return None, batch if project.has_state else batch.part(0, 1)
     given, kind = project.model_input, load_graph(folder / FILE_NAME).input_type
     if is_array_file(photo):
-        return None, sample_bytes(read_rows(photo, 1, given, kind), given, kind)[0]
+        count = open_rows(photo).shape[0] if project.has_state else 1
+        return None, sample_bytes(read_rows(photo, count, given, kind), given, kind)
     check_channels(project.input_channels, str(photo), "give an .npy, .npz or .csv with the input in a row")
     picture = read_image(photo)
-    return picture, given.bytes_of(model_image(picture, project.input_shape, project.resize), kind)
+    return picture, given.bytes_of(model_image(picture, project.input_shape, project.resize), kind)[None]
+
+
+def _sequence(
+    folder: Path, project: Project, value: dict[str, Any], result: RunResult
+) -> tuple[dict[str, Any], str]:
+    """What a sequence of runs gave, run by run, as JSON values and as text."""
+    graph = load_graph(folder / FILE_NAME)
+    if project.kind == "detector":
+        labelled = _has_labels(folder)
+        found = [parse_detections(output, labelled=labelled) for output in result.outputs]
+        runs: list[dict[str, Any]] = [{"detections": [asdict(d) for d in boxes]} for boxes in found]
+        texts = [f"{len(boxes)} found" for boxes in found]
+    else:
+        pairs = [tensor_outputs(graph, output, project.labels) for output in result.outputs]
+        runs = [one for one, _ in pairs]
+        texts = [f"{text}{_shown(one)}" for one, text in pairs]
+    lines = [f"run {number}: {text}" for number, text in enumerate(texts)]
+    return value | {"runs": runs}, "\n".join(lines)
+
+
+def _shown(outputs: dict[str, Any]) -> str:
+    """The int8 scores of a short output whose class is told."""
+    scores = outputs.get("logits", ())
+    return f"  {scores}" if 0 < len(scores) <= SHOWN_SCORES else ""
 
 
 def _has_labels(folder: Path) -> bool:
