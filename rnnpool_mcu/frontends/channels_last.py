@@ -6,27 +6,51 @@ afterwards are only views.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH, product
 from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.transpose import Transpose
 
-_TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+
+def moved_view(value: Value, order: Sequence[int]) -> Value | None:
+    """A transpose that moves only sides of 1, as a view; None for any other."""
+    if sorted(order) != list(range(len(value.shape))):
+        return None
+    moved = [axis for axis in order if value.shape[axis] != 1]
+    if moved != sorted(moved):
+        return None
+    return replace(value, shape=tuple(value.shape[axis] for axis in order))
 
 
 def turned_view(value: Value, order: Sequence[int], kind: TensorType) -> Value | None:
-    """A whole image with its channels put last, or first again, as a view; None for any other transpose."""
-    height, width, channels = kind.shape
-    first, last = (1, channels, height, width), (1, height, width, channels)
-    if not value.last and list(order) == _TO_LAST and value.shape == first:
-        return replace(value, shape=last, last=True)
-    if value.last and list(order) == _TO_FIRST and value.shape == last:
-        return replace(value, shape=first, last=False)
+    """A value whose channels are put last, or first again, as a view; None for any other transpose.
+
+    Height and width may be one side, as in [1, channels, height * width].
+    """
+    rank, shape = len(order), value.shape
+    if rank < 3 or rank != len(shape):
+        return None
+    to_last, to_first = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
+    pixels = product(shape[1:-1] if value.last else shape[2:])
+    whole = shape[0] == 1 and pixels == kind.height * kind.width
+    if whole and not value.last and list(order) == to_last and shape[1] == kind.channels:
+        return replace(value, shape=tuple(shape[axis] for axis in order), last=True)
+    if whole and value.last and list(order) == to_first and shape[-1] == kind.channels:
+        return replace(value, shape=tuple(shape[axis] for axis in order), last=False)
     return None
+
+
+LAST_AXES: Mapping[int, tuple[int, ...]] = {
+    2: (-1, CHANNELS),
+    3: (-1, HEIGHT, CHANNELS),
+    4: (-1, HEIGHT, WIDTH, CHANNELS),
+}
+"""Of every axis of a tensor with its channels last, the axis of the graph's value; -1 is the batch."""
 
 
 def rows_of(shape: Sequence[int]) -> tuple[int, int, int]:

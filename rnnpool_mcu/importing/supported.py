@@ -44,10 +44,10 @@ def _tflite() -> list[Supported]:
 
 def _onnx() -> list[Supported]:
     from rnnpool_mcu.frontends.onnx.checks import EDGES
-    from rnnpool_mcu.frontends.onnx.converters import CONVERTERS
     from rnnpool_mcu.frontends.onnx.domain.bodies import OWN_DOMAIN
     from rnnpool_mcu.frontends.onnx.domain.converters import DECODE, DECODE_LIMITS
-    from rnnpool_mcu.frontends.onnx.functions import FUNCTIONS, LIMITS, NUMBER_LIMITS, ONE_NUMBER
+    from rnnpool_mcu.frontends.onnx.operators.converters import CONVERTERS
+    from rnnpool_mcu.frontends.onnx.operators.functions import FUNCTIONS, LIMITS, NUMBER_LIMITS, ONE_NUMBER
     from rnnpool_mcu.frontends.onnx.views import VIEWS
     from rnnpool_mcu.importing.onnx import OWN_OPERATORS
 

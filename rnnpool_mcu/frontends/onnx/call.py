@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
-from rnnpool_mcu.frontends.channels_first import AXES
+from rnnpool_mcu.frontends.channels_first import AXES, product
+from rnnpool_mcu.frontends.channels_last import LAST_AXES
 from rnnpool_mcu.frontends.onnx.reader import OnnxNode
 from rnnpool_mcu.frontends.quantized_layers import Filter, clamp_of, quantization_of, summary
 from rnnpool_mcu.ir.operator import Operator
@@ -142,8 +145,26 @@ class Given:
         """ModelError for an input that was not used or an attribute that was not read."""
         harmless = HARMLESS.get(self.node.kind, ())
         assert isinstance(self.node.attributes, Noted)
-        unread = {k: v for k, v in self.node.attributes.unread().items() if k not in harmless}
+        unread = {
+            name: value
+            for name, value in self.node.attributes.unread().items()
+            if name not in harmless and value != _default(self.node.kind, name)
+        }
         check_account(self.account, unread, supported)
+
+
+def _default(kind: str, attribute: str) -> Any:
+    """What ONNX takes for an attribute that a node lacks; None where it says nothing."""
+    schemas = [s for s in _schemas() if s.name == kind and attribute in s.attributes]
+    stored = schemas[-1].attributes[attribute].default_value if schemas else None
+    return None if stored is None or not stored.name else onnx.helper.get_attribute_value(stored)
+
+
+@cache
+def _schemas() -> tuple[Any, ...]:
+    """ONNX's own operators, the newest form of each last."""
+    found = [schema for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""]
+    return tuple(sorted(found, key=lambda schema: schema.since_version))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +185,7 @@ class Call(Given):
     target: Quantization | None  # of the wanted output; None where no QuantizeLinear follows
     bounds: tuple[float, float] = UNBOUNDED  # of a relu or clip that follows
     result: int = 0  # which of the node's outputs is wanted
+    last: bool = False  # the file's order of its elements is the graph's: channels last
 
     @property
     def output(self) -> Quantization:
@@ -185,17 +207,21 @@ class Call(Given):
         """Dimensions of the first computed input, batch included."""
         return len(self.shapes[0])
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Of each axis in the file, the axis of height, width, channels; -1 is the batch."""
+        return (LAST_AXES if self.last else AXES).get(self.rank, ())
+
     def axis(self, axis: int) -> int:
         """The axis of height, width, channels that ONNX's is; ModelError for the batch."""
-        rank = self.rank
-        if rank not in AXES or not -rank <= axis < rank or AXES[rank][axis] < 0:
+        rank, axes = self.rank, self.axes
+        if not axes or not -rank <= axis < rank or axes[axis] < 0:
             raise ModelError(f"axis {axis} of {rank}, supported: any but the batch, of at most 4")
-        return AXES[rank][axis]
+        return axes[axis]
 
     def image(self, values: Sequence[Item], absent: Item) -> tuple[Item, Item, Item]:
         """Values by ONNX's dimensions as values of height, width and channels."""
-        found = [absent] * 3
-        axes = AXES.get(len(values), ())
+        found, axes = [absent] * 3, self.axes
         if len(values) != self.rank or not axes:
             raise ModelError(f"{list(values)} for {self.rank} dimensions; the file is damaged")
         for axis, value in zip(axes, values, strict=True):
@@ -212,13 +238,15 @@ class Converter:
     """
 
     inputs: tuple[int, ...] | None
-    convert: Callable[[Call], Operator]
+    convert: Callable[[Call], Operator | Sequence[Operator]]  # several: one behind the other
     clamps: bool = False  # whether a relu or clip that follows becomes its clamp
     keeps: bool = False  # whether its output may lack a quantization, its input's is kept
     flat: bool = False  # whether it takes a map for the vector that was made of it
     broadcast: bool = False  # whether inputs of other sizes are repeated first
     indices: bool = False  # whether its output in the file are plain integers
-    rank: Callable[[Call], int] | None = None  # of the output; None: the input's
+    drops: Callable[[Call], Sequence[int]] | None = None  # the file's axes that its output lacks
+    rows: bool = False  # whether it finds its axes by the call's, channels first or last
+    channelwise: bool = False  # whether its axis must be the channels
     several: bool = False  # whether it makes more than one output
 
     @property
@@ -227,13 +255,12 @@ class Converter:
         return summary(self.convert)
 
 
-def onnx_shape(kind: TensorType, rank: int) -> tuple[int, ...]:
+def onnx_shape(kind: TensorType, rank: int, *, last: bool = False) -> tuple[int, ...]:
     """The shape that ONNX has for a value, in so many dimensions."""
-    full = (1, kind.channels, kind.height, kind.width)
-    fits = {4: True, 3: kind.height == 1, 2: kind.shape[:2] == (1, 1), 1: kind.shape[:2] == (1, 1)}
-    if not fits.get(rank, False):
-        raise ModelError(f"its output is {list(full)}, which has no {rank} dimensions")
-    return {4: full, 3: (1, kind.channels, kind.width), 2: full[:2], 1: full[1:2]}[rank]
+    axes = (LAST_AXES if last else AXES).get(rank, ())
+    if not axes or product(kind.shape) != product(tuple(kind.shape[axis] for axis in axes if axis >= 0)):
+        raise ModelError(f"its output is {kind}, which has no {rank} dimensions")
+    return tuple(kind.shape[axis] if axis >= 0 else 1 for axis in axes)
 
 
 def quantization_from(scale: NDArray[Any], zero_point: NDArray[Any] | None, dtype: str) -> Quantization:
@@ -248,8 +275,21 @@ def quantization_from(scale: NDArray[Any], zero_point: NDArray[Any] | None, dtyp
     return quantization_of(float(scale.reshape(-1)[0]), zero - (128 if dtype == "uint8" else 0))
 
 
-def filter_of(call: Call, weights_at: int, bias_at: int, axis: int) -> Filter:
-    """Weights and biases of a layer, output channels on `axis`; ModelError unless symmetric and 8 bits."""
+def filter_of(
+    call: Call,
+    weights_at: int,
+    bias_at: int,
+    axis: int,
+    *,
+    group: int = 1,
+    factor: float = 1.0,
+    bias_factor: float = 1.0,
+) -> Filter:
+    """Weights and biases of a layer, output channels on `axis`, which holds those of one `group`.
+
+    What they are multiplied by goes into their scales. ModelError unless the weights less their zero points
+    fit int8.
+    """
     stored = call.weight(weights_at)
     array, name = stored.integers, call.node.inputs[weights_at]
     if array.dtype not in (np.int8, np.uint8) or array.ndim <= axis or array.size == 0:
@@ -260,30 +300,40 @@ def filter_of(call: Call, weights_at: int, bias_at: int, axis: int) -> Filter:
             f"weights '{name}': {stored.scales.size} scales on axis {stored.axis}, allowed: 1, or {channels} "
             f"on axis {axis}"
         )
-    offset = 128 if array.dtype == np.uint8 else 0
-    if (stored.zero_points != offset).any():
-        raise ModelError(
-            f"weights '{name}': zero point other than {offset}, supported: symmetric weights; quantize with "
-            "weight_type=QuantType.QInt8"
-        )
     for scale in stored.scales:
         quantization_of(float(scale), 0)
-    scales = np.broadcast_to(stored.scales, (channels,)).astype(np.float64)
-    weights = (array.astype(np.int16) - offset).astype(np.int8)
-    return Filter(weights, _bias(call, bias_at, scales), scales)
+    if not factor > 0:
+        raise ModelError(f"a factor of {factor:g} for its weights, allowed: above 0; put it into the weights")
+    scales = np.tile(np.broadcast_to(stored.scales, (channels,)), group).astype(np.float64) * factor
+    return Filter(_centred(stored, name), _bias(call, bias_at, scales, bias_factor), scales)
 
 
-def _bias(call: Call, position: int, scales: NDArray[np.float64]) -> NDArray[np.int32]:
-    """int32 biases at input scale x weight scale; zeros where the layer has none."""
+def _centred(stored: QuantizedConstant, name: str) -> NDArray[np.int8]:
+    """Weights less their zero points; ModelError where this leaves an int8."""
+    spread = [1] * stored.integers.ndim
+    if stored.zero_points.size > 1:
+        spread[stored.axis] = -1
+    found = stored.integers.astype(np.int16) - stored.zero_points.reshape(spread)
+    if found.min() < -128 or found.max() > 127:
+        raise ModelError(
+            f"weights '{name}': {found.min()}..{found.max()} less their zero point, allowed: -128..127; "
+            "quantize with weight_type=QuantType.QInt8, which has none"
+        )
+    return found.astype(np.int8)
+
+
+def _bias(call: Call, position: int, scales: NDArray[np.float64], factor: float) -> NDArray[np.int32]:
+    """int32 biases times a factor at input scale x weight scale; zeros where the layer has none."""
     if not call.has(position):
         return np.zeros(scales.size, np.int32)
     product = call.inputs[0].scale * scales
     held = call.weights.get(call.name(position))
     if held is not None and held.integers.dtype == np.int32 and not held.zero_points.any():
-        same = held.scales.size == scales.size and np.allclose(held.scales, product, rtol=1e-6, atol=0)
+        given = held.scales * factor
+        same = given.size == scales.size and np.allclose(given, product, rtol=1e-6, atol=0)
         if same and held.integers.size == scales.size:
             return held.integers.reshape(-1).astype(np.int32)
-    real = np.asarray(call.stored(position), np.float64).reshape(-1)
+    real = np.asarray(call.stored(position), np.float64).reshape(-1) * factor
     if real.size not in (1, scales.size) or not np.isfinite(real).all():
         raise ModelError(f"bias of {real.size} values, supported: {scales.size} finite ones")
     steps = np.rint(real / product)

@@ -63,10 +63,16 @@ def input_shape(value: OnnxInput) -> tuple[int, ...]:
     shape = (1, *value.shape[1:]) if len(value.shape) >= 2 and value.shape[0] == -1 else value.shape
     if any(side < 1 for side in shape):
         raise ModelError(
-            f"input '{value.name}' has sides that are not fixed, {list(value.shape)}; export it with a "
-            "fixed input size, or use onnxruntime.tools.make_dynamic_shape_fixed"
+            f"input '{value.name}' has sides that are not fixed, it is {list(value.shape)}; give "
+            f"--input-shape {','.join(_asked(shape))}"
         )
     if value.dtype not in ("FLOAT", "INT8", "UINT8"):
         raise ModelError(f"input '{value.name}' is {value.dtype}, supported: FLOAT, INT8, UINT8")
     image_shape(value.name, shape)
     return shape
+
+
+def _asked(shape: tuple[int, ...]) -> list[str]:
+    """The sides to give, those of an image by a letter where they are open."""
+    letters = {4: "NCHW", 3: "NCW"}.get(len(shape), "N" + "X" * len(shape))
+    return [str(side) if side > 0 else letters[at] for at, side in enumerate(shape)]

@@ -11,7 +11,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx.call import UNBOUNDED, Given, QuantizedConstant, Target
 from rnnpool_mcu.frontends.onnx.checks import QUANTIZE
 from rnnpool_mcu.frontends.onnx.edges import edge_quantization
-from rnnpool_mcu.frontends.onnx.functions import bounds_of
+from rnnpool_mcu.frontends.onnx.operators.functions import bounds_of
 from rnnpool_mcu.frontends.onnx.reader import OnnxModel, OnnxNode
 from rnnpool_mcu.frontends.onnx.views import VIEWS
 

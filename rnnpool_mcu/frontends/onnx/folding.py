@@ -56,7 +56,7 @@ def _computed(node: OnnxNode, given: Constants) -> NDArray[Any]:
     }
     for name, value in node.attributes.items():
         if isinstance(value, onnx.TensorProto):
-            attributes[name] = onnx.numpy_helper.from_array(array_of(value, None))
+            attributes[name] = onnx.numpy_helper.from_array(array_of(value))
     made = onnx.helper.make_node(node.kind, node.inputs, ["out"], **attributes)
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), None)

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.channels_first import transposed
-from rnnpool_mcu.frontends.channels_last import turned_view
+from rnnpool_mcu.frontends.channels_last import moved_view, turned_view
+from rnnpool_mcu.frontends.node_names import free_name
 from rnnpool_mcu.frontends.onnx.call import (
     HOW_TO_QUANTIZE,
     Call,
@@ -22,18 +25,24 @@ from rnnpool_mcu.frontends.onnx.call import (
     onnx_shape,
 )
 from rnnpool_mcu.frontends.onnx.checks import DEQUANTIZE, QUANTIZE, check_precision
-from rnnpool_mcu.frontends.onnx.converters import CONVERTERS
 from rnnpool_mcu.frontends.onnx.domain.converters import OWN_CONVERTERS, decode_of, is_decode
 from rnnpool_mcu.frontends.onnx.folding import folded, is_foldable
-from rnnpool_mcu.frontends.onnx.functions import FUNCTIONS, ONE_NUMBER, PAIRS, composed, paired
-from rnnpool_mcu.frontends.onnx.known import check_known, unsupported
+from rnnpool_mcu.frontends.onnx.integers import check_integers, limited_integers
+from rnnpool_mcu.frontends.onnx.known import check_known, check_schema, unsupported
+from rnnpool_mcu.frontends.onnx.operators.converters import CONVERTERS
+from rnnpool_mcu.frontends.onnx.operators.functions import FUNCTIONS, ONE_NUMBER, PAIRS, composed, paired
+from rnnpool_mcu.frontends.onnx.operators.stored_maps import is_map, stored_map
 from rnnpool_mcu.frontends.onnx.quantizing import dequantize, quantize
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode
+from rnnpool_mcu.frontends.onnx.shapes import check_shapes, same_sides
+from rnnpool_mcu.frontends.onnx.stored_views import STORED_VIEWS, viewed_constant, viewed_weights
 from rnnpool_mcu.frontends.onnx.tensors import Tensors
 from rnnpool_mcu.frontends.onnx.views import VIEWS, view_shape
 from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.frontends.walk import Walk
 from rnnpool_mcu.ir.graph import Graph
+
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +62,23 @@ def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS
     for node in model.nodes:
         walk.visit(node)
     walk.check()
+    walk.problems += check_shapes(model, walk.tensors.shapes)
+    walk.check()
     outputs, tensors = walk.outputs(), walk.tensors
     tensors.check_inputs()
+    graph = tensors.graph(outputs)
+    walk.check_declared()
     last = frozenset(tensors.channels_last)
-    return ImportedOnnx(tensors.graph(outputs), tensors.integers, tensors.sources, last)
+    return ImportedOnnx(graph, tensors.integers, tensors.sources, last)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Computed operands as an operator reads them."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]  # in the file
+    last: bool  # in the order of the file, its last axis being the channels
 
 
 class _Walk(Walk[OnnxNode, str]):
@@ -76,13 +98,23 @@ class _Walk(Walk[OnnxNode, str]):
                 found.append((self._detections[name], name))
             elif name in self.tensors.values:
                 value = self.tensors.checked(name)
-                found.append((value.name if value.last else self.tensors.plain(value), name))
+                found.append((self.tensors.in_order(value), name))
             else:
                 raise ModelError(f"output '{name}' is made by no operator that computes")
         return found
 
+    def check_declared(self) -> None:
+        """ModelError where the file declares another shape of an output."""
+        for name, told in self._model.declared.items():
+            value = self.tensors.values.get(name)
+            if value is not None and not same_sides(told, value.shape):
+                raise ModelError(
+                    f"output '{name}' is {list(value.shape)}, declared is {list(told)}; correct the file"
+                )
+
     def _check_known(self, item: OnnxNode) -> None:
         check_known(item)
+        check_schema(item, self._model.opset)
 
     def _read_by(self, item: OnnxNode) -> Iterable[str]:
         return item.inputs
@@ -102,6 +134,8 @@ class _Walk(Walk[OnnxNode, str]):
         for name in item.outputs:
             if tensors.holds(name):
                 raise ModelError(f"'{name}' is made twice; the file is damaged")
+        if self._stored(item):
+            return
         if is_foldable(item, tensors.constants, tensors.shapes):
             tensors.constants[item.outputs[0]] = folded(item, tensors.constants, tensors.shapes)
         elif item.kind == QUANTIZE:
@@ -113,18 +147,37 @@ class _Walk(Walk[OnnxNode, str]):
             given.check(self._made_of(given))
             self._check_outputs(given.node)
 
+    def _stored(self, node: OnnxNode) -> bool:
+        """Take a view of a stored tensor, or the Clip of stored integers; False for any other node."""
+        tensors, name = self.tensors, node.inputs[0]
+        limits = node.kind == "Clip" and tensors.constants.get(name, _NONE).dtype.kind in "iu"
+        if node.domain not in STANDARD or not (node.kind in STORED_VIEWS or limits):
+            return False
+        given = tensors.given(node)
+        if name in tensors.weights:
+            tensors.weights[node.outputs[0]] = viewed_weights(given, tensors.weights[name])
+        elif name in tensors.constants:
+            tensors.constants[node.outputs[0]] = viewed_constant(given, tensors.constants[name])
+        else:
+            return False
+        given.check()
+        return True
+
     def _made_of(self, given: Given) -> str:
         """Make of a node what it becomes; returns what is supported of it."""
-        node, values = given.node, self.tensors.values
+        node, tensors = given.node, self.tensors
+        integers = check_integers(tensors, node)
         if is_decode(node):
             self._decode(given)
+        elif integers and node.kind == "Clip":
+            tensors.settle(node.outputs[0], limited_integers(tensors, given), integers=True)
         elif node.kind in VIEWS:
-            values[node.outputs[0]] = self._viewed(given)
+            tensors.settle(node.outputs[0], self._viewed(given), integers=integers)
             return VIEWS[node.kind]
         elif (value := self._function(given)) is not None:
-            values[node.outputs[0]] = value
+            tensors.settle(node.outputs[0], value)
         else:
-            return self._convert(given)
+            return self._convert(given, integers)
         return ""
 
     def _check_outputs(self, node: OnnxNode) -> None:
@@ -147,7 +200,7 @@ class _Walk(Walk[OnnxNode, str]):
         node, tensors, kind = given.node, self.tensors, self.tensors.types[value.name]
         given.account.use(0)
         order = node.integers("perm", range(len(value.shape))[::-1])
-        turned = turned_view(value, order, kind)
+        turned = moved_view(value, order) or turned_view(value, order, kind)
         if turned is not None:
             return turned
         if value.function is not None:
@@ -171,11 +224,11 @@ class _Walk(Walk[OnnxNode, str]):
 
     # operators that compute
 
-    def _convert(self, given: Given) -> str:
+    def _convert(self, given: Given, integers: bool) -> str:
         node, tensors = given.node, self.tensors
         converter = self._converter(node)
-        names, shapes = self._operands(given, converter)
-        types = tuple(tensors.types[name] for name in names)
+        read = self._operands(given, converter)
+        types = tuple(tensors.types[name] for name in read.names)
         for result, tensor in enumerate(node.outputs if converter.several else node.outputs[:1]):
             if not tensor:
                 continue
@@ -186,19 +239,27 @@ class _Walk(Walk[OnnxNode, str]):
                 given.weights,
                 given.account,
                 types,
-                shapes,
+                read.shapes,
                 target.quantization,
                 target.bounds,
                 result,
+                read.last,
             )
             if target.quantization is None and not converter.keeps:
                 _ = call.output  # says what is missing
-            name = tensors.add(tensor, converter.convert(call), names, target.tensor)
+            name = tensors.chain(tensor, converter.convert(call), read.names, target.tensor)
             if converter.indices:
-                tensors.integers[name] = QuantizedTensor(target.tensor, -tensors.types[name].zero_point)
-            rank = converter.rank(call) if converter.rank else max(map(len, shapes))
-            tensors.values[target.tensor] = Value(name, onnx_shape(tensors.types[name], rank))
+                offset = -tensors.types[name].zero_point
+                tensors.integers[name] = QuantizedTensor(target.tensor, offset, read.last)
+            value = Value(name, self._made_shape(call, converter, name), last=read.last)
+            tensors.settle(target.tensor, value, integers=integers or converter.indices)
         return converter.limits
+
+    def _made_shape(self, call: Call, converter: Converter, name: str) -> tuple[int, ...]:
+        """ONNX's shape of what was made; sides of 1 that it drops change nothing of its order."""
+        shape = onnx_shape(self.tensors.types[name], call.rank, last=call.last)
+        dropped = {axis % call.rank for axis in converter.drops(call)} if converter.drops else set()
+        return tuple(side for axis, side in enumerate(shape) if axis not in dropped)
 
     def _converter(self, node: OnnxNode) -> Converter:
         if node.kind in ONE_NUMBER:
@@ -208,10 +269,8 @@ class _Walk(Walk[OnnxNode, str]):
             raise unsupported()
         return converters[node.kind]
 
-    def _operands(
-        self, given: Given, converter: Converter
-    ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-        """Names of the computed operands in the order that the operator reads, and their ONNX shapes."""
+    def _operands(self, given: Given, converter: Converter) -> _Read:
+        """The computed operands in the order that the operator reads."""
         node, tensors = given.node, self.tensors
         positions = range(len(node.inputs)) if converter.inputs is None else converter.inputs
         found = [at for at in positions if at < len(node.inputs) and not given.is_stored(at)]
@@ -222,12 +281,37 @@ class _Walk(Walk[OnnxNode, str]):
         shapes = tuple(value.shape for value in values)
         if len({len(shape) for shape in shapes}) > 1:
             raise ModelError(f"inputs {[list(s) for s in shapes]}, supported: of equally many dimensions")
-        names = tuple(
-            value.name if converter.flat and not value.last else tensors.plain(value) for value in values
+        if converter.flat:
+            return _Read(tuple(value.name for value in values), shapes, values[0].last)
+        rank = len(shapes[0])
+        over_last = converter.channelwise and node.integer("axis", -1) in (-1, rank - 1)
+        last = converter.rows and rank in (3, 4) and (over_last or all(value.last for value in values))
+        names = {
+            at: tensors.rows(value) if last else tensors.plain(value)
+            for at, value in zip(found, values, strict=True)
+        }
+        for at in positions:
+            if at not in names and is_map(given, at, rank, last=last):
+                names[at] = self._stored_map(given, at, shapes[0], names[found[0]], last=last)
+        read = tuple(names[at] for at in sorted(names))
+        if converter.broadcast and len(read) > 1:
+            read = tensors.broadcast(read)
+        return _Read(read, shapes, last)
+
+    def _stored_map(
+        self, given: Given, position: int, shape: tuple[int, ...], beside: str, *, last: bool
+    ) -> str:
+        """Name of a stored operand as a value, whose rows go with those of `beside`."""
+        node, tensors = given.node, self.tensors
+        name = node.inputs[position]
+        whole = given.weights[name].integers if name in given.weights else given.constants[name]
+        if node.kind == "Concat":
+            shape = whole.shape
+        target = tensors.readers.target(node.outputs[0], clamps=False).quantization
+        op = stored_map(given, position, shape, target, last=last)
+        return tensors.copied(
+            beside, op, free_name(f"{tensors.name_of(node.outputs[0])}_stored", tensors.types)
         )
-        if converter.broadcast and len(names) > 1:
-            names = tensors.broadcast(names)
-        return names, shapes
 
     def _decode(self, given: Given) -> None:
         """A detector's boxes, which only an output may be."""

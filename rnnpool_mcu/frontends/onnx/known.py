@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import onnx
+
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx.checks import EDGES, check_domain
-from rnnpool_mcu.frontends.onnx.converters import CONVERTERS
 from rnnpool_mcu.frontends.onnx.folding import SHAPE_ARITHMETIC
-from rnnpool_mcu.frontends.onnx.functions import FUNCTIONS, ONE_NUMBER
+from rnnpool_mcu.frontends.onnx.operators.converters import CONVERTERS
+from rnnpool_mcu.frontends.onnx.operators.functions import FUNCTIONS, ONE_NUMBER
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxNode
 from rnnpool_mcu.frontends.onnx.views import VIEWS
 
@@ -20,6 +22,24 @@ def check_known(node: OnnxNode) -> None:
     known = node.kind in COMPUTED or node.kind in EDGES or node.kind in SHAPE_ARITHMETIC
     if node.domain in STANDARD and not known:
         raise unsupported()
+
+
+def check_schema(node: OnnxNode, opset: int) -> None:
+    """ModelError for one of ONNX's own operators that its opset does not have, or of too many operands."""
+    if node.domain not in STANDARD:
+        return
+    try:
+        schema = onnx.defs.get_schema(node.kind, opset, "")
+    except onnx.defs.SchemaError as error:
+        raise ModelError(f"opset {opset} has no such operator; tell the opset that it is of") from error
+    if schema.deprecated:
+        raise ModelError(f"opset {opset} has no such operator any more; export it again")
+    for what, names, least, most in (
+        ("inputs", node.inputs, schema.min_input, schema.max_input),
+        ("outputs", node.outputs, schema.min_output, schema.max_output),
+    ):
+        if not least <= len(names) <= most:
+            raise ModelError(f"{len(names)} {what}, allowed in opset {opset}: {least}..{most}")
 
 
 def unsupported() -> ModelError:

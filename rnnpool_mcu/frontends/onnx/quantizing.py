@@ -20,6 +20,8 @@ def quantize(tensors: Tensors, node: OnnxNode) -> None:
     if given in tensors.constants:
         tensors.constants[made] = quantized_constant(node, tensors.constants)
         return
+    if given in tensors.integer_names:
+        raise ModelError(f"'{given}' holds integers already; the file is damaged")
     quantization, dtype = edge_quantization(node, tensors.constants)
     if tensors.is_input(given) and given not in tensors.values:
         tensors.take_input(given, quantization, dtype)
@@ -28,10 +30,8 @@ def quantize(tensors: Tensors, node: OnnxNode) -> None:
     value = tensors.values[given]
     if value.function is not None or tensors.types[value.name].quantization != quantization:
         value = tensors.requantized(value, given, quantization)
-    tensors.values[made] = value
-    if value.name not in tensors.inputs:
-        offset = 128 if dtype == "uint8" else 0
-        tensors.integers.setdefault(value.name, QuantizedTensor(made, offset, value.last))
+    tensors.settle(made, value, integers=True)
+    tensors.note_integers(value, made, 128 if dtype == "uint8" else 0)
 
 
 def dequantize(tensors: Tensors, node: OnnxNode) -> None:
@@ -46,10 +46,10 @@ def dequantize(tensors: Tensors, node: OnnxNode) -> None:
         dtype = tensors.input_dtype(given).lower()
         tensors.take_input(given, quantization_from(scale, zero, dtype), dtype)
     value = tensors.values.get(given)
-    if value is None or value.function is not None:
+    if value is None or given not in tensors.integer_names:
         raise ModelError(f"'{given}' is made by no QuantizeLinear before it")
     if zero is None and tensors.integers.get(value.name, QuantizedTensor("", 0)).offset == 0:
         dtype = "int8"
     if quantization_from(scale, zero, dtype) != tensors.types[value.name].quantization:
         raise ModelError(f"its scale or zero point is not that of the QuantizeLinear that made '{given}'")
-    tensors.values[made] = value
+    tensors.settle(made, value)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.file_size import check_file_size
+from rnnpool_mcu.frontends.onnx.forms.domains import STANDARD as STANDARD
+from rnnpool_mcu.frontends.onnx.forms.modern import modernized, opset_of
 
 MAX_FILE_BYTES = 64 << 20
 """Far more than the flash of any Cortex-M4, so that nobody waits for a model that cannot fit."""
-OLDEST_OPSET = 13
 MAX_RANK = 8
-STANDARD = ("", "ai.onnx")
 _DAMAGED = (ValueError, TypeError, OverflowError, KeyError, IndexError, AttributeError, NotImplementedError)
 
 
@@ -91,15 +91,23 @@ class OnnxModel:
     inputs: tuple[OnnxInput, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, NDArray[Any]]
+    opset: int
+    declared: Mapping[str, tuple[int, ...]]  # of outputs, as the file tells them
+    proto: Any  # the same as a protobuf, its weights inside
 
 
-def read_onnx(path: Path) -> OnnxModel:
-    """Read an .onnx file; ModelError when it is damaged, too large, or its weights are missing."""
+def read_onnx(path: Path, sides: Sequence[int] | None = None) -> OnnxModel:
+    """Read an .onnx file; ModelError when it is damaged, too large, or its weights are missing.
+
+    `sides` are those of the input, where the file leaves some open.
+    """
     check_file_size(path, MAX_FILE_BYTES)
-    return parse_onnx(path.read_bytes(), str(path), path.parent)
+    return parse_onnx(path.read_bytes(), str(path), path.parent, sides)
 
 
-def parse_onnx(data: bytes, where: str, folder: Path | None = None) -> OnnxModel:
+def parse_onnx(
+    data: bytes, where: str, folder: Path | None = None, sides: Sequence[int] | None = None
+) -> OnnxModel:
     """Read the bytes of an .onnx file; `where` names it in messages, `folder` holds its external weights."""
     try:
         model = onnx.ModelProto.FromString(data)
@@ -108,27 +116,19 @@ def parse_onnx(data: bytes, where: str, folder: Path | None = None) -> OnnxModel
     if not model.graph.node:
         raise ModelError(f"{where}: is no ONNX file, or has no operators; export the model again")
     try:
-        _check_opset(model)
-        return _parsed(model.graph, folder)
+        _settle_external_data(model.graph, folder)
+        return _parsed(modernized(model, sides))
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
     except _DAMAGED as error:
         raise ModelError(f"{where}: damaged ({error}); copy or export the file again") from error
 
 
-def _check_opset(model: Any) -> None:
-    versions = [int(found.version) for found in model.opset_import if found.domain in STANDARD]
-    if not versions or max(versions) < OLDEST_OPSET:
-        raise ModelError(
-            f"opset {max(versions, default='not told')}, supported: {OLDEST_OPSET} and later; export it with "
-            f"opset_version={OLDEST_OPSET}, or use onnx.version_converter before quantizing"
-        )
-
-
-def _parsed(graph: Any, folder: Path | None) -> OnnxModel:
+def _parsed(model: Any) -> OnnxModel:
+    graph = model.graph
     if graph.sparse_initializer:
         raise ModelError("sparse weights, supported: dense; export without sparse weights")
-    constants = {_text(tensor.name): array_of(tensor, folder) for tensor in graph.initializer}
+    constants = {_text(tensor.name): array_of(tensor) for tensor in graph.initializer}
     nodes = []
     for index, node in enumerate(graph.node):
         attributes = {
@@ -143,18 +143,28 @@ def _parsed(graph: Any, folder: Path | None) -> OnnxModel:
             attributes,
         )
         if made.kind == "Constant" and made.domain in STANDARD and len(made.outputs) == 1:
-            constants[made.outputs[0]] = _constant(made, folder)
+            constants[made.outputs[0]] = _constant(made)
         else:
             nodes.append(made)
     inputs = tuple(_input(value) for value in graph.input if _text(value.name) not in constants)
-    return OnnxModel(tuple(nodes), inputs, tuple(_text(value.name) for value in graph.output), constants)
+    declared = {_text(v.name): sides for v in graph.output if (sides := sides_of(v)) is not None}
+    outputs = tuple(_text(value.name) for value in graph.output)
+    return OnnxModel(tuple(nodes), inputs, outputs, constants, opset_of(model), declared, model)
 
 
-def _constant(node: OnnxNode, folder: Path | None) -> NDArray[Any]:
+def sides_of(value: Any) -> tuple[int, ...] | None:
+    """Sides of a tensor, -1 where one is not fixed; None where nothing is told."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        return None
+    return tuple(int(d.dim_value) if d.HasField("dim_value") else -1 for d in kind.shape.dim)
+
+
+def _constant(node: OnnxNode) -> NDArray[Any]:
     """Values of a Constant operator."""
     for name, value in node.attributes.items():
         if name == "value" and isinstance(value, onnx.TensorProto):
-            return array_of(value, folder)
+            return array_of(value)
         if name in ("value_int", "value_ints"):
             return np.array(value, np.int64)
         if name in ("value_float", "value_floats"):
@@ -163,20 +173,25 @@ def _constant(node: OnnxNode, folder: Path | None) -> NDArray[Any]:
 
 
 def _input(value: Any) -> OnnxInput:
-    kind = value.type.tensor_type
-    sides = [int(side.dim_value) if side.HasField("dim_value") else -1 for side in kind.shape.dim]
-    if not kind.HasField("shape"):
+    kind, sides = value.type.tensor_type, sides_of(value)
+    if sides is None:
         raise ModelError(f"input '{value.name}' has no shape; export it with a fixed input size")
-    return OnnxInput(_text(value.name), onnx.TensorProto.DataType.Name(kind.elem_type), tuple(sides))
+    return OnnxInput(_text(value.name), onnx.TensorProto.DataType.Name(kind.elem_type), sides)
 
 
-def array_of(tensor: Any, folder: Path | None) -> NDArray[Any]:
+def _settle_external_data(graph: Any, folder: Path | None) -> None:
+    """Put the values of tensors that lie in files beside the model into it."""
+    constants = (a.t for node in graph.node for a in node.attribute if a.HasField("t"))
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.CopyFrom(_with_external_data(tensor, folder))
+
+
+def array_of(tensor: Any) -> NDArray[Any]:
     """The values of a stored tensor; ModelError where they are missing or do not fit its shape."""
     dims = tuple(int(side) for side in tensor.dims)
     if len(dims) > MAX_RANK or any(side < 0 for side in dims):
         raise ModelError(f"tensor '{tensor.name}' of shape {list(dims)}; the file is damaged")
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        tensor = _with_external_data(tensor, folder)
     if tensor.data_type == onnx.TensorProto.STRING:
         raise ModelError(f"tensor '{tensor.name}' holds strings, supported: numbers")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.ir.graph import Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
+from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.transpose import Transpose
 
 _TO_FIRST = [0, 3, 1, 2]
 
@@ -38,6 +40,7 @@ class Tensors(Builder):
         super().__init__()
         self.integers: dict[str, QuantizedTensor] = {}  # of each value of the graph
         self.values: dict[str, Value] = {}
+        self.integer_names: set[str] = set()  # tensors of the file that are integers themselves
         self.constants: dict[str, NDArray[Any]] = dict(model.constants)
         self.weights: dict[str, QuantizedConstant] = {}
         self.readers = Readers(model, self.constants, self.weights)
@@ -54,6 +57,17 @@ class Tensors(Builder):
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every computed tensor, as ONNX has it."""
         return {name: value.shape for name, value in self.values.items()}
+
+    def settle(self, tensor: str, value: Value, *, integers: bool = False) -> None:
+        """A tensor's value, and whether it is the integers themselves."""
+        self.values[tensor] = value
+        if integers:
+            self.integer_names.add(tensor)
+
+    def note_integers(self, value: Value, tensor: str, offset: int) -> None:
+        """The integer tensor of the file that a value is, unless one is known."""
+        if value.name not in self.inputs:
+            self.integers.setdefault(value.name, QuantizedTensor(tensor, offset, value.last))
 
     def given(self, node: OnnxNode) -> Given:
         """The node with what is stored so far."""
@@ -91,6 +105,37 @@ class Tensors(Builder):
         if value.name in self.integers and not value.last:  # the same order of values in the file
             self.integers.setdefault(name, self.integers[value.name])
         return name
+
+    def rows(self, value: Value) -> str:
+        """Name of a value in the order of the file, whose last axis becomes the channels; of rank 3 or 4."""
+        height, width, channels = value.shape[1], 1, value.shape[-1]
+        if len(value.shape) == 4:
+            width = value.shape[2]
+        name = value.name
+        if not value.last:
+            name = self.copied(self.plain(value), Transpose((2, 0, 1)))
+        if self.types[name].shape != (height, width, channels):
+            name = self.copied(name, Reshape((height, width, channels)))
+        return name
+
+    def in_order(self, value: Value) -> str:
+        """Name of an output: a value in the order of the file where this costs nothing, else in ours."""
+        return value.name if value.last or self.types[value.name].channels == 1 else self.plain(value)
+
+    def name_of(self, tensor: str) -> str:
+        """The graph's name for what an operator of the file computes."""
+        return self._names[tensor]
+
+    def chain(
+        self, made: str, ops: Operator | Sequence[Operator], inputs: tuple[str, ...], source: str
+    ) -> str:
+        """Append operators one behind the other; the last one computes tensor `made`."""
+        *before, last = [ops] if isinstance(ops, Operator) else ops
+        for op in before:
+            name = free_name(f"{self._names[made]}_before", self.types)
+            self.append(Node(name, op, inputs))
+            inputs = (name,)
+        return self.add(made, last, inputs, source)
 
     def add(self, made: str, op: Operator, inputs: tuple[str, ...], source: str = "") -> str:
         """Append what computes tensor `made`; `source` names it in the file where another one does."""
@@ -144,5 +189,6 @@ class Tensors(Builder):
         self.types[given] = tensor_type(image_shape(name, order), quantization)
         self.sources[given] = name
         self.integers[given] = QuantizedTensor(name, 128 if dtype == "uint8" else 0)
-        self.values[name] = Value(given, shape, last=last)
-        return self.values[name]
+        value = Value(given, shape, last=last)
+        self.settle(name, value, integers=self.input_dtype(name) in ("INT8", "UINT8"))
+        return value

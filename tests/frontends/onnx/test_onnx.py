@@ -77,6 +77,11 @@ def _normalized(b: Builder, x: str) -> str:
 _SIDES = np.array([0, 0, 1, 2, 0, 0, 3, 0])
 
 
+def _boxes(b: Builder, x: str) -> str:
+    """A detector's head: its channels put last, four to a box."""
+    return b.node("Reshape", b.node("Transpose", x, perm=[0, 2, 3, 1]), b.stored(np.array([1, -1, 4])))
+
+
 def _flat(b: Builder, x: str) -> str:
     return b.node("Flatten", x)
 
@@ -93,6 +98,17 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "depthwise_multiplier": lambda b, x: b.conv(x, 8, 16, 3, group=8),
     "conv_transpose": lambda b, x: _transposed_conv(
         b, x, strides=[2, 2], pads=[1] * 4, output_padding=[1, 1]),
+    "conv_transpose_grouped": lambda b, x: b.node(
+        "ConvTranspose", x, b.normal((8, 3, 3, 2), 0.2), group=2, strides=[2, 1]
+    ),
+    "conv_transpose_dilated": lambda b, x: _transposed_conv(b, x, dilations=[2, 3], strides=[2, 2]),
+    "conv_transpose_same_lower": lambda b, x: _transposed_conv(b, x, auto_pad="SAME_LOWER", strides=[2, 2]),
+    "conv_transpose_to_a_shape": lambda b, x: _transposed_conv(
+        b, x, strides=[2, 2], output_shape=[16, 20], auto_pad="SAME_UPPER"
+    ),
+    "gemm_with_factors": lambda b, x: b.node(
+        "Gemm", _flat(b, x), b.normal((792, 7), 0.04), b.normal((7,)), alpha=0.5, beta=3.0
+    ),
     "gemm_on_a_map": lambda b, x: b.gemm(_flat(b, x), 792, 7),
     "mat_mul": lambda b, x: b.node("MatMul", _flat(b, x), b.normal((792, 7), 0.1)),
     "gemm_on_a_reordered_map": lambda b, x: b.gemm(b.node("Relu", _flat(b, x)), 792, 7),
@@ -106,6 +122,9 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "add": lambda b, x: b.relu(b.node("Add", x, b.conv(x, 8, 8, 1))),
     "add_broadcast": lambda b, x: b.node("Add", x, b.node("GlobalAveragePool", x)),
     "add_constant": lambda b, x: b.node("Add", x, b.normal((8, 1, 1))),
+    "add_map": lambda b, x: b.node("Add", x, b.normal((1, 8, 9, 11))),
+    "mul_row": lambda b, x: b.node("Mul", b.normal((9, 1)), x),
+    "sub_columns": lambda b, x: b.node("Sub", b.normal((11,)), x),
     "sub": lambda b, x: b.node("Sub", x, b.conv(x, 8, 8, 1)),
     "mul": lambda b, x: b.node("Mul", x, b.conv(x, 8, 8, 1)),
     "mul_constant": lambda b, x: b.node("Mul", x, b.normal((1, 8, 1, 1))),
@@ -120,10 +139,15 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "global_max_pool": lambda b, x: b.node("GlobalMaxPool", x),
     "mean": lambda b, x: b.node("ReduceMean", x, axes=[2, 3], keepdims=0),
     "mean_over_rows": lambda b, x: b.node("ReduceMean", x, axes=[2], keepdims=1),
+    "mean_of_channels": lambda b, x: b.node("ReduceMean", x, axes=[1], keepdims=1),
+    "largest_channel": lambda b, x: b.node("ReduceMax", x, axes=[1], keepdims=1),
+    "smallest_of_all": lambda b, x: b.node("ReduceMin", x, keepdims=0),
     "sum": lambda b, x: b.node("ReduceSum", x, b.stored(np.array([2, 3])), keepdims=1),
     "lrn": lambda b, x: b.node("LRN", x, size=5, alpha=0.5, beta=0.6, bias=1.5),
     "lp_normalization": lambda b, x: b.node("LpNormalization", x, axis=1, p=2),
     "softmax": lambda b, x: b.node("Softmax", x, axis=1),
+    "softmax_of_rows": lambda b, x: b.node("Softmax", x, axis=-1),
+    "softmax_of_boxes": lambda b, x: b.node("Softmax", _boxes(b, x), axis=2),
     "sigmoid": lambda b, x: b.node("Sigmoid", x),
     "tanh": lambda b, x: b.node("Tanh", x),
     "relu": lambda b, x: b.node("Softmax", b.node("Relu", x), axis=1),
@@ -146,6 +170,8 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "concat_channels": lambda b, x: b.node("Concat", x, b.conv(x, 8, 3, 1), axis=1),
     "concat_rows": lambda b, x: b.node("Concat", x, b.conv(x, 8, 8, 1), axis=2),
     "concat_columns": lambda b, x: b.node("Concat", x, b.conv(x, 8, 8, 1), axis=-1),
+    "concat_boxes": lambda b, x: b.node("Concat", _boxes(b, x), _boxes(b, b.conv(x, 8, 4, 1)), axis=1),
+    "concat_stored": lambda b, x: b.node("Concat", x, b.normal((1, 3, 9, 11)), axis=1),
     "nearest": lambda b, x: _resize(b, x, 2, 2, mode="nearest", nearest_mode="floor",
                                     coordinate_transformation_mode="asymmetric"),
     "nearest_half_pixel": lambda b, x: _resize(b, x, 1.5, 0.5, mode="nearest"),
@@ -154,6 +180,9 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
         b, x, 3, 2, mode="linear", coordinate_transformation_mode="align_corners"
     ),
     "pad": lambda b, x: b.node("Pad", x, b.stored(np.array([0, 1, 1, 2, 0, 0, 3, 0]))),
+    "pad_below_the_range": lambda b, x: b.node(
+        "Pad", b.relu(x), b.stored(_SIDES), b.stored(np.float32(-3.0))
+    ),
     "pad_reflect": lambda b, x: b.node("Pad", x, b.stored(_SIDES), mode="reflect"),
     "pad_edge": lambda b, x: b.node("Pad", x, b.stored(_SIDES), mode="edge"),
     "slice": lambda b, x: b.node(

@@ -11,7 +11,8 @@ from typing import Any
 
 import onnx
 
-OWN_DOMAIN = "rnnpool_mcu"
+from rnnpool_mcu.frontends.onnx.forms.domains import OWN_DOMAIN as OWN_DOMAIN
+
 OWN_VERSION = 1
 OWN_KINDS = ("DetectorDecode", "L2Norm", "Lookup", "MaxOut", "RNNPool")
 OPSET = 17  # of the bodies, and of the files that hold them

@@ -9,8 +9,10 @@ import numpy as np
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx.call import Call, Converter
 from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.lookup import requantize
 from rnnpool_mcu.ops.pad import Mode, Pad
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
 from rnnpool_mcu.ops.resize import Coordinates, Nearest, Resize
@@ -31,7 +33,7 @@ _ROUNDINGS: Mapping[str, Nearest] = {
 }
 
 
-def convert_pad(call: Call) -> Operator:
+def convert_pad(call: Call) -> Operator | list[Operator]:
     """Rows and columns, constant, reflect or edge; channels, constant only."""
     mode = call.node.text("mode", "constant")
     if mode not in _PAD_MODES:
@@ -42,15 +44,40 @@ def convert_pad(call: Call) -> Operator:
     if len(pads) != 2 * call.rank or (call.rank >= 2 and (pads[0] or pads[call.rank])):
         raise ModelError(f"pads {pads} of {call.rank} dimensions, supported: none for the batch")
     before, after = call.image(pads[: call.rank], 0), call.image(pads[call.rank :], 0)
-    value = None
-    if mode == "constant" and call.has(2) and call.stored(2).size:
-        real, given = float(call.stored(2).reshape(-1)[0]), call.inputs[0]
-        value = None if real == 0 else int(np.clip(np.rint(real / given.scale) + given.zero_point, -128, 127))
     if mode == "edge" and not any((*before, after[2])):
         return ReplicatePad(after[0], after[1])
-    return Pad(
-        Padding(before[0], before[1], after[0], after[1]), _PAD_MODES[mode], value, (before[2], after[2])
-    )
+    ops: list[Operator] = []
+    value, given = None, call.inputs[0].quantization
+    if mode == "constant" and (real := _pad_value(call)) != 0:
+        if call.target is not None and call.target != given:
+            ops, given = [requantize(given, call.target)], call.target  # whose range the value is in
+        value = _as_int8(real, given)
+    sides = Padding(before[0], before[1], after[0], after[1])
+    return [*ops, Pad(sides, _PAD_MODES[mode], value, (before[2], after[2]))]
+
+
+def _pad_value(call: Call) -> float:
+    """The real number around the input."""
+    if not call.has(2):
+        return 0.0
+    stored = call.stored(2)
+    if stored.size == 0:
+        return 0.0
+    if stored.size != 1 or stored.dtype.kind not in "fiu":
+        raise ModelError(f"its value is {stored.size} {stored.dtype}, allowed: one number")
+    return float(stored.reshape(-1)[0])
+
+
+def _as_int8(real: float, quantization: Quantization) -> int:
+    """A number as QuantizeLinear rounds it; ModelError where the range does not hold it."""
+    step = real / quantization.scale + quantization.zero_point
+    if not -128.5 <= step <= 127.5:
+        low, high = ((q - quantization.zero_point) * quantization.scale for q in (-128, 127))
+        raise ModelError(
+            f"pads with {real:g}, the result holds {low:g}..{high:g}; calibrate so that the padded map's "
+            "range holds the value"
+        )
+    return int(np.clip(np.rint(step), -128, 127))
 
 
 def _spread(call: Call, pads: list[int]) -> list[int]:
@@ -118,6 +145,8 @@ def convert_slice(call: Call) -> Operator:
 def convert_split(call: Call) -> Operator:
     """Equal or stored parts along any axis but the batch."""
     axis, count = call.axis(call.node.integer("axis", 0)), len(call.node.outputs)
+    if call.node.integer("num_outputs", count) != count:
+        raise ModelError(f"num_outputs is not {count}, as it has outputs; the file is damaged")
     whole = call.inputs[0].shape[axis]
     each = -(-whole // max(count, 1))
     sizes = call.stored_integers(1) if call.has(1) else [each] * (count - 1) + [whole - each * (count - 1)]
@@ -143,10 +172,10 @@ def convert_space_to_depth(call: Call) -> Operator:
 
 MOVERS: Mapping[str, Converter] = {
     "DepthToSpace": Converter((0,), convert_depth_to_space, keeps=True),
-    "Pad": Converter((0,), convert_pad, keeps=True),
+    "Pad": Converter((0,), convert_pad, keeps=True, rows=True),
     "Resize": Converter((0,), convert_resize, keeps=True),
-    "Slice": Converter((0,), convert_slice, keeps=True),
+    "Slice": Converter((0,), convert_slice, keeps=True, rows=True),
     "SpaceToDepth": Converter((0,), convert_space_to_depth, keeps=True),
-    "Split": Converter((0,), convert_split, keeps=True, several=True),
+    "Split": Converter((0,), convert_split, keeps=True, rows=True, several=True),
 }
 """Converters of operators that move values."""

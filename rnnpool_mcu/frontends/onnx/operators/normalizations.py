@@ -37,15 +37,15 @@ def convert_lrn(call: Call) -> Operator:
 
 
 def convert_lp_normalization(call: Call) -> Operator:
-    """Over the channels of each pixel, p 2."""
+    """Over axis 1 or the last one, p 2."""
     if call.axis(call.node.integer("axis", -1)) != CHANNELS or call.node.integer("p", 2) != 2:
-        raise ModelError("over another axis, or p other than 2, supported: axis 1, the channels, and p 2")
+        raise ModelError("over another axis, or p other than 2, supported: axis 1 or the last one, and p 2")
     return L2Norm.of(np.ones(call.inputs[0].channels), call.output)
 
 
 NORMALIZATIONS: Mapping[str, Converter] = {
     "BatchNormalization": Converter((0,), convert_batch_normalization, clamps=True),
     "LRN": Converter((0,), convert_lrn),
-    "LpNormalization": Converter((0,), convert_lp_normalization),
+    "LpNormalization": Converter((0,), convert_lp_normalization, rows=True, channelwise=True),
 }
 """Converters of normalizations."""

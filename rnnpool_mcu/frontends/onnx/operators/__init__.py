@@ -1,0 +1,1 @@
+"""ONNX operators, each as the integer operators that it becomes."""
