@@ -126,7 +126,7 @@ def test_operators_of_integers_are_those_of_qdq(weights: str, tmp_path: Path) ->
     quantize_static(
         b.finish(x),
         path,
-        _Images("image", images),
+        _Images({"image": images}),
         quant_format=QuantFormat.QOperator,
         per_channel=weights == "per_channel",
         activation_type=QuantType.QUInt8,
