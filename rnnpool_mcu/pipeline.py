@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnnpool_mcu.codegen.emit import emit, input_fields
-from rnnpool_mcu.errors import BudgetError, ModelError
+from rnnpool_mcu.errors import BudgetError, ModelError, ToolMissingError
 from rnnpool_mcu.ir.firmware import Board, FlashAndStatic, StackBound, ram_needed, stack_reserve
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.labels import check_labels
@@ -216,6 +217,21 @@ def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
     finally:
         shutil.rmtree(out / "build", ignore_errors=True)
     return _Built(plan, project, sizes, bound, ram_needed(sizes, bound))
+
+
+def measured_ram(plan: Plan, board_name: str, optimize: str = "speed") -> int | None:
+    """The least budget of a plan's firmware, built aside; None where that needs a tool that is missing, or
+    more than the board has.
+    """
+    board = load_board(board_name)
+    image = "resident" if plan.graph.image_resident else "streamed"
+    target = Target("measured", board.ram_bytes, image, board.name, "", "", optimize=optimize)
+    with tempfile.TemporaryDirectory(prefix="rnnpool-mcu-") as folder:
+        try:
+            built = _build(plan, target, Path(folder), board)
+        except ToolMissingError:
+            return None
+    return None if built.sizes is None else built.needed_bytes
 
 
 def _build_within_budget(graph: Graph, built: _Built, target: Target, out: Path, board: Board) -> _Built:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rnnpool_mcu.analysis.plans import Planning
+from rnnpool_mcu.analysis.plans import Measure, Planning
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import printable
@@ -28,16 +28,27 @@ def needs_of(
     boards: Sequence[Board],
     ram_bytes: int | None,
     progress: Callable[[str], None],
+    measure: Measure = lambda _: None,
 ) -> dict[str, Any]:
     """What is shown and written as JSON; `image` is one of IMAGE_MODES, `ram_bytes` a limit beside a board's.
 
-    Nothing is built: stack, static data and code are estimates, instructions and cycles predicted.
+    RAM is that of the plans' firmware where `measure` knows it, else an estimate, as is the flash;
+    instructions and cycles are predicted.
     """
+    limit = min(max(board.ram_bytes for board in boards), ram_bytes or max(b.ram_bytes for b in boards))
     plans = {}
     for title, objective in (("fastest", "cycles"), ("smallest", "ram")):
         wanted = PlanOptions(None, image, "speed", objective)
-        planning = Planning(graph, wanted, progress, exact_effort=PLACEMENT_EFFORT)
-        plans[title] = planning.result(printable(file.name), planning.chosen())
+        planning = Planning(graph, wanted, progress, exact_effort=PLACEMENT_EFFORT, measure=measure)
+        plan = planning.chosen()
+        if title == "smallest" and planning.needed(plan) > limit:  # as compile would place it
+            planning = Planning(graph, wanted, progress, measure=measure)
+            plan = planning.chosen()
+        plans[title] = planning.result(printable(file.name), plan)
+        plans[title] |= {
+            "needed_bytes": planning.needed(plan),
+            "measured": planning.measured(plan) is not None,
+        }
     return _value(graph, file, plans, boards, ram_bytes)
 
 
@@ -54,13 +65,16 @@ def _value(
     layers = _layers(graph)
     flash_bytes = sum(layer["flash_bytes"] for layer in layers)
     smallest = plans["smallest"]
-    needed = {title: plan["ram_estimate"]["total_bytes"] for title, plan in plans.items()}
+    needed = {title: plan["needed_bytes"] for title, plan in plans.items()}
     return {
         "model": printable(file.name),
         "image": smallest["image"],
         "input_shape": smallest["input_shape"],
         "output_bytes": smallest["ram_estimate"]["output_bytes"],
-        "plans": {title: {"ram_bytes": needed[title], **plan["plan"]} for title, plan in plans.items()},
+        "plans": {
+            title: {"ram_bytes": needed[title], "measured": plan["measured"], **plan["plan"]}
+            for title, plan in plans.items()
+        },
         "no_recompute_bound_bytes": smallest["no_recompute_bound_bytes"],
         "weights_bytes": flash_bytes,
         "flash_bytes": flash_bytes + CODE_BYTES,
@@ -118,8 +132,9 @@ def _too_large(value: dict[str, Any], file: Path, saved_by_streaming: int) -> st
         for found in value["boards"]
     )
     streaming = "stream the image, or " if saved_by_streaming else ""
+    about = "" if smallest["measured"] else "about "
     return (
-        f"{printable(str(file))}: needs about {smallest['ram_bytes']} bytes of RAM by its smallest plan and "
+        f"{printable(str(file))}: needs {about}{smallest['ram_bytes']} bytes of RAM by its smallest plan and "
         f"about {value['flash_bytes']} of flash ({limits}); most RAM is live in "
         f"'{smallest['peak']['operator']}'; {streaming}give the model a smaller input or fewer channels there"
     )

@@ -24,6 +24,8 @@ from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 
 STACK_AND_STATIC_BYTES = 1280
 """What a program needs beside arena, image and output: an estimate, a little above the models measured."""
+Measure = Callable[[Plan], int | None]
+"""All the RAM of a plan's firmware as built, if it can be."""
 
 
 class Planning:
@@ -36,8 +38,11 @@ class Planning:
         progress: Callable[[str], None],
         *,
         exact_effort: float = EXACT_EFFORT,
+        measure: Measure = lambda _: None,
     ) -> None:
-        self._effort = exact_effort
+        """`measure` is asked where the estimate decides: whether a plan is within a budget."""
+        self._effort, self._measure = exact_effort, measure
+        self._known: list[tuple[Plan, int | None]] = []  # plans that were measured
         self._graph = dataclasses.replace(graph, image_resident=wanted.image == "resident")
         self._wanted, self._progress = wanted, progress
         self._fastest = with_constants_in_ram(self._graph) if wanted.optimize == "speed" else self._graph
@@ -55,12 +60,27 @@ class Planning:
         """The plan by the objective; BudgetError when none fits."""
         plan = self._smallest() if self._wanted.objective == "ram" else self._fastest_that_fits()
         limit = self._wanted.ram_bytes
-        if limit is not None and self._needed(plan) > limit:
+        if limit is not None and not self._fits(plan, limit):
             raise BudgetError(self._too_small(plan, limit))
         return plan
 
-    def _needed(self, plan: Plan) -> int:
-        return plan.arena_bytes + sum(self.beside_arena().values())
+    def measured(self, plan: Plan) -> int | None:
+        """All the RAM of the plan's firmware as built; None where it cannot be built."""
+        for known, size in self._known:
+            if known is plan:
+                return size
+        self._progress("building the firmware, to measure it")
+        self._known.append((plan, self._measure(plan)))
+        return self._known[-1][1]
+
+    def needed(self, plan: Plan) -> int:
+        """All the RAM of the program: as built, or else the estimate."""
+        measured = self.measured(plan)
+        return plan.arena_bytes + sum(self.beside_arena().values()) if measured is None else measured
+
+    def _fits(self, plan: Plan, limit: int) -> bool:
+        least = plan.arena_bytes + sum(self.beside_arena().values()) - STACK_AND_STATIC_BYTES
+        return least <= limit and self.needed(plan) <= limit
 
     def _smallest(self) -> Plan:
         self._chosen, plan = smallest_plan(self.front(), exact_effort=self._effort)
@@ -69,11 +89,14 @@ class Planning:
     def _fastest_that_fits(self) -> Plan:
         """The smallest when none does."""
         plan, limit = fastest_plan(self._fastest, exact_effort=self._effort), self._wanted.ram_bytes
-        if limit is None or self._needed(plan) <= limit:
+        if limit is None or self._fits(plan, limit):
             return plan
-        allowed = limit - sum(self.beside_arena().values())
         for candidate in self.front():
-            if candidate.peak.live_bytes <= allowed and (plan := candidate.plan()).arena_bytes <= allowed:
+            allowed = limit - (self.needed(plan) - plan.arena_bytes)
+            if candidate.peak.live_bytes > allowed or (tried := candidate.plan()).arena_bytes > allowed:
+                continue
+            plan = tried
+            if self._fits(plan, limit):
                 self._chosen = candidate
                 return plan
         return self._smallest()
@@ -135,10 +158,11 @@ class Planning:
         return plan_summary(plan, instructions, cycles, predicted_cost(self._fastest))
 
     def _too_small(self, smallest: Plan, ram_bytes: int) -> str:
-        needed = self._needed(smallest)
+        needed = self.needed(smallest)
         advice = ram_advice(self._graph, smallest.arena_bytes, needed)
+        about = "about " if self.measured(smallest) is None else ""
         return (
-            f"--ram {ram_bytes}: the smallest plan needs about {needed} bytes with the image "
+            f"--ram {ram_bytes}: the smallest plan needs {about}{needed} bytes with the image "
             f"{self._wanted.image}, {smallest.arena_bytes} of them its arena; most is live in "
             f"'{smallest.peak_step().value}'; {advice}"
         )

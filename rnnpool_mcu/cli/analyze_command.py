@@ -1,6 +1,8 @@
-"""`rnnpool-mcu analyze`: what a model would need and which boards it would fit, without building anything."""
+"""`rnnpool-mcu analyze`: what a model would need and which boards it would fit."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import click
 
@@ -9,7 +11,7 @@ from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import ModelFile, image_option, model_options, ram_option
 from rnnpool_mcu.errors import BudgetError
 from rnnpool_mcu.report.analysis_text import analysis_renderable
-from rnnpool_mcu.toolchain.board import available_boards, load_board
+from rnnpool_mcu.toolchain.board import DEFAULT_BOARD, available_boards, load_board
 
 
 @click.command("analyze")
@@ -23,16 +25,18 @@ def analyze_command(
 ) -> None:
     """Tell whether MODEL fits, and what it needs: RAM of its fastest and smallest plan, flash, its layers.
 
-    Nothing is built: stack, static data and code are estimates, instructions and cycles predicted. A model
-    that holds something unsupported is refused as `compile` would. Ends with exit code 4 where nothing asked
-    for fits.
+    RAM is measured on firmware built aside, for --board or the default one; without a cross compiler stack
+    and static data are estimates, as is the flash. Instructions and cycles are predicted. A model that holds
+    something unsupported is refused as `compile` would. Ends with exit code 4 where nothing asked for fits.
     """
     from rnnpool_mcu.importing import load_graph
+    from rnnpool_mcu.pipeline import measured_ram
 
     boards = [load_board(name) for name in ([board_name] if board_name else available_boards())]
     with say.progress(f"reading {model.path}") as progress:
         graph = load_graph(model.path, **model.calibration_arguments).graph
-        value = needs_of(graph, model.path, image, boards, ram_bytes, progress)
+        measure = partial(measured_ram, board_name=board_name or DEFAULT_BOARD)
+        value = needs_of(graph, model.path, image, boards, ram_bytes, progress, measure)
     for note in value["notes"]:
         say.note(note)
     say.result(value, analysis_renderable(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from rnnpool_mcu.report.plan_svg import front_svg, memory_svg
 from rnnpool_mcu.report.plan_text import front_renderable, plan_renderable
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.system.output_folder import whole_file
+from rnnpool_mcu.toolchain.board import DEFAULT_BOARD
 
 
 @click.command("plan")
@@ -33,20 +35,23 @@ def plan_command(
     plot: Path | None,
     memory: Path | None,
 ) -> None:
-    """Plan the memory of MODEL without building anything.
+    """Plan the memory of MODEL.
 
     Shows the fastest plan that fits --ram, or with --objective ram the smallest; with --front all plans of
     which no other is both smaller and faster. Instructions and cycles are predicted, and RAM beside arena,
-    image and output is an estimate: compile measures both and proves the budget.
+    image and output is an estimate; whether a plan fits --ram is measured on firmware built aside, where a
+    cross compiler is there.
     """
     for option, picture in (("--plot", plot), ("--memory", memory)):
         _check_svg(option, picture)
     from rnnpool_mcu.importing import load_graph
+    from rnnpool_mcu.pipeline import measured_ram
 
     file = model.path
     with say.progress(f"reading {file}") as progress:
         graph = load_graph(file, **model.calibration_arguments).graph
-        planning = Planning(graph, wanted, progress)
+        measure = partial(measured_ram, board_name=DEFAULT_BOARD, optimize=wanted.optimize)
+        planning = Planning(graph, wanted, progress, measure=measure)
         plan = planning.chosen()
         validate_plan(plan)
         value = planning.result(printable(file.name), plan)

@@ -22,6 +22,8 @@ def analysis_renderable(value: Mapping[str, Any]) -> Group:
         *(f"{note}." for note in value["notes"]),
     ]
     end = "RAM is an estimate but for the arena; compile measures the whole and proves it."
+    if all(plan["measured"] for plan in value["plans"].values()):
+        end = "RAM was measured on firmware built for each plan; compile --ram takes it from that size on."
     tables = (_board_table(value), _plan_table(value), _layer_table(value))
     parts = [part for table in tables for part in (Text(), table)]
     return Group(Text("\n".join(lines)), *parts, Text(), Text(end))
@@ -51,7 +53,16 @@ def _board_table(value: Mapping[str, Any]) -> Table:
 
 
 def _plan_table(value: Mapping[str, Any]) -> Table:
-    table = _table("plan", " RAM, about", " arena", " instructions", " cycles", " extra", "most live in")
+    measured = all(plan["measured"] for plan in value["plans"].values())
+    table = _table(
+        "plan",
+        " RAM" if measured else " RAM, about",
+        " arena",
+        " instructions",
+        " cycles",
+        " extra",
+        "most live in",
+    )
     for title, plan in value["plans"].items():
         table.add_row(
             title,

@@ -84,7 +84,7 @@ def plan_renderable(value: Mapping[str, Any]) -> Group:
     parts = [_ram_table(value), _cascade_table(plan)]
     if plan["blocks"]:
         parts.append(_block_table(plan))
-    verdict = "Nothing was built: stack and static data are an estimate, which compile replaces by a proof."
+    verdict = "Stack and static data are an estimate, which compile replaces by a proof."
     return Group(Text("\n".join(lines)), *parts, Text(verdict))
 
 
