@@ -31,7 +31,7 @@ def write_project_files(folder: Path, project: Project, board: Board | None = No
     """
     board = board_of(folder, project.board) if board is None else board
     shutil.copytree(resources.firmware_dir(), folder / "firmware", dirs_exist_ok=True)
-    environment = _environment()
+    environment = project_environment()
     known = [load_board(name) for name in available_boards() if name != board.name]
     for each in (board, *known):
         _write_board(folder / "firmware" / "boards" / each.name, each, environment)
@@ -62,7 +62,8 @@ def _write_board(folder: Path, board: Board, environment: jinja2.Environment) ->
         (folder / template.removesuffix(".j2")).write_text(text, encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
+def project_environment() -> jinja2.Environment:
+    """The templates of codegen_templates/project."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.template_dir() / "project"),
         undefined=jinja2.StrictUndefined,
