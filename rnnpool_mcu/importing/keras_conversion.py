@@ -63,7 +63,20 @@ def _loaded(tf: Any, path: Path) -> tuple[Any, InputForm]:
             f"{path}: inputs {shapes}, supported: one of at most 4 dimensions, fixed but for the batch; for "
             "others convert it to int8 .tflite yourself, see examples/tflite"
         )
+    check_stateless(path, model)
     return model, InputForm((1, *map(int, shapes[0][1:])), channels_last=True)
+
+
+def check_stateless(path: Path, model: Any) -> None:
+    """ModelError for a layer that goes on from call to call: the converter's file does that its own way."""
+    for layer in getattr(model, "layers", ()):
+        if getattr(layer, "stateful", False) and not hasattr(layer, "layers"):
+            raise ModelError(
+                f"{path}: layer '{layer.name}' is stateful, supported: stateful=False, where each run begins "
+                "at zero; for a model that keeps its state convert it to int8 .tflite yourself and compile "
+                "that, see docs/streaming.md"
+            )
+        check_stateless(path, layer)
 
 
 def _real(samples: Samples, form: InputForm, normalisation: Normalisation) -> Iterator[NDArray[np.float32]]:
@@ -124,6 +137,7 @@ def _check(tf: Any, path: Path, model: Any, plain: bytes, inputs: Iterator[NDArr
     interpreter.allocate_tensors()
     (given,) = interpreter.get_input_details()
     for values in inputs:
+        interpreter.reset_all_variables()  # of recurrent layers, which begin each call anew in Keras
         interpreter.set_tensor(given["index"], values.reshape(given["shape"]))
         interpreter.invoke()
         found = [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]

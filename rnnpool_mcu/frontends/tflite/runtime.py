@@ -140,6 +140,7 @@ class FloatTfliteRuntime:
         for sample in samples:
             real = self._normalisation.real(sample) if sample.dtype == np.uint8 else sample
             given = self._form.from_graph(real.astype(np.float32)).reshape(self._input["shape"])
+            self._interpreter.reset_all_variables()  # Keras begins each call anew
             self._interpreter.set_tensor(self._input["index"], given)
             self._interpreter.invoke()
             yield dict(self._found())

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.importing.keras import _converted_apart
+from rnnpool_mcu.importing.keras_conversion import check_stateless
 from rnnpool_mcu.validate.source import compare_with_source
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
@@ -92,6 +94,15 @@ def test_a_converter_that_crashes_is_reported(
     path.write_bytes(b"")
     with pytest.raises(ModelError, match=r"TensorFlow ended with 9 \(out of memory\)"):
         load_graph(path, calibration=pictures)
+
+
+def test_layers_that_keep_a_state_are_refused() -> None:
+    plain = SimpleNamespace(name="dense")
+    lstm = SimpleNamespace(name="memory", stateful=True)
+    inner = SimpleNamespace(name="inner", stateful=True, layers=[plain, lstm])
+    check_stateless(Path("net.keras"), SimpleNamespace(layers=[plain, SimpleNamespace(stateful=False)]))
+    with pytest.raises(ModelError, match="layer 'memory' is stateful, supported: stateful=False"):
+        check_stateless(Path("net.keras"), SimpleNamespace(layers=[plain, inner]))
 
 
 @needs_tensorflow
