@@ -12,6 +12,7 @@ from rnnpool_mcu.cli.data_command import data_group
 from rnnpool_mcu.cli.doctor_command import doctor_command
 from rnnpool_mcu.cli.evaluate_command import evaluate_command
 from rnnpool_mcu.cli.export_command import export_command
+from rnnpool_mcu.cli.flash_command import flash_command
 from rnnpool_mcu.cli.guard import GuardedGroup
 from rnnpool_mcu.cli.plan_command import plan_command
 from rnnpool_mcu.cli.profile_command import profile_command
@@ -43,6 +44,7 @@ for _command in (
     profile_command,
     report_command,
     supported_ops_command,
+    flash_command,
     boards_command,
     doctor_command,
 ):

@@ -49,6 +49,7 @@ class Board:
     folder: Path
     port: str | None = None  # a file of firmware/common; None: the folder's own port.c
     qemu_machine: str | None = None
+    probes: tuple[tuple[str, str], ...] = ()  # program that writes its flash, and what that is told
     flash_timing: FlashTiming = FlashTiming()
 
 

@@ -90,9 +90,15 @@ def _read(folder: Path) -> Board:
         console=fields["console"],
         folder=folder,
         port=fields.get("port"),
+        probes=_probes(fields.get("probe", {})),
         qemu_machine=fields.get("qemu", {}).get("machine"),
         flash_timing=FlashTiming(**fields["flash"].get("timing", {})),
     )
+
+
+def _probes(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """In the order of board.toml; a program that is switched off is left out."""
+    return tuple((name, value if isinstance(value, str) else "") for name, value in told.items() if value)
 
 
 def _check(path: Path, fields: dict[str, Any]) -> None:

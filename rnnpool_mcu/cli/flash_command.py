@@ -1,0 +1,28 @@
+"""`rnnpool-mcu flash`: a compiled model onto its board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rnnpool_mcu.cli.common import Speaker, common_options
+from rnnpool_mcu.cli.options import compiled_folder
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.toolchain.board import board_of
+from rnnpool_mcu.toolchain.flash import PROBES, choose_probe, flash
+
+
+@click.command("flash")
+@compiled_folder
+@click.option(
+    "--probe", type=click.Choice(list(PROBES)), help="Program to write with [default: one there is]."
+)
+@common_options
+def flash_command(say: Speaker, folder: Path, probe: str | None) -> None:
+    """Build the firmware of DIR for its board and write it there."""
+    board = board_of(folder, Project.load(folder).board)
+    chosen = choose_probe(board, probe)
+    with say.progress(f"writing by {chosen}"):
+        flash(folder, board, chosen)
+    say.result({"board": board.name, "probe": chosen}, f"written to {board.name} by {chosen}")
