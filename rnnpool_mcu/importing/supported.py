@@ -32,9 +32,9 @@ class Format:
 
 def _tflite() -> list[Supported]:
     from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
-    from rnnpool_mcu.frontends.tflite.detections import CUSTOM
     from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
-    from rnnpool_mcu.frontends.tflite.takers import TAKERS
+    from rnnpool_mcu.frontends.tflite.operators.detections import CUSTOM
+    from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 
     found = {name: converter.limits for name, converter in CONVERTERS.items()}
     found |= {name: taker.limits for name, taker in TAKERS.items()}

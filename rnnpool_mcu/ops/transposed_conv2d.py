@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CParams, Int8Array, Margin, Operator, RowWindow, Work
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Margin, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.conv_work import PLAIN
 from rnnpool_mcu.ops.convolution import OutputStage, Padding, Window
 
-MAX_STRIDE = 4  # of rows: the kernel's parameters have room for as many convolutions
+MAX_STRIDE = 64  # far more than any network's; each row of a stride has a convolution of its own
 ALIGNMENT = 8  # bytes
 
 
@@ -98,10 +98,14 @@ class TransposedConv2d(Operator):
         return ((self.kernel, ()), *self._phase_of_width(0, self._phase_width).kernels())
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
-        phases = {f"phase_{i}": self._phase(i, inputs[0]).c_params(inputs) for i in range(self.stride[0])}
+        phases = [self._phase(i, inputs[0]).c_params(inputs).fields for i in range(self.stride[0])]
+        pairs = [phase["pairs"].values for phase in phases if isinstance(phase["pairs"], CArray)]
+        packed = np.array([phase["is_packed"] for phase in phases], np.int32)
         return CParams(
             {
-                **phases,
+                "phase": CParams({**phases[0], "pairs": CArray("int32_t", np.stack(pairs))}),
+                "pairs_step": int(pairs[0].size),
+                "is_packed": CArray("int32_t", packed),
                 "stride": self.stride[0],
                 "top": self.origin[0],
                 "out_row_bytes": self.size[1] * self.weights.shape[0],

@@ -20,11 +20,11 @@ from rnnpool_mcu.frontends.tflite.call import (
     check_same_quantization,
     real_constant,
 )
-from rnnpool_mcu.frontends.tflite.dilation import EXPLICIT
-from rnnpool_mcu.frontends.tflite.lstm import convert_lstm
-from rnnpool_mcu.frontends.tflite.movers import MOVERS
+from rnnpool_mcu.frontends.tflite.operators.lstm import convert_lstm
+from rnnpool_mcu.frontends.tflite.operators.movers import MOVERS
+from rnnpool_mcu.frontends.tflite.operators.tables import TABLES
 from rnnpool_mcu.frontends.tflite.shapes import aligned_shape
-from rnnpool_mcu.frontends.tflite.tables import TABLES
+from rnnpool_mcu.frontends.tflite.stored.dilation import EXPLICIT
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
@@ -81,7 +81,7 @@ def _bias(call: Call, position: int, scales: NDArray[np.float64]) -> NDArray[np.
             f"bias '{tensor.name}': {tensor.dtype} of shape {list(tensor.shape)}, "
             f"supported: INT32, {scales.size} values"
         )
-    if stored is not None:
+    if stored is not None and data.any():  # zeros are zeros at any scale
         wanted = call.inputs[0].scale * scales
         if (
             stored.scales.size not in (1, scales.size)
@@ -228,7 +228,7 @@ def convert_concatenation(call: Call) -> Operator:
 
 
 def convert_transpose_conv(call: Call) -> Operator:
-    """Stride 1..4; SAME or VALID; scales per channel or tensor; relu, relu6, relu -1..1 fused."""
+    """Any stride; SAME or VALID; scales per channel or tensor; relu, relu6, relu -1..1 fused."""
     filter_, image = filter_of(call, axis=0, bias_at=3), call.inputs[0]
     weights, size = filter_.weights, call.integers(0)
     if weights.ndim != 4 or len(size) != 4:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite
 from rnnpool_mcu.frontends.tflite.reader import read_tflite
+from rnnpool_mcu.frontends.tflite.stored.details import acceptable
 from rnnpool_mcu.ir.evaluate import Inputs
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
@@ -42,7 +43,7 @@ class TfliteRuntime:
 
         try:
             self._interpreter = Interpreter(
-                model_content=self._path.read_bytes(),
+                model_content=acceptable(self._path.read_bytes()),
                 experimental_op_resolver_type=OpResolverType[self._resolver],
                 experimental_preserve_all_tensors=True,
             )

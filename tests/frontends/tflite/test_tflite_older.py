@@ -165,3 +165,28 @@ def test_a_view_of_the_float_input_is_no_difference(kind: str, tmp_path: Path) -
     data = w.finish(w.conv(w.operator("QUANTIZE", [viewed], [quantized]), 4))
     found = compared(tmp_path / "model.tflite", data)
     assert found.agrees and sum(found.outputs.values()) > 0
+
+
+def _axis_3(bias: Tensor) -> None:
+    bias.axis = 3
+
+
+def _zeros_at_any_scale(bias: Tensor) -> None:
+    assert bias.data is not None
+    bias.data[:] = 0
+    bias.scales = [7.0] * bias.data.size
+
+
+def _no_scale(bias: Tensor) -> None:
+    bias.scales, bias.zero_points = [], []
+
+
+@pytest.mark.parametrize("change", [_axis_3, _zeros_at_any_scale, _no_scale])
+def test_details_of_a_bias_that_mean_nothing_are_no_matter(
+    change: Callable[[Tensor], None], tmp_path: Path
+) -> None:
+    w = Writer(2)
+    y = w.depthwise(w.input(6, 6, 3))
+    change(next(t for t in w.tensors if t.name.startswith("bias")))
+    found = compared(tmp_path / "model.tflite", w.finish(y))
+    assert found.agrees and sum(found.outputs.values()) > 0

@@ -16,7 +16,7 @@ Pair = tuple[int, int]
 
 
 def convert_conv_transpose(call: Call) -> Operator:
-    """Any kernel, dilation, pads, auto_pad, output_shape and groups, row stride 1..4; a signal as an image of
+    """Any kernel, dilation, pads, auto_pad, output_shape and groups; a signal as an image of
     one row; scales per channel or tensor; Relu, Clip behind it fused.
     """
     group = call.node.integer("group", 1)

@@ -11,9 +11,9 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.quantized_layers import summary
 from rnnpool_mcu.frontends.reductions import reduced
 from rnnpool_mcu.frontends.tflite.call import Call
-from rnnpool_mcu.frontends.tflite.picking import Indices, Sides, around, axis_of, checked, picking
+from rnnpool_mcu.frontends.tflite.operators.picking import Indices, Sides, around, axis_of, checked, picking
+from rnnpool_mcu.frontends.tflite.operators.strides import strided_selections
 from rnnpool_mcu.frontends.tflite.shapes import elements, merged_axes
-from rnnpool_mcu.frontends.tflite.strides import strided_selections
 from rnnpool_mcu.frontends.tflite.tensors import Tensors
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.call import Call
-from rnnpool_mcu.frontends.tflite.picking import Indices
+from rnnpool_mcu.frontends.tflite.operators.picking import Indices
 
 Shape = tuple[int, ...]
 

@@ -47,6 +47,14 @@ def _gelu(input: Quantization, output: Quantization, approximate: float) -> Oper
     return Lookup.of(smooth, input, output, "gelu")
 
 
+def _log(x: lookup.Reals) -> lookup.Reals:
+    return np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), -np.inf)
+
+
+def _rsqrt(x: lookup.Reals) -> lookup.Reals:
+    return np.where(x > 0, 1.0 / np.sqrt(np.where(x > 0, x, 1.0)), np.inf)
+
+
 def convert_extreme(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a stored one; with one stored value a table."""
     if len(call.inputs) == 2:
@@ -66,6 +74,7 @@ TABLES: Mapping[str, Converter] = {
     ),
     "HARD_SWISH": _unary("x * relu6(x + 3) / 6", lookup.hard_swish),
     "LEAKY_RELU": _unary("x, or alpha * x below 0", lookup.leaky_relu, "Alpha"),
+    "LOG": _function("log(x), the least value at 0 and below", _log),
     "LOGISTIC": _unary("1 / (1 + exp(-x))", lookup.logistic),
     "MAXIMUM": Converter((0, 1), convert_extreme, constants=True, maps=True, single=True),
     "MINIMUM": Converter((0, 1), convert_extreme, constants=True, maps=True, single=True),
@@ -73,6 +82,7 @@ TABLES: Mapping[str, Converter] = {
     "RELU6": _unary("min(max(x, 0), 6)", lookup.relu6),
     "RELU_0_TO_1": _unary("min(max(x, 0), 1)", _clip(0.0, 1.0)),
     "RELU_N1_TO_1": _unary("min(max(x, -1), 1)", _clip(-1.0, 1.0)),
+    "RSQRT": _function("1 / sqrt(x), the largest value at 0", _rsqrt),
     "TANH": _unary("tanh(x)", lookup.tanh),
 }
 """Converters of functions of one value."""

@@ -1,0 +1,1 @@
+"""What is done to a stored model before its operators are walked: folded, merged, brought up to date."""
