@@ -21,6 +21,7 @@ from rnnpool_mcu.pipeline import Target, agreement_with_float, compile_graph
 from rnnpool_mcu.report import Report
 from rnnpool_mcu.system.output_folder import check_replaceable, whole_folder
 from rnnpool_mcu.toolchain.board import check_ram, load_board
+from rnnpool_mcu.validate.check import check_compiled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,6 +105,7 @@ def compile(
     count: int = 64,
     seed: int = 0,
     accept_loss: bool = False,
+    check: bool = True,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
 ) -> CompiledModel:
@@ -117,6 +119,7 @@ def compile(
     drawn by `seed`. Over these the float model is compared with the integers: see the report's `agreement`;
     `warn` is told of a cosine similarity below 0.99, below 0.9 it is an error unless `accept_loss`.
     labels: names of the classes, for the C header and for reports.
+    check: whether one image runs on numpy, host and, where QEMU is there, the board before it is done.
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
     BudgetError, ToolMissingError), whose message tells what to do.
     """
@@ -133,7 +136,7 @@ def compile(
         input=imported.input,
         agreement=agreement_with_float(imported.floating, name, accept_loss, progress, warn),
     )
-    return _compile_imported(imported, target, path, progress, warn)
+    return _compile_imported(imported, target, path, check=check, progress=progress, warn=warn)
 
 
 def _wanted(name: str, ram: str | int, image: str, board: str, optimize: str, objective: str) -> Target:
@@ -157,7 +160,7 @@ def _wanted(name: str, ram: str | int, image: str, board: str, optimize: str, ob
 
 
 def _compile_imported(
-    imported: ImportedProgram, target: Target, path: Path, progress: Progress, warn: Progress
+    imported: ImportedProgram, target: Target, path: Path, *, check: bool, progress: Progress, warn: Progress
 ) -> CompiledModel:
     """Passes, then all that `compile_graph` does, into a folder that is there whole or not at all."""
     from rnnpool_mcu.passes import run_passes
@@ -165,6 +168,8 @@ def _compile_imported(
     graph = run_passes(imported.graph)
     with whole_folder(path) as folder:
         report = compile_graph(graph, target, folder, progress=progress, warn=warn)
+        if check:
+            report = check_compiled(folder, report, progress, warn)
     resident = replace(graph, image_resident=target.image == "resident")
     return CompiledModel(path, report, resident, tuple(imported.shape), imported.outputs)
 

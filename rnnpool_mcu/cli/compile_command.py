@@ -29,6 +29,9 @@ from rnnpool_mcu.system.output_folder import whole_folder
 @board_option("mps2-an386", "A folder of firmware/boards.")
 @click.option("--labels", type=FILE, help="Names of the classes, one a line [default: the model's].")
 @accept_loss_option
+@click.option(
+    "--check/--no-check", default=True, help="Run one image on numpy, host and emulated board first."
+)
 @common_options
 def compile_command(
     say: Speaker,
@@ -39,6 +42,7 @@ def compile_command(
     board_name: str,
     labels: Path | None,
     accept_loss: bool,
+    check: bool,
 ) -> None:
     """Compile MODEL to C whose whole RAM stays within --ram."""
     if name is not None:
@@ -46,6 +50,7 @@ def compile_command(
     names = read_labels(labels) if labels is not None else ()
     from rnnpool_mcu.pipeline import compile_model
     from rnnpool_mcu.report import renderable
+    from rnnpool_mcu.validate.check import check_compiled
 
     assert wanted.ram_bytes is not None  # a required option
     out = Path(f"{name or model.path.stem}_out") if out is None else out
@@ -65,5 +70,7 @@ def compile_command(
             progress=progress,
             warn=say.note,
         )
+        if check:
+            report = check_compiled(folder, report, progress, say.note)
     say.result(report, renderable(report))
     say.note(f"written to {out}")

@@ -75,7 +75,7 @@ def validate_command(
         if source is not None and is_float_file(source):
             graph = load_graph(folder / FILE_NAME)
             real = float_agreement(source, graph, project.model_input, inputs.samples, progress)
-    joined = _join(outcomes)
+    joined = validation.joined(outcomes)
     write_report(with_validation(report, joined), folder)
     value: dict[str, Any] = {
         "images": pictures.count,
@@ -124,14 +124,6 @@ def _compare(
             "compile it again"
         )
     return compare_with_source(imported.graph, runtime, imported.sources, pixels, progress)
-
-
-def _join(outcomes: list[ValidationResult]) -> ValidationResult:
-    """One result for the report: the first that differs, or all engines together."""
-    for outcome in outcomes:
-        if not outcome.bit_exact:
-            return outcome
-    return ValidationResult("+".join(o.engine for o in outcomes), outcomes[0].images, True)
 
 
 def _line(outcome: ValidationResult) -> str:

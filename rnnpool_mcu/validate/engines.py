@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,14 @@ def validate(
             where = _describe(folder, engine, batch_of(images), index, progress)
             return ValidationResult(engine, len(images), False, where), result
     return ValidationResult(engine, len(images), True), result
+
+
+def joined(outcomes: Sequence[ValidationResult]) -> ValidationResult:
+    """One result for the report: the first that differs, or all engines together."""
+    for outcome in outcomes:
+        if not outcome.bit_exact:
+            return outcome
+    return ValidationResult("+".join(o.engine for o in outcomes), outcomes[0].images, True)
 
 
 def _describe(folder: Path, engine: str, batch: Batch, index: int, progress: Progress) -> str:
