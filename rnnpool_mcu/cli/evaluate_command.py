@@ -11,7 +11,14 @@ from rich.console import Group
 from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import FOLDER, NEW_FILE, calibration_option, count_option, data_option
+from rnnpool_mcu.cli.options import (
+    FOLDER,
+    INPUTS,
+    NEW_FILE,
+    calibration_option,
+    count_option,
+    preprocessing_options,
+)
 from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.validate.engines import EVALUATED
 
@@ -31,7 +38,12 @@ BROKEN_SHOWN = 5
     multiple=True,
     help="May be given often. [default: torch for a .pt, else int8]",
 )
-@data_option
+@click.option(
+    "--data",
+    type=INPUTS,
+    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set, or an .npz "
+    "with inputs x and labels y.",
+)
 @click.option("--split", help="Which labelled images [default: part_b_test; a classifier: test].")
 @count_option(help="Only the first so many images.")
 @click.option(
@@ -47,7 +59,8 @@ BROKEN_SHOWN = 5
     metavar="DIR",
     help="WIDER FACE's easy, medium and hard AP on its validation images; DIR holds wider_*_val.mat.",
 )
-@calibration_option("Folder of typical photographs, for a .pt without int8 ranges of its own.")
+@calibration_option("Folder of typical photographs or file of arrays, for a model without int8 ranges.")
+@preprocessing_options
 @click.option("--jobs", type=click.IntRange(1), help="Processes that run the C [default: one per core].")
 @common_options
 def evaluate_command(say: Speaker, **arguments: Any) -> None:
@@ -56,6 +69,7 @@ def evaluate_command(say: Speaker, **arguments: Any) -> None:
     The engines int8, c and qemu must agree to the last box or logit; where several are asked for, this is
     checked (exit code 5).
     """
+    from rnnpool_mcu.pipeline import agreement_with_float
     from rnnpool_mcu.training import Request, open_subject
 
     request = Request(**_defaults(arguments))
@@ -66,8 +80,10 @@ def evaluate_command(say: Speaker, **arguments: Any) -> None:
             say.note(
                 f"int8 ranges come from {subject.calibration}; give --calibration, or use `quantize` first"
             )
+        floating = None if subject.integer is None else subject.integer.floating
+        real = agreement_with_float(floating, request.model.name, True, progress, say.note)
         measured = [subject.measure(engine) for engine in request.engines]
-    _report(say, request, subject, measured)
+    _report(say, request, subject, measured, real)
 
 
 def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +101,13 @@ def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments | {"engines": engines}
 
 
-def _report(say: Speaker, request: Request, subject: Subject, measured: list[Measured]) -> None:
+def _report(
+    say: Speaker,
+    request: Request,
+    subject: Subject,
+    measured: list[Measured],
+    real: dict[str, Any] | None,
+) -> None:
     """Table, JSON and plot; ValidationError when integer engines differ."""
     from rnnpool_mcu.validate.accuracy import agreement
 
@@ -102,6 +124,8 @@ def _report(say: Speaker, request: Request, subject: Subject, measured: list[Mea
     value = {"model": str(request.model), "split": subject.split, **measured[0].row}
     value["engines"] = [one.row for one in measured]
     value["agreement"] = list(map(vars, agreements))
+    if real is not None:
+        value["float"] = real
     shown: list[Any] = [_table(f"{request.model.name}, {subject.split}", [one.row for one in measured])]
     if request.sizes:
         rows = [{"engine": one.row["engine"], **size.row()} for one in measured for size in one.sizes]

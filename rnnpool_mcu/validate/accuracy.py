@@ -16,16 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu import pipeline
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.source import AS_IT_IS, ModelInput, Preprocessing, input_bytes
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.quantize.float_agreement import FloatSource
 from rnnpool_mcu.run import host
 from rnnpool_mcu.toolchain.board import DEFAULT_BOARD, load_board
 from rnnpool_mcu.validate import engines as validation
@@ -33,8 +37,7 @@ from rnnpool_mcu.validate import engines as validation
 CHUNK = 16
 """Images that one process of an engine is given at a time."""
 
-Images = NDArray[np.uint8]
-Run = Callable[[Images], tuple[bytes, ...]]
+Run = Callable[[NDArray[Any]], tuple[bytes, ...]]
 Progress = Callable[[str], None]
 
 
@@ -58,6 +61,8 @@ class IntegerModel:
     jobs: int
     progress: Progress
     calibration: str | None = None  # where a checkpoint's ranges came from
+    input: ModelInput = ModelInput()  # noqa: RUF009  (frozen)
+    floating: FloatSource | None = None  # what it was quantized from here, if it was
     _stack: ExitStack = field(default_factory=ExitStack)
     _folders: dict[str, Path] = field(default_factory=dict)
 
@@ -67,13 +72,23 @@ class IntegerModel:
         return any(isinstance(self.graph.types[name], DetectionsType) for name in self.graph.outputs)
 
     def runner(self, engine: str) -> Run:
-        """Function from uint8 [n, H, W, C] to each image's output bytes, compiled and built if need be."""
+        """Function from samples [n, H, W, C] to each input's output bytes, compiled and built if need be.
+
+        Samples are RGB or grey pixels (uint8), or real values as the model takes them.
+        """
         if engine == "int8":
-            return lambda images: self._reference(Batch.independent(images))
+            return lambda samples: self._reference(self._batch(samples))
         folder = self._compiled(engine)
         if engine == "c":
             host.build(folder)  # once, before several processes find it built
-        return lambda images: self._run(folder, engine, Batch.independent(images))
+        return lambda samples: self._run(folder, engine, self._batch(samples))
+
+    def _batch(self, samples: NDArray[Any]) -> Batch:
+        kind = self.graph.input_type
+        given = (
+            self.input.bytes_of(samples, kind) if samples.dtype == np.uint8 else input_bytes(kind, samples)
+        )
+        return Batch.independent(given)
 
     def _reference(self, batch: Batch) -> tuple[bytes, ...]:
         return validation.run_reference(self.graph, batch, self.progress).outputs
@@ -117,17 +132,25 @@ def open_model(
     calibration: Path | None = None,
     seed: int = 0,
     jobs: int | None = None,
+    preprocessing: Preprocessing = AS_IT_IS,
 ) -> Iterator[IntegerModel]:
     """The integer model of a model file or of a folder that `compile` wrote. Raises UserError."""
     jobs = jobs or os.cpu_count() or 1
     if model.is_dir():
-        Project.load(model)
-        opened = IntegerModel(load_graph(model / FILE_NAME), model, jobs, progress)
+        project, graph = Project.load(model), load_graph(model / FILE_NAME)
+        if preprocessing != AS_IT_IS:
+            raise UsageError(
+                f"{model}: keeps the preprocessing it was compiled with; leave --scale, --mean, --std, "
+                "--channel-order and --fit out"
+            )
+        opened = IntegerModel(graph, model, jobs, progress, input=project.model_input)
     else:
         from rnnpool_mcu.importing import load_graph as import_model
 
-        imported = import_model(model, calibration=calibration, seed=seed)
-        opened = IntegerModel(imported.graph, None, jobs, progress, imported.calibration)
+        imported = import_model(model, calibration=calibration, seed=seed, preprocessing=preprocessing)
+        opened = IntegerModel(
+            *(imported.graph, None, jobs, progress, imported.calibration, imported.input, imported.floating)
+        )
     with opened._stack:
         yield opened
 

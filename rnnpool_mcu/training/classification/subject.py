@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.ops.arg_max import MAX_CHANNELS, is_index
 from rnnpool_mcu.training.classification.predictor import torch_classifier
+from rnnpool_mcu.training.data.labelled_arrays import ArrayBank
 from rnnpool_mcu.training.data.labelled_images import ImageBank, abridged, load_labelled
 from rnnpool_mcu.training.evaluation.subject import Images, Measured, Opened, Progress, Request, Subject
 from rnnpool_mcu.training.metrics.accuracy import evaluate_classifier
@@ -41,21 +44,54 @@ class ClassifierSubject(Subject):
                 f"{request.model}: is a classifier; --plot, --coco, --sizes and --wider are for detectors"
             )
         self.split = request.split or "test"
-        self.bank = ImageBank(load_labelled(request.data, self.split), opened.input_size)
+        self.bank: ImageBank | ArrayBank
+        if request.data.is_file():
+            self.bank = self._rows(request.data, opened)
+            return
+        self.bank = ImageBank(
+            load_labelled(request.data, self.split), opened.input_size, opened.fit_of("classifier")
+        )
         labels = opened.loaded.labels if opened.loaded is not None else []
-        check_classes(request, labels, self._logits(), self.bank.content.classes)
+        classes = self.bank.content.classes
+        logits = len(classes) if self._gives_index() else self._logits(opened.input_size)
+        check_classes(request, labels, logits, classes)
 
-    def _logits(self) -> int:
+    def _rows(self, path: Path, opened: Opened) -> ArrayBank:
+        """Inputs and labels of an .npz file."""
+        if path.suffix.lower() != ".npz" or self.integer is None:
+            raise UsageError(
+                f"--data {path}: is a file, allowed: a folder, or for the engines int8, c and qemu an .npz "
+                "with inputs x and labels y"
+            )
+        if opened.request.split is not None:
+            raise UsageError(f"--split {opened.request.split}: {path.name} has no splits; leave it out")
+        self.split = path.name
+        form = self.integer.input.form_in(self.integer.graph.input_type)
+        return ArrayBank(path, form, MAX_CHANNELS if self._gives_index() else self._logits(form.size))
+
+    def _gives_index(self) -> bool:
+        """Whether the integers end in the number of the class instead of a score for each."""
+        if self.integer is None:
+            return False
+        graph = self.integer.graph
+        return len(graph.outputs) == 1 and is_index(graph, graph.outputs[0])
+
+    def _logits(self, input_size: tuple[int, int, int]) -> int:
         """How many the model gives."""
         if self.integer is not None:
             return sum(self.integer.graph.types[name].bytes for name in self.integer.graph.outputs)
-        blank = np.zeros((1, *self.bank.input_size), np.uint8)
-        return self._float()(blank).shape[1]
+        return self._float()(np.zeros((1, *input_size), np.uint8)).shape[1]
 
     def _float(self) -> Callable[[Images], Any]:
         return torch_classifier(self.float_model)
 
     def _decode(self, outputs: tuple[bytes, ...]) -> Any:
+        if self._gives_index():
+            assert self.integer is not None
+            kind = self.integer.graph.types[self.integer.graph.outputs[0]]
+            assert isinstance(kind, TensorType)
+            indices = [np.frombuffer(output, np.int8, 1)[0] - np.int64(kind.zero_point) for output in outputs]
+            return np.eye(MAX_CHANNELS, dtype=np.int8)[indices]
         return np.stack([np.frombuffer(output, dtype=np.int8) for output in outputs])
 
     def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:

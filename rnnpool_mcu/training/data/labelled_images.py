@@ -72,8 +72,9 @@ class ImageBank:
     A picture that cannot be read is put into `broken` (index to reason) and left out of what is returned.
     """
 
-    def __init__(self, content: Labelled, input_size: tuple[int, int, int]) -> None:
-        self.content, self.input_size = content, input_size
+    def __init__(self, content: Labelled, input_size: tuple[int, int, int], fit: str = "resize") -> None:
+        """`fit`: see `model_image`."""
+        self.content, self.input_size, self._fit = content, input_size, fit
         self.broken: dict[int, str] = {}
         bytes_needed = len(content) * int(np.prod(input_size))
         kept = len(content) if bytes_needed <= KEEP_BYTES else 0
@@ -102,7 +103,7 @@ class ImageBank:
         if index < len(self._kept) and self._known[index]:
             return self._kept[index]
         try:
-            image = model_image(open_picture(self.content.pictures[index]), self.input_size, "stretch")
+            image = model_image(open_picture(self.content.pictures[index]), self.input_size, self._fit)
         except (UsageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             self.broken[index] = str(error)
             return None

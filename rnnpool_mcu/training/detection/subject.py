@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import as_array, parse_detections
 from rnnpool_mcu.training.data.boxed_images import open_dataset
 from rnnpool_mcu.training.detection.decode import torch_predictor
@@ -37,6 +38,11 @@ class DetectorSubject(Subject):
     def __init__(self, opened: Opened, progress: Progress) -> None:
         super().__init__(opened, progress)
         request = opened.request
+        if (fit := opened.fit_of("detector")) != "letterbox":
+            raise UsageError(
+                f"{request.model}: --fit {fit}, allowed for boxes: letterbox, in which they are judged; "
+                "compile or evaluate it with --fit letterbox"
+            )
         if request.plot is not None:
             check_plot(request.plot)
         if request.coco:

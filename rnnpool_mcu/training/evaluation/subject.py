@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnpool_mcu.ir.source import AS_IT_IS, Preprocessing
 from rnnpool_mcu.training.metrics.size_recall import SizeRecall
 from rnnpool_mcu.validate.accuracy import IntegerModel, chunk_size
 from rnnpool_mcu.zoo.checkpoint import LoadedModel
@@ -34,6 +35,7 @@ class Request:
     wider: Path | None = None
     calibration: Path | None = None
     jobs: int | None = None
+    preprocessing: Preprocessing = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Opened:
     integer: IntegerModel | None
     input_size: tuple[int, int, int]
     """Height, width, channels."""
+
+    def fit_of(self, kind: str) -> str:
+        """How pictures are fitted for a "detector" or a "classifier"; a checkpoint's ever in the same way."""
+        if self.loaded is not None or self.integer is None:
+            return AS_IT_IS.fit_of(kind)
+        return self.integer.input.preprocessing.fit_of(kind)
 
 
 @dataclass

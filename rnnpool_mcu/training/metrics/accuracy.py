@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.training.data.labelled_arrays import ArrayBank
 from rnnpool_mcu.training.data.labelled_images import ImageBank
 
 Classify = Callable[[NDArray[np.uint8]], NDArray[Any]]
@@ -17,7 +18,7 @@ BATCH = 128
 
 
 def count_right(
-    classify: Classify, bank: ImageBank, count: int | None = None, chunk: int = BATCH
+    classify: Classify, bank: ImageBank | ArrayBank, count: int | None = None, chunk: int = BATCH
 ) -> tuple[int, int]:
     """(images whose largest logit is their label's, images read); of equal logits the first counts."""
     total = min(len(bank), count or len(bank))
@@ -31,7 +32,7 @@ def count_right(
 
 
 def evaluate_classifier(
-    classify: Classify, bank: ImageBank, count: int | None = None, chunk: int = BATCH
+    classify: Classify, bank: ImageBank | ArrayBank, count: int | None = None, chunk: int = BATCH
 ) -> dict[str, Any]:
     """{top1, right, images, skipped}; UsageError when no image can be read."""
     right, seen = count_right(classify, bank, count, chunk)

@@ -70,7 +70,13 @@ def open_subject(request: Request, stack: ExitStack, progress: Progress) -> Subj
         check_preprocessing(request.model, loaded.preprocessing)
     if request.engines != ("torch",):
         progress("reading the model")
-        opened = open_model(request.model, progress, calibration=request.calibration, jobs=request.jobs)
+        opened = open_model(
+            request.model,
+            progress,
+            calibration=request.calibration,
+            jobs=request.jobs,
+            preprocessing=request.preprocessing,
+        )
         integer = stack.enter_context(opened)
     if integer is not None:
         task: type[Task] = DetectionTask if integer.is_detector else ClassificationTask
