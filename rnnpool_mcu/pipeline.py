@@ -74,6 +74,7 @@ def compile_model(
     count: int = 64,
     seed: int = 0,
     preprocessing: Preprocessing = AS_IT_IS,
+    input_shape: tuple[int, ...] | None = None,
     accept_loss: bool = False,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
@@ -90,7 +91,14 @@ def compile_model(
     check_name(symbol)
     target_board = load_board(board)
     check_ram(target_board, ram_bytes)
-    imported = load_graph(model, calibration=calibration, count=count, seed=seed, preprocessing=preprocessing)
+    imported = load_graph(
+        model,
+        calibration=calibration,
+        count=count,
+        seed=seed,
+        preprocessing=preprocessing,
+        input_shape=input_shape,
+    )
     agreement = agreement_with_float(imported.floating, printable(model.name), accept_loss, progress, warn)
     title = f"{imported.kind} {printable(model.stem)}"
     target = Target(

@@ -96,6 +96,7 @@ class ModelFile:
     count: int  # of them at most
     seed: int
     preprocessing: Preprocessing
+    input_shape: tuple[int, ...] | None = None  # the sides that the file leaves open among them
 
     @property
     def calibration_arguments(self) -> dict[str, Any]:
@@ -105,6 +106,7 @@ class ModelFile:
             "count": self.count,
             "seed": self.seed,
             "preprocessing": self.preprocessing,
+            "input_shape": self.input_shape,
         }
 
 
@@ -115,6 +117,28 @@ class PictureSource:
     folder: Path | None  # of photographs, or a file of arrays; None: random pixels
     count: int
     seed: int
+
+
+class _Sides(click.ParamType[tuple[int, ...]]):
+    """Sides of a tensor with commas between them."""
+
+    name = "sides"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isascii() and part.strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"'{value}', allowed: whole numbers of 1 and more, as 1,3,256,320", param, ctx)
+        return tuple(map(int, parts))
+
+
+input_shape_option = click.option(
+    "--input-shape",
+    type=_Sides(),
+    metavar="N,C,H,W",
+    help="The input's shape in the file, for .onnx files that leave sides open, e.g. 1,3,256,320.",
+)
 
 
 class _Numbers(click.ParamType[tuple[float, ...]]):
@@ -188,9 +212,11 @@ def model_options(*, count: int) -> Callable[[Command], Command]:
             count: int,
             seed: int,
             preprocessing: Preprocessing,
+            input_shape: tuple[int, ...] | None,
             **arguments: Any,
         ) -> Any:
-            return command(model=ModelFile(path, calibration, count, seed, preprocessing), **arguments)
+            model = ModelFile(path, calibration, count, seed, preprocessing, input_shape)
+            return command(model=model, **arguments)
 
         return _with_options(
             wrapper,
@@ -198,6 +224,7 @@ def model_options(*, count: int) -> Callable[[Command], Command]:
             calibration_option(),
             count_option(count),
             preprocessing_options,
+            input_shape_option,
             seed_option,
         )
 

@@ -19,6 +19,7 @@ from rnnpool_mcu.cli.options import (
     calibration_option,
     count_option,
     data_option,
+    input_shape_option,
     model_argument,
     out_option,
     preprocessing_options,
@@ -52,6 +53,7 @@ class _Asked:
     data: Path | None
     accept_loss: bool
     preprocessing: Preprocessing
+    input_shape: tuple[int, ...] | None
     seed: int
 
     @property
@@ -98,6 +100,7 @@ class _Asked:
 @data_option
 @accept_loss_option
 @preprocessing_options
+@input_shape_option
 @seed_option
 @common_options
 def quantize_command(say: Speaker, **arguments: Any) -> None:
@@ -121,7 +124,9 @@ def _quantize_file(say: Speaker, asked: _Asked) -> None:
     else:
         from rnnpool_mcu.importing.onnx import quantize_file
 
-    calibration = Calibration(asked.calibration, asked.count, asked.seed, asked.preprocessing)
+    calibration = Calibration(
+        asked.calibration, asked.count, asked.seed, asked.preprocessing, asked.input_shape
+    )
     with say.progress("quantizing") as progress, whole_file(asked.out) as file:
         imported = quantize_file(asked.model, file, calibration)
         assert imported.floating is not None

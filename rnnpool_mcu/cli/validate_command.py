@@ -71,7 +71,8 @@ def validate_command(
             report = with_run(report, run) if engine == "qemu" else report
         compared, real = None, None
         if source is not None and _has_integers(source, report["calibration"]):
-            compared = _compare(folder, source, pixels, reference, progress)
+            shape = project.model_input.shape_in_file
+            compared = _compare(folder, source, shape, pixels, reference, progress)
         if source is not None and is_float_file(source):
             graph = load_graph(folder / FILE_NAME)
             real = float_agreement(source, graph, project.model_input, inputs.samples, progress)
@@ -111,11 +112,16 @@ def _has_integers(source: Path, calibration: str | None) -> bool:
 
 
 def _compare(
-    folder: Path, source: Path, pixels: validation.Inputs, reference: RunResult, progress: validation.Progress
+    folder: Path,
+    source: Path,
+    shape: tuple[int, ...] | None,
+    pixels: validation.Inputs,
+    reference: RunResult,
+    progress: validation.Progress,
 ) -> SourceComparison:
     """The source's graph against its own runtime, once it is clear that DIR was compiled from it."""
-    imported, runtime = source_runtime(source)
     batch = batch_of(pixels)
+    imported, runtime = source_runtime(source, shape if len(batch.inputs) == 1 else None)
     taken = [given.type.shape for given in imported.graph.inputs]
     same = taken == [array.shape[1:] for array in batch.inputs]
     if not same or validation.run_reference(imported.graph, pixels, progress).outputs != reference.outputs:

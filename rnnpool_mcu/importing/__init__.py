@@ -48,12 +48,13 @@ def load_graph(
     count: int = 64,
     seed: int = 0,
     preprocessing: Preprocessing = AS_IT_IS,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Imported:
     """Integer graph of a model file, passes run; the format is told by the suffix, see READERS.
 
     Activation ranges come from the file if it has them; else from `calibration`, a folder of pictures or a
-    file of arrays, of which at most `count` are drawn by `seed`. Pictures enter by `preprocessing`. Raises
-    UserError.
+    file of arrays, of which at most `count` are drawn by `seed`. Pictures enter by `preprocessing`.
+    `input_shape` gives the sides that an .onnx file leaves open. Raises UserError.
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
@@ -65,7 +66,9 @@ def load_graph(
             f"{path}: a checkpoint has its own preprocessing; leave --scale, --mean, --std, --channel-order "
             "and --fit out"
         )
-    return READERS[suffix](path, Calibration(calibration, count, seed, preprocessing))
+    if input_shape is not None and suffix not in OPEN_SUFFIXES:
+        raise UsageError(f"{path}: --input-shape is for {', '.join(OPEN_SUFFIXES)} files; leave it out")
+    return READERS[suffix](path, Calibration(calibration, count, seed, preprocessing, input_shape))
 
 
 def _checkpoint(path: Path, calibration: Calibration) -> Imported:
@@ -100,38 +103,41 @@ def _pt2(path: Path, calibration: Calibration) -> Imported:
     return load_pt2(path, calibration)
 
 
-def _pt2_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+def _pt2_runtime(path: Path, _: Shape) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.torch_program import runtime_of
 
     return runtime_of(path)
 
 
-def _onnx_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+def _onnx_runtime(path: Path, input_shape: Shape) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.onnx import runtime_of
 
-    return runtime_of(path)
+    return runtime_of(path, input_shape)
 
 
-def _tflite_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+def _tflite_runtime(path: Path, _: Shape) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.tflite import runtime_of
 
     return runtime_of(path)
 
 
-def _checkpoint_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
+def _checkpoint_runtime(path: Path, _: Shape) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.checkpoint import runtime_of
 
     return runtime_of(path)
 
 
-def source_runtime(path: Path) -> tuple[Imported, SourceRuntime]:
-    """A model file's integer graph, and the runtime of its own framework; ModelError for other formats."""
+def source_runtime(path: Path, input_shape: Shape = None) -> tuple[Imported, SourceRuntime]:
+    """A model file's integer graph, and the runtime of its own framework; ModelError for other formats.
+
+    `input_shape` gives the sides that the file leaves open.
+    """
     suffix = path.suffix.lower()
     if suffix not in RUNTIMES:
         raise ModelError(
             f"{path}: '{path.suffix}' has no runtime to compare with; allowed: {', '.join(RUNTIMES)}"
         )
-    return RUNTIMES[suffix](path)
+    return RUNTIMES[suffix](path, input_shape)
 
 
 def is_float_file(path: Path) -> bool:
@@ -149,19 +155,34 @@ def is_float_file(path: Path) -> bool:
 
 
 def load_float(
-    path: Path, calibration: Path, count: int, preprocessing: Preprocessing, pixels: bool = True
+    path: Path,
+    calibration: Path,
+    count: int,
+    preprocessing: Preprocessing,
+    pixels: bool = True,
+    input_shape: Shape = None,
 ) -> FloatSource:
     """The float model of a file for which `is_float_file`; `pixels` tells whether these set its ranges."""
     if path.suffix.lower() in CHECKPOINT_SUFFIXES:
         preprocessing = AS_IT_IS
     elif not pixels:
         preprocessing = replace(preprocessing, normalisation=PLAIN)
-    found = load_graph(path, calibration=calibration, count=count, preprocessing=preprocessing).floating
+    if path.suffix.lower() not in OPEN_SUFFIXES:
+        input_shape = None
+    found = load_graph(
+        path,
+        calibration=calibration,
+        count=count,
+        preprocessing=preprocessing,
+        input_shape=input_shape,
+    ).floating
     assert found is not None
     return found
 
 
+Shape = tuple[int, ...] | None
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
+OPEN_SUFFIXES = (".onnx",)  # of files whose input's sides may be open
 KERAS_SUFFIXES = (".keras", ".h5")
 
 READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
@@ -173,7 +194,7 @@ READERS: dict[str, Callable[[Path, Calibration], Imported]] = {
 }
 """Reader of each suffix, lower case."""
 
-RUNTIMES: dict[str, Callable[[Path], tuple[Imported, SourceRuntime]]] = {
+RUNTIMES: dict[str, Callable[[Path, Shape], tuple[Imported, SourceRuntime]]] = {
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _checkpoint_runtime),
     ".tflite": _tflite_runtime,
     ".onnx": _onnx_runtime,

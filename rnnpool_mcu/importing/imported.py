@@ -26,6 +26,7 @@ class Calibration:
     count: int = 64
     seed: int = 0
     preprocessing: Preprocessing = AS_IT_IS
+    input_shape: tuple[int, ...] | None = None  # the input's in the file, where that leaves sides open
 
     @property
     def normalisation(self) -> Normalisation:

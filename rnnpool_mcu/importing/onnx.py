@@ -30,7 +30,7 @@ NONE = Calibration(None)
 
 def load_onnx(path: Path, calibration: Calibration) -> Imported:
     """Integer graph of an .onnx file, passes run; ModelError for one that cannot be taken."""
-    model = read_onnx(path)
+    model = read_onnx(path, calibration.input_shape)
     if is_float(model):
         imported, _ = _quantized(path, model, calibration)
     else:
@@ -42,7 +42,7 @@ def _quantized(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[
     """A float file's integer graph, passes not run, with the float model beside it; and the QDQ file."""
     made = quantize_onnx(path, model, calibration)
     found = _converted(path, parse_onnx(made.data, str(path)))
-    runtime = FloatOnnxRuntime(made.stored, found.graph, found.sources, made.form, calibration.normalisation)
+    runtime = FloatOnnxRuntime(made.stored, found, made.form, calibration.normalisation)
     floating = FloatSource(found.graph, runtime, made.samples, found.sources)
     given = ModelInput(made.form, calibration.preprocessing)
     return replace(_imported(found, made.origin, model), floating=floating, input=given), made.data
@@ -58,7 +58,7 @@ def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
 
     Raises UsageError without pictures or for a quantized file, ModelError for one that cannot be taken.
     """
-    model = read_onnx(path)
+    model = read_onnx(path, calibration.input_shape)
     if not is_float(model):
         raise UsageError(f"{path}: is quantized already; compile it as it is")
     imported, data = _quantized(path, model, calibration)  # a file that could not be compiled is of no use
@@ -66,16 +66,16 @@ def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
     return imported
 
 
-def runtime_of(path: Path) -> tuple[Imported, OnnxRuntime]:
+def runtime_of(path: Path, sides: tuple[int, ...] | None = None) -> tuple[Imported, OnnxRuntime]:
     """An .onnx file's integer graph, passes not run, and the runtime that runs the same file."""
-    model = read_onnx(path)
+    model = read_onnx(path, sides)
     if is_float(model):
         raise UsageError(
             f"{path}: is float, and its runtime computes in float; quantize it by `rnnpool-mcu quantize "
             f"{path.name} --calibration FOLDER -o int8.onnx`, compile that file, and compare with it"
         )
     found = _converted(path, model)
-    return _imported(found, STORED, model), OnnxRuntime(path, found)
+    return _imported(found, STORED, model), OnnxRuntime(path, found, model.proto)
 
 
 def convert_model(model: OnnxModel) -> ImportedOnnx:

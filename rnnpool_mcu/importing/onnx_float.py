@@ -25,6 +25,7 @@ from rnnpool_mcu.frontends.onnx.known import COMPUTED, check_known
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
+from rnnpool_mcu.importing.onnx_rewrites import fold_gemm_factors, with_fused_limits
 from rnnpool_mcu.ir.source import PIXELS, InputForm
 from rnnpool_mcu.quantize.samples import Samples, input_quantization
 
@@ -70,7 +71,7 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> Qua
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     samples, origin = calibration.samples(path, given.form, name=given.name)
-    stored = onnx.load_model(path)
+    stored = model.proto
     with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
             ready = _prepared(path, Path(folder), model, given, calibration.normalisation, samples)
@@ -128,9 +129,8 @@ def _prepared(
     unknown = _unknown_operators(model)
     if any(node.domain not in STANDARD for node, _ in unknown):
         raise refusal([problem for _, problem in unknown])  # no runtime would load it
-    stored = onnx.load_model(path)
-    (value,) = [value for value in stored.graph.input if value.name == given.name]
-    value.type.tensor_type.shape.dim[0].dim_value = 1
+    stored = onnx.ModelProto()
+    stored.CopyFrom(model.proto)
     factor, term = normalisation.per_channel(given.form.size[2])
     edge = _input_edge(factor, term) if samples.dtype == np.uint8 else input_quantization(samples)
     if edge is None:
@@ -141,6 +141,7 @@ def _prepared(
     problems = [problem for node, problem in unknown if node.outputs in left]
     if problems:
         raise refusal(problems)
+    fold_gemm_factors(simple)
     _replace_normalisations(simple)
     return _Prepared(simple, factor, term, *edge)
 
@@ -176,9 +177,13 @@ def _quantized(folder: Path, ready: _Prepared, given: Given, samples: Samples) -
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"TensorQuantOverrides": {given.name: [edge]}},
+        extra_options={
+            "TensorQuantOverrides": {given.name: [edge]},
+            "QDQKeepRemovableActivations": True,  # they limit, even where no calibration input shows it
+        },
     )
-    return done.read_bytes()
+    data: bytes = with_fused_limits(onnx.load_model(done)).SerializeToString()
+    return data
 
 
 def _simplified(model: Any, path: Path) -> Any:

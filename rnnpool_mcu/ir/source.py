@@ -168,6 +168,11 @@ class ModelInput:
             return [*notes, f"The bytes are pixels; {real} is part of the model."]
         return [*notes, f"The model was trained on {real}: bytes are these / INPUT_SCALE + INPUT_ZERO_POINT."]
 
+    @property
+    def shape_in_file(self) -> tuple[int, ...] | None:
+        """The input's shape there; None where it is not known."""
+        return None if self.form is None else self.form.shape
+
     def form_in(self, kind: TensorType) -> InputForm:
         """The form; of a graph alone where it is not known."""
         return self.form or InputForm((1, *kind.shape), channels_last=True)

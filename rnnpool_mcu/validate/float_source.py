@@ -30,7 +30,9 @@ def float_agreement(
     form = given.form_in(graph.input_type)
     with tempfile.TemporaryDirectory() as folder:
         path = _saved(Path(folder) / "samples.npy", samples, form, given)
-        floating = load_float(source, path, len(samples), given.preprocessing, samples.dtype == np.uint8)
+        pixels = samples.dtype == np.uint8
+        shape = given.shape_in_file
+        floating = load_float(source, path, len(samples), given.preprocessing, pixels, shape)
     outputs = floating.graph.outputs
     same = floating.graph.input_type.shape == graph.input_type.shape
     if not same or any(_size(graph, name) != _size(floating.graph, name) for name in outputs):

@@ -53,6 +53,7 @@ class ImportedOnnx:
     tensors: Mapping[str, QuantizedTensor]
     sources: Mapping[str, str]
     channels_last: frozenset[str]  # inputs that are [1, height, width, channels] in the file
+    last_outputs: frozenset[str]  # outputs whose elements the file has in the graph's order
 
 
 def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS) -> ImportedOnnx:
@@ -69,7 +70,7 @@ def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS
     graph = tensors.graph(outputs)
     walk.check_declared()
     last = frozenset(tensors.channels_last)
-    return ImportedOnnx(graph, tensors.integers, tensors.sources, last)
+    return ImportedOnnx(graph, tensors.integers, tensors.sources, last, frozenset(walk.last_outputs))
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class _Walk(Walk[OnnxNode, str]):
         super().__init__()
         self.tensors = Tensors(model)
         self._model, self._own = model, own
+        self.last_outputs: set[str] = set()  # of the graph, in the file's order
         self._detections: dict[str, str] = {}  # boxes of a detector: tensor -> node
 
     def outputs(self) -> list[tuple[str, str]]:
@@ -98,7 +100,9 @@ class _Walk(Walk[OnnxNode, str]):
                 found.append((self._detections[name], name))
             elif name in self.tensors.values:
                 value = self.tensors.checked(name)
-                found.append((self.tensors.in_order(value), name))
+                made = self.tensors.in_order(value)
+                found.append((made, name))
+                self.last_outputs.update([made] if value.last else [])
             else:
                 raise ModelError(f"output '{name}' is made by no operator that computes")
         return found

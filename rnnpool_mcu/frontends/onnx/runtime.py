@@ -22,8 +22,11 @@ from rnnpool_mcu.ir.tensor_type import TensorType
 class OnnxRuntime:
     """An .onnx file in ONNX Runtime: float between each dequantization and the next quantization."""
 
-    def __init__(self, path: Path, imported: ImportedOnnx) -> None:
-        """ModelError when the runtime refuses the file."""
+    def __init__(self, path: Path, imported: ImportedOnnx, form: Any) -> None:
+        """`form` is the model as the front end reads it. ModelError when the runtime refuses the file.
+
+        It runs the file itself, or this form where the file has its integers nowhere.
+        """
         import onnxruntime
 
         self.name = f"ONNX Runtime {onnxruntime.__version__}, graph optimizations off"
@@ -35,22 +38,27 @@ class OnnxRuntime:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            model = onnx.load_model(path)
+            stored = onnx.load_model(path)
+            made = {name for node in stored.graph.node for name in node.output}
+            model = stored if {t.name for t in self._tensors.values()} <= made else form
             self._session = onnxruntime.InferenceSession(
                 self._with_outputs(model).SerializeToString(), options, ["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common class
             raise ModelError(f"{path}: ONNX Runtime refuses it: {error}") from error
+        self._shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in form.graph.input}
         self._inputs: dict[str, Any] = {told.name: told for told in self._session.get_inputs()}
 
     def _with_outputs(self, model: Any) -> Any:
-        """The model with every integer tensor as an output."""
-        have = {value.name for value in model.graph.output}
+        """A copy of the model with every integer tensor as an output."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        have = {value.name for value in copy.graph.output}
         kinds = {0: onnx.TensorProto.INT8, 128: onnx.TensorProto.UINT8}
         for name, offset in dict.fromkeys((t.name, t.offset) for t in self._tensors.values()):
             if name not in have:
-                model.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds[offset], None))
-        return model
+                copy.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds[offset], None))
+        return copy
 
     def reset(self) -> None:
         """Nothing is kept."""
@@ -79,7 +87,7 @@ class OnnxRuntime:
         """An int8 input in the type, shape and order that the file has for it."""
         ordered = image if one.name in self._imported.channels_last else image.transpose(2, 0, 1)
         info = one.type
-        shape = [side if isinstance(side, int) else 1 for side in told.shape]
+        shape = self._shapes[told.name]
         if told.type == "tensor(uint8)":
             return (ordered.astype(np.int16) + 128).astype(np.uint8).reshape(shape)
         if told.type == "tensor(int8)":
@@ -94,20 +102,21 @@ class FloatOnnxRuntime:
     def __init__(
         self,
         model: Any,
-        graph: Graph,
-        sources: Mapping[str, str],
+        imported: ImportedOnnx,
         form: InputForm,
         normalisation: Normalisation,
     ) -> None:
-        """`model` is the file read by onnx; `sources` gives the float tensor of each value of the graph.
+        """`model` is the file read by onnx; `imported` what its quantized form was taken for.
 
         The graph's outputs are the model's, in its order. ModelError when the runtime refuses the file.
         """
         import onnxruntime
 
         self.name = f"ONNX Runtime {onnxruntime.__version__}, float"
-        self._form, self._normalisation, self._graph = form, normalisation, graph
-        self._tensors = _tensors(model, graph, sources)
+        self._form, self._normalisation, self._graph = form, normalisation, imported.graph
+        self._last = {name for name, tensor in imported.tensors.items() if tensor.last}
+        self._last |= imported.last_outputs
+        self._tensors = _tensors(model, imported.graph, imported.sources)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -131,7 +140,7 @@ class FloatOnnxRuntime:
             given = self._form.from_graph(real.astype(np.float32))
             found = dict(zip(wanted, self._session.run(wanted, {self._input: given}), strict=True))
             yield {
-                name: _maps(found[tensor], kind)
+                name: _maps(found[tensor], kind, last=name in self._last)
                 for name, tensor in self._tensors.items()
                 if isinstance(kind := self._graph.types[name], TensorType)
                 and found[tensor].size == kind.bytes
@@ -160,7 +169,9 @@ def _with_outputs(model: Any, names: Any) -> Any:
     return copy
 
 
-def _maps(values: NDArray[Any], kind: TensorType) -> NDArray[np.float64]:
-    """ONNX's [1, C, H, W] as [H, W, C]."""
+def _maps(values: NDArray[Any], kind: TensorType, *, last: bool) -> NDArray[np.float64]:
+    """ONNX's [1, C, H, W], or its order where its channels are last, as [H, W, C]."""
+    if last:
+        return values.astype(np.float64).reshape(kind.shape)
     maps = values.astype(np.float64).reshape(kind.channels, kind.height, kind.width)
     return np.ascontiguousarray(maps.transpose(1, 2, 0))

@@ -19,6 +19,7 @@ from PIL import Image
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+import onnx
 import onnxruntime
 
 from rnnpool_mcu.cli import main
@@ -68,7 +69,8 @@ def _largest_error(path: Path, graph: Graph, normalisation: Normalisation) -> fl
         (wanted,) = session.run(None, {given.name: ordered[None].astype(np.float32)})
         found = evaluate_graph(graph, image_to_int8(_pixels(index)))[graph.outputs[0]]
         steps = wanted.reshape(-1) / output.scale + output.zero_point  # type: ignore[union-attr]
-        worst = max(worst, float(np.abs(found.reshape(-1) - steps).max()))
+        ordered_as_theirs = found.transpose(2, 0, 1).reshape(-1)
+        worst = max(worst, float(np.abs(ordered_as_theirs - steps).max()))
     return worst
 
 
@@ -261,3 +263,80 @@ def test_a_checkpoint_takes_no_normalisation(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"")
     with pytest.raises(UsageError, match="a checkpoint has its own preprocessing"):
         load_graph(tmp_path / "net.pt", preprocessing=Preprocessing(IMAGENET))
+
+
+def _limited_above_zero(b: Builder) -> str:
+    """A Clip whose lower bound is reached by most pixels."""
+    x = b.conv(b.input(1, 3, 12, 10), 3, 4)
+    return b.node("Clip", x, b.stored(np.float32(0.25)), b.stored(np.float32(0.75)))
+
+
+def _padded_below(b: Builder) -> str:
+    x = b.relu(b.conv(b.input(1, 3, 12, 10), 3, 4))
+    sides = b.stored(np.array([0, 0, 1, 2, 0, 0, 3, 0]))
+    return b.node("Pad", x, sides, b.stored(np.float32(-1.0)))
+
+
+def _scaled_gemm(b: Builder) -> str:
+    x = b.node("Flatten", b.node("GlobalAveragePool", b.relu(b.conv(b.input(1, 3, 12, 10), 3, 9))))
+    return b.node("Gemm", x, b.normal((9, 5)), b.normal((1, 5)), alpha=0.5, beta=2.0)
+
+
+def _one_bias_for_all(b: Builder) -> str:
+    x = b.node("Flatten", b.node("GlobalAveragePool", b.relu(b.conv(b.input(1, 3, 12, 10), 3, 9))))
+    return b.node("Gemm", x, b.normal((5, 9)), b.normal((1,)), beta=0.25, transB=1)
+
+
+@pytest.mark.parametrize("build", [_limited_above_zero, _padded_below, _scaled_gemm, _one_bias_for_all])
+def test_what_the_quantizer_would_lose_is_kept(build: Any, tmp_path: Path, pictures: Path) -> None:
+    b = Builder(5)
+    path = _saved(tmp_path, b.finish(build(b)))
+    assert _largest_error(path, load_graph(path, calibration=pictures).graph, Normalisation()) < 5
+
+
+def test_a_relu_that_no_calibration_picture_reaches_limits(tmp_path: Path) -> None:
+    """Its convolution gives less than 0 for black pictures alone, and none is black."""
+    b = Builder(5)
+    x, w = b.input(1, 3, 12, 10), np.full((2, 3, 1, 1), 4, np.float32)
+    bias = b.stored(np.array([-0.5, 1.0], np.float32))
+    y = b.relu(b.node("Conv", x, b.stored(w), bias, kernel_shape=[1, 1]))
+    path = _saved(tmp_path, b.finish(y))
+    bright = tmp_path / "bright"
+    bright.mkdir()
+    for index in range(3):
+        Image.fromarray(np.maximum(_pixels(index), 128)).save(bright / f"{index}.png")
+    graph = load_graph(path, calibration=bright).graph
+    black = np.full((12, 10, 3), -128, np.int8)
+    found, kind = evaluate_graph(graph, black)[graph.outputs[0]], graph.types[graph.outputs[0]]
+    real = (found[0, 0].astype(float) - kind.zero_point) * kind.scale  # type: ignore[union-attr]
+    assert real[0] == 0.0 and abs(real[1] - 1.0) < 0.1
+
+
+def test_batch_normalizations_fold_where_weights_are_listed_as_inputs(tmp_path: Path, pictures: Path) -> None:
+    """As files of IR 3 are written: a runtime that may be given other weights folds none of them."""
+    b = Builder(6)
+    x = b.node("Conv", b.input(1, 3, 12, 10), b.normal((4, 3, 3, 3), 0.3), kernel_shape=[3, 3])
+    stored = [b.stored(v) for v in np.random.default_rng(0).uniform(0.5, 2, (4, 4)).astype(np.float32)]
+    model = b.finish(b.relu(b.node("BatchNormalization", x, *stored)))
+    for tensor in model.graph.initializer:
+        value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(value)
+    path = _saved(tmp_path, model)
+    graph = load_graph(path, calibration=pictures).graph
+    assert [type(node.op).__name__ for node in graph.nodes] == ["Conv2d"]
+
+
+def test_open_sides_are_given_on_the_command_line(tmp_path: Path, pictures: Path) -> None:
+    """The compiled folder knows them when the source is compared."""
+    b = Builder(4)
+    x = b.relu(b.conv(b.input(1, 3, "height", "width"), 3, 4))
+    path, out = _saved(tmp_path, b.finish(b.node("GlobalAveragePool", x))), tmp_path / "int8.onnx"
+    refused = _run("quantize", path, "--calibration", pictures, "-o", out)
+    assert refused.exit_code == 3 and "give --input-shape 1,3,H,W" in refused.output
+    shape = ("--input-shape", "1,3,12,10")
+    assert _run("quantize", path, "--calibration", pictures, *shape, "-o", out).exit_code == 0
+    assert load_graph(out).graph.input_type.shape == (12, 10, 3)
+    assert _run("plan", path, "--calibration", pictures, *shape).exit_code == 0
+    assert _run("plan", path, "--input-shape", "1,3,x,10").exit_code == 2
+    wrong = _run("plan", path, "--calibration", pictures, "--input-shape", "1,4,12,10")
+    assert wrong.exit_code == 3 and "allowed: sides where it is open" in wrong.output

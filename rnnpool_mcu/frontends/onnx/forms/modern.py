@@ -22,6 +22,7 @@ from rnnpool_mcu.frontends.onnx.forms.domains import OWN_DOMAIN, STANDARD
 from rnnpool_mcu.frontends.onnx.forms.integer_operators import as_qdq
 from rnnpool_mcu.frontends.onnx.forms.quant_nodes import without_quant_nodes
 
+_FLATTENED = ("Softmax", "LogSoftmax", "Hardmax")
 OLDEST_READ, OLDEST_OPSET, NEWEST_OPSET = 7, 13, 23
 
 
@@ -127,17 +128,20 @@ def _join_flattened_softmax(graph: Any) -> None:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    if not any(node.op_type in _FLATTENED for node in graph.node):
+        return
     ranks = _ranks(graph)
     gone = []
     for node in graph.node:
-        flat = made.get(node.input[0]) if node.op_type in ("Softmax", "LogSoftmax", "Hardmax") else None
+        flat = made.get(node.input[0]) if node.op_type in _FLATTENED else None
         if flat is None or flat.op_type != "Flatten" or len(behind := readers.get(node.output[0], [])) != 1:
             continue
         (back,), axis = behind, next((a.i for a in flat.attribute if a.name == "axis"), 1)
         shape = made.get(back.input[1]) if back.op_type == "Reshape" else None
         if shape is None or shape.op_type != "Shape" or shape.input[0] != flat.input[0]:
             continue
-        if axis not in (-1, ranks.get(flat.input[0], 0) - 1):
+        rank = ranks.get(flat.input[0], ranks.get(back.output[0], 0))
+        if axis not in (-1, rank - 1):
             continue
         node.input[0], node.output[0] = flat.input[0], back.output[0]
         del node.attribute[:]
@@ -151,8 +155,12 @@ def _ranks(graph: Any) -> dict[str, int]:
     """Dimensions of every tensor that shape inference knows."""
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OLDEST_OPSET)])
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception:  # a damaged graph is refused where it is read
         return {}
     values = (*graph.input, *graph.value_info, *graph.output)
-    return {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.HasField("tensor_type")}
+    return {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in values
+        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
+    }

@@ -95,6 +95,7 @@ def convert_resize(call: Call) -> Operator:
     align_corners or asymmetric; no antialias.
     """
     node, image = call.node, call.inputs[0]
+    call.account.use(1)  # a region, which only modes that are refused look at
     mode, coordinates = (
         node.text("mode", "nearest"),
         node.text("coordinate_transformation_mode", "half_pixel"),
