@@ -112,7 +112,8 @@ def compile(
     """Compile a torch module to C and firmware in the folder `out` whose whole RAM stays within `ram`.
 
     module: an nn.Module, which is exported for inputs like `example` (a float tensor of one image) in
-    evaluation mode; or a program of torch.export, float, or quantized by torchao's PT2E flow.
+    evaluation mode; or a program of torch.export, float, or quantized by torchao's PT2E flow, whose open
+    sides are those of `example`.
     calibration: what sets a float model's activation ranges: a float tensor [N, C, H, W], an iterable of
     batches such as a DataLoader, a uint8 array of pictures [N, H, W, C], or a folder of pictures, which enter
     as pixel / 255, or a file of arrays (.npy, .npz, .csv); the first `count` of them, of a folder or file
@@ -217,9 +218,11 @@ def import_torch(
 
     from rnnpool_mcu.frontends.torch.checks import is_quantized
     from rnnpool_mcu.importing import torch_program
+    from rnnpool_mcu.importing.program_sides import with_sides
 
     if isinstance(module, ExportedProgram):
-        program = module
+        sides = None if example is None else tuple(getattr(example, "shape", ())) or None
+        program = with_sides(module, sides)
     elif isinstance(module, nn.Module):
         progress("exporting the module")
         program = torch_program.export_module(module, example)

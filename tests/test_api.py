@@ -139,6 +139,22 @@ def test_modules_and_programs_of_other_precision_are_taken(precision: torch.dtyp
         assert np.abs((found - output.zero_point) * output.scale - expected).max() < 6 * output.scale  # type: ignore[union-attr]
 
 
+def test_open_sides_are_those_of_the_example() -> None:
+    every = (inputs(), {0: torch.export.Dim("b"), 2: torch.export.Dim.DYNAMIC})
+    open_batch, open_rows = (
+        torch.export.export(
+            small().eval(), (every[0],), dynamic_shapes=({axis: every[1][axis] for axis in axes},)
+        )
+        for axes in ((0,), (0, 2))
+    )
+    assert import_torch(open_batch, None, inputs()).graph.input_type.shape == (16, 16, 3)
+    example = torch.zeros(1, 3, 20, 16)
+    graph = import_torch(open_rows, example, torch.rand(2, 3, 20, 16)).graph
+    assert graph.input_type.shape == (20, 16, 3)
+    with pytest.raises(ModelError, match=r"1,4,20,16: input .*\[s\d+ \(open\), 3, "):
+        import_torch(open_rows, torch.zeros(1, 4, 20, 16), inputs())
+
+
 class Turned(nn.Module):
     """Outputs of other shapes and orders than the graph's values: the last axis is the channels'."""
 
@@ -206,7 +222,7 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
             inputs(),
         ),
         ModelError,
-        ["not fixed", "dynamic_shapes"],
+        ["not fixed", "dynamic_shapes", "--input-shape"],
     ),
     "operator": (
         lambda: import_torch(nn.Sequential(small(), nn.LogSoftmax(1)), EXAMPLE, inputs()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
 from rnnpool_mcu.quantize.samples import Samples
 from rnnpool_mcu.quantize.torch_runtime import TorchFloatRuntime, TorchRuntime
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
+
+log = logging.getLogger(__name__)
 
 SCORE_THRESHOLD = 0.02
 """Least probability of a box that leaves the model; low, so that average precision can be measured."""
@@ -128,6 +131,11 @@ def quantize_loaded(
     if given is None:
         images = synthetic_images(input_size, min(count, SYNTHETIC_IMAGES), seed)
         given = images, "synthetic images: for trials only"
+        log.warning(
+            "%s: no activation ranges stored and no --calibration given: synthetic images set them, which is "
+            "for trials only; give --calibration with a folder of typical pictures",
+            loaded.arch,
+        )
     samples, origin = given
     return quantize_model(loaded.model, input_size, as_batches(samples)), origin
 

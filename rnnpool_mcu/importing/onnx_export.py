@@ -70,7 +70,7 @@ class _Source:
 
 def _program(path: Path, calibration: Calibration) -> _Source:
     from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
-    from rnnpool_mcu.importing.torch_program import input_shape
+    from rnnpool_mcu.importing.program_sides import input_shape
     from rnnpool_mcu.quantize.rewriting.canonical import without_mutation
 
     program = read_pt2(path)

@@ -21,6 +21,7 @@ from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation, input_of_integers
+from rnnpool_mcu.importing.program_sides import input_shape, with_sides
 from rnnpool_mcu.ir.source import InputForm, ModelInput
 from rnnpool_mcu.ir.tensor_type import FrameworkShape
 from rnnpool_mcu.passes import run_passes
@@ -85,7 +86,7 @@ def load_pt2(path: Path, calibration: Calibration) -> Imported:
 
 def runtime_of(path: Path) -> tuple[ImportedProgram, TorchRuntime]:
     """A quantized .pt2 file's integer graph, passes not run, and torch itself as its runtime."""
-    program = read_pt2(path)
+    program = _named(path, lambda: with_sides(read_pt2(path)))
     if not is_quantized(program.graph_module):
         raise UsageError(
             f"{path}: is float, and torch computes in float; quantize it by `rnnpool-mcu quantize "
@@ -105,7 +106,7 @@ def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
 
     Raises UsageError without pictures or for a quantized file, ModelError for one that cannot be taken.
     """
-    program = read_pt2(path)
+    program = _named(path, lambda: with_sides(read_pt2(path)))
     if is_quantized(program.graph_module):
         raise UsageError(f"{path}: is quantized already; compile it as it is")
     shape = _named(path, lambda: input_shape(program))
@@ -184,26 +185,8 @@ def import_quantized(
     )
 
 
-def input_shape(program: ExportedProgram) -> Shape:
-    """Shape of the program's one input; ModelError for several, open sides and batches."""
-    names = program.graph_signature.user_inputs
-    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    if len(names) != 1 or not isinstance(names[0], str):
-        raise ModelError(f"{len(names)} inputs ({', '.join(map(str, names))}), supported: 1; split the model")
-    value = placeholders[names[0]].meta.get("val")
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise ModelError(f"input '{names[0]}' is no float tensor, supported: one float image")
-    if any(not isinstance(side, int) for side in value.shape):
-        sides = ", ".join(map(str, value.shape))
-        raise ModelError(
-            f"input '{names[0]}' has sides that are not fixed, [{sides}]; export it without dynamic_shapes"
-        )
-    image_shape(names[0], tuple(value.shape))
-    return tuple(value.shape)
-
-
 def _import_file(path: Path, calibration: Calibration) -> ImportedProgram:
-    program = read_pt2(path)
+    program = with_sides(read_pt2(path))
     if not is_quantized(program.graph_module):
         imported = _quantized_by_pictures(path, program, calibration).imported()
         return replace(imported, input=replace(imported.input, preprocessing=calibration.preprocessing))

@@ -28,6 +28,11 @@ from rnnpool_mcu.zoo.registry import create, names
 FORMAT_VERSION = 1
 KEYS = ("format_version", "arch", "config", "state_dict", "preprocessing", "labels", "metrics")
 HOW_TO_SAVE = "save it with rnnpool_mcu.zoo.checkpoint.save_checkpoint(path, model, arch, config, ...)"
+OWN_ARCHITECTURE = (
+    "a .pt file is a model of rnnpool_mcu.zoo; for an architecture of your own call "
+    "rnnpool_mcu.compile(module, example, calibration) in Python, or save it by torch.export.save("
+    "torch.export.export(module.eval(), (example,)), 'model.pt2') and give the .pt2 file"
+)
 
 GRAY_PREPROCESSING: dict[str, Any] = {
     "color": "gray", "scale": 1 / 255, "mean": [0.0], "std": [1.0], "resize": "fit", "pad": "right-bottom",
@@ -129,7 +134,7 @@ def read_plain(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path}: holds pickled Python objects (a whole nn.Module?), which are not loaded since they can "
-            f"run code; {HOW_TO_SAVE}, which stores the state_dict"
+            f"run code; {OWN_ARCHITECTURE}"
         ) from error
     except Exception as error:  # a damaged archive brings whatever its bytes happen to mean
         raise ModelError(f"{path}: damaged or not a checkpoint ({error}); fetch or save it again") from error
@@ -142,8 +147,8 @@ def _refuse_other_files(path: Path) -> None:
         members = archive.namelist()
     if any("/code/" in name or name.endswith("constants.pkl") for name in members):
         raise ModelError(
-            f"{path}: a TorchScript archive; only plain checkpoints are read: load it with torch.jit.load, "
-            f"copy its state_dict() into a model of rnnpool_mcu.zoo and {HOW_TO_SAVE}"
+            f"{path}: a TorchScript archive, which is not read; {OWN_ARCHITECTURE}; or load it with "
+            f"torch.jit.load, copy its state_dict() into a model of rnnpool_mcu.zoo and {HOW_TO_SAVE}"
         )
 
 
@@ -156,7 +161,7 @@ def _why_not_zip(path: Path) -> str:
         size = path.stat().st_size
         return f"{path}: the file is truncated ({size} bytes, no end of archive); fetch or save it again"
     if head[:1] == b"\x80":
-        return f"{path}: a bare pickle, which is not loaded since it can run code; {HOW_TO_SAVE}"
+        return f"{path}: a bare pickle, which is not loaded since it can run code; {OWN_ARCHITECTURE}"
     return f"{path}: not a model (no PyTorch archive); give a .pt file of this project"
 
 
@@ -166,14 +171,19 @@ def _check_keys(path: Path, content: Any) -> None:
     missing = [key for key in KEYS if key not in content]
     if missing:
         kind = "a bare state_dict" if all(isinstance(v, torch.Tensor) for v in content.values()) else "a dict"
-        raise ModelError(f"{path}: {kind} without {', '.join(missing)}; {HOW_TO_SAVE}")
+        raise ModelError(
+            f"{path}: {kind} without {', '.join(missing)}; {OWN_ARCHITECTURE}; for a model of the zoo "
+            f"{HOW_TO_SAVE}"
+        )
     if content["format_version"] != FORMAT_VERSION:
         version = content["format_version"]
         raise ModelError(
             f"{path}: format_version {version!r}, supported {FORMAT_VERSION}; use a matching release"
         )
     if content["arch"] not in names():
-        raise ModelError(f"{path}: model {content['arch']!r} is not known; known: {', '.join(names())}")
+        raise ModelError(
+            f"{path}: model {content['arch']!r} is not known; known: {', '.join(names())}; {OWN_ARCHITECTURE}"
+        )
     dicts = [content[key] or {} for key in ("config", "state_dict", "preprocessing", "metrics")]
     plain = all(isinstance(value, dict) and all(isinstance(k, str) for k in value) for value in dicts)
     if not plain or not isinstance(content["labels"] or [], list):

@@ -20,7 +20,7 @@ from rnnpool_mcu.frontends.channels_first import transposed
 from rnnpool_mcu.frontends.channels_last import turned_view
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.torch import fx_reader
-from rnnpool_mcu.frontends.torch.call import Converter
+from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE, Converter
 from rnnpool_mcu.frontends.torch.calls import Calls, flat
 from rnnpool_mcu.frontends.torch.checks import SEVERAL, WHOLE, check_known
 from rnnpool_mcu.frontends.torch.converters import CONVERTERS
@@ -70,6 +70,7 @@ class _Walk(Walk[fx.Node, fx.Node]):
         self._calls = Calls(self._tensors, converters)
         self._outputs: list[tuple[str, str]] = []
         self._forms: list[FrameworkShape] = []
+        self._has_input = False
 
     def result(self) -> ImportedGraph:
         """The verified graph, its nodes named by the modules that made them."""
@@ -118,9 +119,16 @@ class _Walk(Walk[fx.Node, fx.Node]):
     # quantize and dequantize
 
     def _check_placeholder(self, node: fx.Node) -> None:
-        readers = {user.target for user in node.users}
-        if readers != {fx_reader.QUANTIZE} or self._tensors.types:
-            raise ModelError("a model must have exactly one image input, quantized to int8")
+        if self._tensors.types or self._has_input:
+            raise ModelError("a second input, supported: exactly one image input; split the model")
+        self._has_input = True
+        plain = [reader for reader in node.users if reader.target is not fx_reader.QUANTIZE]
+        for reader in plain:
+            raise fx_reader.refuse(
+                reader, f"reads the input '{node.name}' without its being quantized; {HOW_TO_QUANTIZE}"
+            )
+        if not node.users:
+            raise ModelError(f"input '{node.name}' is read by no operator; leave it out")
 
     def _quantize(self, node: fx.Node) -> None:
         source, tensors = node.args[0], self._tensors
