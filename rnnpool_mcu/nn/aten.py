@@ -92,18 +92,30 @@ PARTS = {
 SELECTORS = {
     *PARTS,
     GETITEM,
+    aten.adaptive_max_pool1d.default,
     aten.adaptive_max_pool2d.default,
     aten.amax.default,
+    aten.amin.default,
     aten.channel_shuffle.default,
     aten.expand.default,
     aten.expand_as.default,
+    aten.flip.default,
+    aten.index.Tensor,
+    aten.index_select.default,
+    aten.max.dim,
     aten.max_pool1d.default,
     aten.max_pool2d.default,
+    aten.min.dim,
     aten.narrow.default,
     aten.pixel_shuffle.default,
     aten.pixel_unshuffle.default,
+    aten.repeat.default,
+    aten.roll.default,
     aten.select.int,
     aten.slice.Tensor,
+    aten.tile.default,
+    aten.upsample_nearest1d.vec,
+    aten._upsample_nearest_exact1d.vec,
     aten.upsample_nearest2d.vec,
     aten._upsample_nearest_exact2d.vec,
 }
@@ -118,6 +130,7 @@ PADS = {
 }
 SHARING = {
     *PADS,
+    aten.upsample_linear1d.vec,
     aten.upsample_bilinear2d.vec,
     torch.ops.rnnpool_mcu.max_out.default,
 }

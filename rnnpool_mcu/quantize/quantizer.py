@@ -53,7 +53,11 @@ CALIBRATED = {
     aten.adaptive_avg_pool1d.default,
     aten.adaptive_avg_pool2d.default,
     aten.cat.default,
+    aten.log_softmax.int,
+    aten.maximum.default,
+    aten.minimum.default,
     aten.prelu.default,
+    aten.where.self,
     torch.ops.rnnpool_mcu.l2_norm.default,
 }
 """Operators with an output range of their own, found by calibration; so have `FUNCTIONS`."""

@@ -99,6 +99,8 @@ class Converter:
     keeps: bool = False  # whether its result may lack a quantization, its input's is kept
     flat: bool = False  # whether it takes a map for the vector that was made of it
     broadcast: bool = False  # whether inputs of other sizes are repeated first
+    maps: bool = False  # whether stored operands become values of the graph
+    rows: Callable[[Call], Operator] | None = None  # along the last dimension, as channels of the value given
 
     @property
     def limits(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,15 @@ from rnnpool_mcu.frontends.torch import fx_reader
 from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE, UNBOUNDED, Call, Converter
 from rnnpool_mcu.frontends.torch.checks import NOT_SUPPORTED, SEVERAL
 from rnnpool_mcu.frontends.torch.functions import bounds_of
+from rnnpool_mcu.frontends.torch.stored_maps import is_per_channel, stored_map
 from rnnpool_mcu.frontends.torch.tensors import Tensors
 from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
-from rnnpool_mcu.nn.aten import GETITEM, VIEWS, aten, call_arguments
+from rnnpool_mcu.nn.aten import GETITEM, PAIRS, VIEWS, aten, call_arguments
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.reshape import Reshape
-from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.transpose import Transpose
 
 _HARMLESS = ("keepdim", "chunks", "split_size", "split_sizes", "output_size")
 """Arguments that only make shapes: torch's own shape of each result is compared."""
@@ -56,19 +57,24 @@ class Calls:
             raise fx_reader.refuse(call, NOT_SUPPORTED)
         arguments = Noted(call_arguments(call))
         operands = _operands(arguments, converter)
-        values = [self._tensors.real(call, o) for o in operands.values() if is_computed(o)]
-        if not values:
+        computed = {place: self._tensors.real(call, o) for place, o in operands.items() if is_computed(o)}
+        if not computed:
             raise ModelError("all its inputs are stored or constant, a computed one is needed")
-        if all(value.last for value in values) and self._over_rows(node, call, values):
+        if len(computed) == len(operands) and self._joined_rows(node, call, list(computed.values())):
             return
-        names, target = self._given(values, converter), self._target(node, converter.clamps)
+        rows = self._rows(call, arguments, converter, next(iter(computed.values())))
+        values = self._with_maps(node, call, converter, operands, computed)
+        names = self._given(list(values.values()), converter) if rows is None else (rows,)
+        target = self._target(node, converter.clamps)
         arguments.asked.clear()
-        ops = converter.convert(
+        if rows is not None:
+            arguments.asked.add("dim")
+        ops = (converter.convert if rows is None else _of_rows(converter))(
             Call(
                 call,
                 arguments,
                 tuple(self._tensors.types[name] for name in names),
-                tuple(value.shape for value in values),
+                tuple(value.shape for value in values.values()),
                 self._tensors.shapes.of(node),
                 target.quantization,
                 target.bounds,
@@ -76,10 +82,51 @@ class Calls:
                 self._tensors.shapes.parts(call) if call.target in SEVERAL else (),
             )
         )
-        _check_used(call, arguments, operands, converter)
+        _check_used(call, arguments, operands, values, converter)
         if target.quantization is None and not converter.keeps:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
-        self._chain(target.node, names, [ops] if isinstance(ops, Operator) else ops, call)
+        chain = [ops] if isinstance(ops, Operator) else ops
+        self._chain(target.node, names, chain, call, last=rows is not None)
+
+    def _with_maps(
+        self,
+        node: fx.Node,
+        call: fx.Node,
+        converter: Converter,
+        operands: Mapping[str, Any],
+        computed: Mapping[str, Value],
+    ) -> dict[str, Value]:
+        """The operands that are values, by place: computed ones, and stored ones that become maps."""
+        if not converter.maps or len(computed) == len(operands):
+            return dict(computed)
+        beside = next(iter(computed.values()))
+        keeps = beside.shape == self._tensors.shapes.of(node)
+        found = {}
+        for place, operand in operands.items():
+            if place in computed:
+                found[place] = computed[place]
+            elif not (call.target in PAIRS and keeps and is_per_channel(operand, len(beside.shape))):
+                joined = call.target is aten.cat.default
+                found[place] = stored_map(self._tensors, call, place, operand, beside, joined=joined)
+        return found
+
+    def _rows(
+        self, call: fx.Node, arguments: Mapping[str, Any], converter: Converter, value: Value
+    ) -> str | None:
+        """The value with its last dimension as channels, where a call works along that; else None."""
+        rank = len(value.shape)
+        if converter.rows is None or rank < 3:
+            return None
+        dim = int(arguments.get("dim", -1)) % rank
+        if dim != rank - 1 or not (value.last or call.target is aten.linear.default):
+            return None
+        name = value.name
+        if not value.last:
+            name = self._tensors.copied(self._tensors.plain(value), Transpose((2, 0, 1)))
+        shape = rows_of(value.shape)
+        return (
+            name if self._tensors.types[name].shape == shape else self._tensors.copied(name, Reshape(shape))
+        )
 
     def _given(self, values: Sequence[Value], converter: Converter) -> tuple[str, ...]:
         """Names of the computed operands, in the order that the operator reads them."""
@@ -92,11 +139,12 @@ class Calls:
         )
         return self._tensors.broadcast(names) if converter.broadcast and len(names) > 1 else names
 
-    def _over_rows(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> bool:
-        """Take an operator along an axis of values with their channels last; False for any other."""
+    def _joined_rows(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> bool:
+        """Take a cat of values with their channels last along their rows; False for any other call."""
+        if call.target is not aten.cat.default or not all(value.last for value in values):
+            return False
         rank, dim = len(values[0].shape), int(call_arguments(call).get("dim") or 0)
-        joins = call.target is aten.cat.default and rank >= 3 and dim % rank == 1
-        if not joins and not (call.target is aten.softmax.int and rank >= 3 and dim % rank == rank - 1):
+        if rank < 3 or dim % rank != 1:
             return False
         names = []
         for value in values:
@@ -106,8 +154,7 @@ class Calls:
         target = self._target(node, clamps=False)
         if target.quantization is None:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
-        op = Concat(target.quantization, HEIGHT) if joins else Softmax(target.quantization)
-        self._chain(target.node, tuple(names), [op], call, last=True)
+        self._chain(target.node, tuple(names), [Concat(target.quantization, HEIGHT)], call, last=True)
         return True
 
     def _chain(
@@ -168,10 +215,21 @@ def _operands(arguments: Mapping[str, Any], converter: Converter) -> dict[str, A
     return found
 
 
-def _check_used(call: fx.Node, arguments: Noted, operands: Mapping[str, Any], converter: Converter) -> None:
+def _of_rows(converter: Converter) -> Callable[[Call], Operator]:
+    assert converter.rows is not None
+    return converter.rows
+
+
+def _check_used(
+    call: fx.Node,
+    arguments: Noted,
+    operands: Mapping[str, Any],
+    values: Mapping[str, Value],
+    converter: Converter,
+) -> None:
     """ModelError for an operand that vanished, or an argument other than its default that nobody read."""
     account = Operands({place: str(operand) for place, operand in operands.items()})
-    account.use(*arguments.asked, *(place for place, operand in operands.items() if is_computed(operand)))
+    account.use(*arguments.asked, *values)
     schema = call.target._schema  # type: ignore[union-attr]
     defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
     unread = {

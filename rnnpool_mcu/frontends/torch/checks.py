@@ -19,7 +19,13 @@ NOT_SUPPORTED = (
     "before it"
 )
 
-SEVERAL = {*PARTS, aten.adaptive_max_pool2d.default}
+SEVERAL = {
+    *PARTS,
+    aten.adaptive_max_pool1d.default,
+    aten.adaptive_max_pool2d.default,
+    aten.max.dim,
+    aten.min.dim,
+}
 """Operators whose results are each read by a `getitem`."""
 WHOLE = {aten.slice.Tensor, aten.narrow.default, aten.expand.default, aten.expand_as.default}
 """Operators that are views where they change no size."""

@@ -13,26 +13,33 @@ import torch
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.arithmetic import added, multiplied, subtracted
-from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
-from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, scaled_by_constant
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH, image_shape
+from rnnpool_mcu.frontends.quantized_layers import scaled_by_constant
 from rnnpool_mcu.frontends.torch.call import Call, Converter, per_channel, quantized_filter
 from rnnpool_mcu.frontends.torch.movers import MOVERS
+from rnnpool_mcu.frontends.torch.pickers import PICKERS
+from rnnpool_mcu.frontends.torch.reducers import REDUCERS
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.nn.aten import aten
 from rnnpool_mcu.ops.arg_max import ArgMax
-from rnnpool_mcu.ops.average_pool import GlobalAveragePool, SpatialSum
+from rnnpool_mcu.ops.average_pool import GlobalAveragePool
 from rnnpool_mcu.ops.average_pool2d import AveragePool2d
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
+from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.max_pool import MaxPool2d
+from rnnpool_mcu.ops.pad import Pad
 from rnnpool_mcu.ops.prelu import PRelu
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.transpose import Transpose
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
+from rnnpool_mcu.ops.where import Where
 
 
 def convert_conv2d(call: Call) -> Operator:
@@ -93,25 +100,21 @@ def convert_linear(call: Call) -> Operator:
 
 
 def convert_add(call: Call) -> Operator:
-    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; alpha 1; an activation
-    behind it fused.
-    """
+    """Two computed tensors, sides of 1 repeated, or one and a stored one; an activation behind it fused."""
     _check_alpha(call)
     return added(call, per_channel)
 
 
 def convert_sub(call: Call) -> Operator:
-    """Two computed tensors, sides of 1 repeated, or one and a constant per channel on either side; alpha 1;
-    an activation behind it fused.
+    """Two computed tensors, sides of 1 repeated, or one and a stored one on either side; an activation
+    behind it fused.
     """
     _check_alpha(call)
     return subtracted(call, per_channel)
 
 
 def convert_mul(call: Call) -> Operator:
-    """Two computed tensors, sides of 1 repeated, or one and a constant per channel; an activation behind it
-    fused.
-    """
+    """Two computed tensors, sides of 1 repeated, or one and a stored one; an activation behind it fused."""
     return multiplied(call, per_channel)
 
 
@@ -126,37 +129,6 @@ def convert_div(call: Call) -> Operator:
 def _check_alpha(call: Call) -> None:
     if call.arguments["alpha"] != 1:
         raise ModelError(f"alpha {call.arguments['alpha']}, supported 1; scale in the layer before")
-
-
-def convert_mean(call: Call) -> Operator:
-    """Over height, width or both of an image; over a signal."""
-    axes, image = _axes(call), call.inputs[0]
-    if axes == [HEIGHT, WIDTH] or (axes == [WIDTH] and call.rank == 3):
-        return GlobalAveragePool(call.output)
-    if axes not in ([HEIGHT], [WIDTH]):
-        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
-    kernel = (image.height, 1) if axes == [HEIGHT] else (1, image.width)
-    return AveragePool2d(Window(kernel, (1, 1)), call.output)
-
-
-def convert_sum(call: Call) -> Operator:
-    """Over height and width of an image, both at once."""
-    if _axes(call) != [HEIGHT, WIDTH]:
-        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
-    return SpatialSum(call.output)
-
-
-def convert_amax(call: Call) -> Operator:
-    """Over height and width of an image, both at once."""
-    if _axes(call) != [HEIGHT, WIDTH]:
-        raise ModelError(f"over dimensions {call.arguments['dim']}, supported height and width, (2, 3)")
-    return _whole(call)
-
-
-def _axes(call: Call) -> list[int]:
-    if call.rank not in (3, 4):
-        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
-    return sorted({call.axis(int(dim)) for dim in call.arguments["dim"] or (0,)})
 
 
 def convert_adaptive_average(call: Call) -> Operator:
@@ -185,32 +157,35 @@ def convert_max_pool(call: Call) -> Operator:
     """Any window, stride, padding, ceil_mode; no dilation."""
     if call.pair("dilation") != (1, 1):
         raise ModelError(f"dilation {call.arguments['dilation']}, supported: 1")
-    return MaxPool2d(_pool_window(call))
+    image, padding = call.inputs[0], call.pair("padding", neutral=0)
+    return MaxPool2d(_pool_window(call, (image.height, image.width), padding))
 
 
-def convert_average_pool(call: Call) -> Operator:
-    """Any window, stride and padding, ceil_mode without counted padding."""
+def convert_average_pool(call: Call) -> Sequence[Operator]:
+    """Any window, stride, padding, ceil_mode."""
     if call.arguments.get("divisor_override") is not None:
         raise ModelError("divisor_override, supported: the window's size; scale behind it")
-    padded = call.pair("padding", neutral=0) != (0, 0) and bool(call.arguments["count_include_pad"])
-    if padded and call.arguments["ceil_mode"]:
-        raise ModelError("ceil_mode and count_include_pad, supported: one of them")
-    window, image = _pool_window(call), call.inputs[0]
+    image, padding = call.inputs[0], call.pair("padding", neutral=0)
+    counted = bool(call.arguments["count_include_pad"]) and padding != (0, 0)
+    if counted and call.arguments["ceil_mode"]:  # zeros count up to the padding, but not beyond it
+        zeros = Padding(padding[0], padding[1], padding[0], padding[1])
+        padded = (image.height + 2 * padding[0], image.width + 2 * padding[1])
+        return [Pad(zeros), AveragePool2d(_pool_window(call, padded, (0, 0)), call.output, clamp=call.clamp)]
+    window = _pool_window(call, (image.height, image.width), padding)
     whole = window.kernel == (image.height, image.width) and window.padding == Padding()
     if whole and call.clamp == (-128, 127):
-        return GlobalAveragePool(call.output)
-    return AveragePool2d(window, call.output, padded, call.clamp)
+        return [GlobalAveragePool(call.output)]
+    return [AveragePool2d(window, call.output, counted, call.clamp)]
 
 
-def _pool_window(call: Call) -> Window:
+def _pool_window(call: Call, size: tuple[int, int], padding: tuple[int, int]) -> Window:
     kernel = call.pair("kernel_size")
     stride = call.pair("stride") if call.arguments["stride"] else kernel
-    top, left = call.pair("padding", neutral=0)
+    top, left = padding
     bottom, right = top, left
     if call.arguments["ceil_mode"]:
-        image = call.inputs[0]
-        bottom = _ceiled(image.height, top, kernel[0], stride[0])
-        right = _ceiled(image.width, left, kernel[1], stride[1])
+        bottom = _ceiled(size[0], top, kernel[0], stride[0])
+        right = _ceiled(size[1], left, kernel[1], stride[1])
     return Window(kernel, stride, Padding(top, left, bottom, right))
 
 
@@ -222,26 +197,70 @@ def _ceiled(size: int, pad: int, kernel: int, stride: int) -> int:
     return max(0, (count - 1) * stride + kernel - size - pad)
 
 
-def _whole(call: Call) -> Operator:
-    image = call.inputs[0]
-    if max(image.height, image.width) > MAX_SPAN:
-        raise ModelError(f"over {image}, allowed: at most {MAX_SPAN} rows and columns")
-    return MaxPool2d(Window((image.height, image.width), (1, 1)))
+def convert_softmax(call: Call) -> Sequence[Operator]:
+    """Over any dimension but the batch: the channels without copies, others between two."""
+    return _over_channels(call, Softmax(call.output))
 
 
-def convert_softmax(call: Call) -> Operator:
-    """Over the channels."""
-    if call.axis(int(call.arguments["dim"])) != CHANNELS:
-        raise ModelError(f"over dimension {call.arguments['dim']}, supported: 1, the channels")
+def convert_log_softmax(call: Call) -> Sequence[Operator]:
+    """Over any dimension but the batch: the channels without copies, others between two."""
+    return _over_channels(call, LogSoftmax(call.output))
+
+
+def _over_channels(call: Call, op: Operator) -> Sequence[Operator]:
+    """An operator over the channels for a call over any dimension, which takes their place."""
+    order = [HEIGHT, WIDTH, CHANNELS]
+    axis = call.axis(int(call.arguments["dim"]))
+    order[axis], order[CHANNELS] = CHANNELS, axis
+    turn = Transpose((order[0], order[1], order[2]))
+    return [op] if axis == CHANNELS else [turn, op, turn]
+
+
+def softmax_of_rows(call: Call) -> Operator:
+    """Softmax over the last dimension, the channels of the value given."""
     return Softmax(call.output)
 
 
+def log_softmax_of_rows(call: Call) -> Operator:
+    """The logarithm of softmax over the last dimension, the channels of the value given."""
+    return LogSoftmax(call.output)
+
+
+def linear_of_rows(call: Call) -> Operator:
+    """A linear layer along the last dimension, the channels of the value given: a 1x1 convolution."""
+    filter_, channels = quantized_filter(call), call.inputs[0].channels
+    if filter_.weights.shape[1] != channels:
+        raise ModelError(f"weights for {filter_.weights.shape[1]} inputs, {channels} are given")
+    rest = (filter_.bias, filter_.scales, Window((1, 1), (1, 1)), call.output, call.clamp)
+    return Conv2d(np.ascontiguousarray(filter_.weights[:, None, None]), *rest)
+
+
 def convert_cat(call: Call) -> Operator:
-    """Computed tensors along height, width or channels, each with its own quantization."""
+    """Computed and stored tensors along height, width or channels, each with its own quantization."""
     axis = call.axis(int(call.arguments["dim"]))
     if call.target is None and len({kind.quantization for kind in call.inputs}) == 1:
         return Concat(call.inputs[0].quantization, axis)
     return Concat(call.output, axis)
+
+
+def convert_maximum(call: Call) -> Operator:
+    """Two tensors, sides of 1 repeated, one of them perhaps stored."""
+    return Maximum(call.output)
+
+
+def convert_minimum(call: Call) -> Operator:
+    """Two tensors, sides of 1 repeated, one of them perhaps stored."""
+    return Minimum(call.output)
+
+
+def convert_where(call: Call) -> Operator:
+    """A stored condition; two tensors, sides of 1 repeated, one of them perhaps stored."""
+    condition = np.asarray(call.constant("condition"))
+    if condition.ndim > call.rank:
+        raise ModelError(f"condition {list(condition.shape)}, supported: as many dimensions as the tensors")
+    height, width, channels = image_shape("condition", (1,) * (call.rank - condition.ndim) + condition.shape)
+    mask = (condition.reshape(channels, height, width) != 0).transpose(1, 2, 0)
+    return Where(call.output, np.ascontiguousarray(mask.astype(np.int8)))
 
 
 def convert_prelu(call: Call) -> Operator:
@@ -295,28 +314,32 @@ CONVERTERS: Mapping[Any, Converter] = {
     aten.conv2d.padding: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv_transpose1d.default: Converter(("input",), convert_transposed, clamps=True),
     aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
-    aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True),
-    aten.add.Tensor: Converter(("self", "other"), convert_add, clamps=True, broadcast=True),
-    aten.sub.Tensor: Converter(("self", "other"), convert_sub, clamps=True, broadcast=True),
-    aten.mul.Tensor: Converter(("self", "other"), convert_mul, clamps=True),
+    aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True, rows=linear_of_rows),
+    aten.add.Tensor: Converter(("self", "other"), convert_add, clamps=True, broadcast=True, maps=True),
+    aten.sub.Tensor: Converter(("self", "other"), convert_sub, clamps=True, broadcast=True, maps=True),
+    aten.mul.Tensor: Converter(("self", "other"), convert_mul, clamps=True, maps=True),
     aten.div.Tensor: Converter(("self", "other"), convert_div, clamps=True),
-    aten.mean.dim: Converter(("self",), convert_mean),
-    aten.sum.dim_IntList: Converter(("self",), convert_sum),
-    aten.amax.default: Converter(("self",), convert_amax, keeps=True),
+    aten.maximum.default: Converter(("self", "other"), convert_maximum, maps=True),
+    aten.minimum.default: Converter(("self", "other"), convert_minimum, maps=True),
+    aten.where.self: Converter(("self", "other"), convert_where, maps=True),
     aten.adaptive_avg_pool2d.default: Converter(("self",), convert_adaptive_average),
     aten.adaptive_max_pool2d.default: Converter(("self",), convert_adaptive_max, keeps=True),
+    aten.adaptive_max_pool1d.default: Converter(("self",), convert_adaptive_max, keeps=True),
     aten.adaptive_avg_pool1d.default: Converter(("self",), convert_adaptive_average),
     aten.max_pool1d.default: Converter(("self",), convert_max_pool, keeps=True),
     aten.avg_pool1d.default: Converter(("self",), convert_average_pool, clamps=True),
     aten.max_pool2d.default: Converter(("self",), convert_max_pool, keeps=True),
     aten.avg_pool2d.default: Converter(("self",), convert_average_pool, clamps=True),
-    aten.softmax.int: Converter(("self",), convert_softmax),
-    aten.cat.default: Converter(("tensors",), convert_cat, keeps=True),
+    aten.softmax.int: Converter(("self",), convert_softmax, rows=softmax_of_rows),
+    aten.log_softmax.int: Converter(("self",), convert_log_softmax, rows=log_softmax_of_rows),
+    aten.cat.default: Converter(("tensors",), convert_cat, keeps=True, maps=True),
     aten.prelu.default: Converter(("self",), convert_prelu),
     aten.argmax.default: Converter(("self",), convert_arg_max, keeps=True),
     aten.argmin.default: Converter(("self",), convert_arg_max, keeps=True),
     own.l2_norm.default: Converter(("x",), convert_l2_norm),
     own.max_out.default: Converter(("x",), convert_max_out, keeps=True),
     **MOVERS,
+    **PICKERS,
+    **REDUCERS,
 }
 """Converter of each operator that computes or moves values; functions and views are in their own files."""

@@ -31,7 +31,7 @@ from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.frontends.walk import Walk
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import FrameworkShape
-from rnnpool_mcu.nn.aten import LIMITS, PAIRS, TRANSPOSES, VIEWS, number
+from rnnpool_mcu.nn.aten import GETITEM, LIMITS, PAIRS, TRANSPOSES, VIEWS, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,8 @@ class _Walk(Walk[fx.Node, fx.Node]):
         return (item,)
 
     def _where(self, item: fx.Node) -> str:
-        return fx_reader.where(item)
+        call: Any = item.args[0] if item.target is GETITEM else item
+        return fx_reader.where(call)
 
     def _take(self, item: fx.Node) -> None:
         values = self._tensors.values

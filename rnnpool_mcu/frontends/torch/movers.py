@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.torch.call import Call, Converter
@@ -14,6 +16,7 @@ from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.gather import Gather
 from rnnpool_mcu.ops.lookup import requantize
 from rnnpool_mcu.ops.pad import Mode, Pad
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
@@ -21,19 +24,22 @@ from rnnpool_mcu.ops.resize import Coordinates, Resize
 from rnnpool_mcu.ops.slice import Slice
 
 _PAD_MODES: Mapping[str, Mode] = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"}
+_CIRCULAR = "circular"
+_ALL_MODES = (*_PAD_MODES, _CIRCULAR)
 
 
 def convert_pad(call: Call) -> Sequence[Operator]:
-    """Rows and columns of images and signals: constant, reflect or replicate; channels: constant; negative
-    sides cut off.
+    """Rows and columns of images and signals: constant, reflect, replicate or circular; channels: constant;
+    negative sides cut off.
     """
     arguments = call.arguments
     sides = [int(side) for side in arguments["pad" if "pad" in arguments else "padding"]]
     mode = str(arguments.get("mode", _mode_of(call)))
-    if mode not in _PAD_MODES or len(sides) > 2 * (call.rank - 1) or len(sides) % 2:
+    value = float(arguments.get("value") or 0.0)
+    if mode not in _ALL_MODES or len(sides) > 2 * (call.rank - 1) or len(sides) % 2:
         raise ModelError(
-            f"mode {mode!r}, sides {sides} of {call.rank} dimensions, supported: {', '.join(_PAD_MODES)} of "
-            "any dimension but the batch"
+            f"mode {mode!r}, sides {sides} of {call.rank} dimensions, supported: {', '.join(_ALL_MODES)} "
+            "of any dimension but the batch"
         )
     pairs = [(0, 0)] * call.rank
     for at in range(len(sides) // 2):  # the last dimension first
@@ -45,17 +51,30 @@ def convert_pad(call: Call) -> Sequence[Operator]:
     (top, bottom), (left, right), (front, back) = (
         (max(0, before), max(0, behind)) for before, behind in (rows, columns, channels)
     )
+    if mode == _CIRCULAR:
+        return _wrapped(call, (rows, columns, channels))
     if mode == "replicate" and (left, top, front, back) == (0, 0, 0, 0):
         return [*found, ReplicatePad(bottom, right)]
     if any((top, bottom, left, right, front, back)):
-        edge, value = _constant(call) if mode == "constant" else ([], None)
-        found += [*edge, Pad(Padding(top, left, bottom, right), _PAD_MODES[mode], value, (front, back))]
+        edge, constant = _constant(call, value) if mode == "constant" else ([], None)
+        found += [*edge, Pad(Padding(top, left, bottom, right), _PAD_MODES[mode], constant, (front, back))]
     return found or [_cropped(call, ((0, 0),) * 3)]
 
 
-def _constant(call: Call) -> tuple[list[Operator], int | None]:
+def _wrapped(call: Call, sides: Sequence[tuple[int, int]]) -> list[Operator]:
+    """What circular sides of height, width and channels give: the other end's rows, columns or channels."""
+    found: list[Operator] = []
+    for axis, (before, behind) in enumerate(sides):
+        side = call.inputs[0].shape[axis]
+        if before or behind:
+            numbers = np.arange(-before, side + behind) % side
+            found.append(Gather(axis, numbers.astype(np.int32)))
+    return found or [_cropped(call, ((0, 0),) * 3)]
+
+
+def _constant(call: Call, real: float) -> tuple[list[Operator], int | None]:
     """A pad's constant as int8, None for 0, behind the change of scale that makes room for it."""
-    real, given = float(call.arguments.get("value") or 0.0), call.inputs[0].quantization
+    given = call.inputs[0].quantization
     quantization = given if call.target is None else call.target
     if real == 0.0:
         quantization = given
@@ -129,28 +148,31 @@ def _three(values: Sequence[int]) -> tuple[int, int, int]:
 
 
 def convert_nearest(call: Call) -> Operator:
-    """Height and width of an image, by sizes or factors."""
-    exact = call.node.target is aten._upsample_nearest_exact2d.vec
+    """Images and signals, by sizes or factors."""
+    exact = call.node.target in (aten._upsample_nearest_exact1d.vec, aten._upsample_nearest_exact2d.vec)
     coordinates: Coordinates = "half_pixel" if exact else "asymmetric"
     return Resize(_size(call), "nearest", coordinates, scales=_scales(call), arithmetic="float32")
 
 
 def convert_bilinear(call: Call) -> Operator:
-    """Height and width of an image, by sizes or factors; corners aligned or not; no antialias."""
+    """Images and signals, by sizes or factors; corners aligned or not; no antialias."""
+    scales = _scales(call)  # with aligned corners the sizes alone tell
     if call.arguments["align_corners"]:
         return Resize(_size(call), "bilinear", "align_corners")
-    return Resize(_size(call), "bilinear", "half_pixel", scales=_scales(call))
+    return Resize(_size(call), "bilinear", "half_pixel", scales=scales)
 
 
 def _size(call: Call) -> tuple[int, int]:
-    if call.rank != 4:
-        raise ModelError(f"of {call.rank} dimensions, supported: [1, channels, height, width]")
-    return call.made[2], call.made[3]
+    if call.rank not in (3, 4):
+        raise ModelError(f"of {call.rank} dimensions, supported: images and signals")
+    return (1, call.made[2]) if call.rank == 3 else (call.made[2], call.made[3])
 
 
 def _scales(call: Call) -> tuple[float, float] | None:
     given = call.arguments["scale_factors"]
-    return None if given is None else (float(given[0]), float(given[1]))
+    if given is None:
+        return None
+    return (1.0, float(given[0])) if len(given) == 1 else (float(given[0]), float(given[1]))
 
 
 def convert_pixel_shuffle(call: Call) -> Operator:
@@ -187,6 +209,9 @@ MOVERS: Mapping[Any, Converter] = {
     aten.chunk.default: Converter(("self",), convert_part, keeps=True),
     aten.split.Tensor: Converter(("self",), convert_part, keeps=True),
     aten.split_with_sizes.default: Converter(("self",), convert_part, keeps=True),
+    aten.upsample_nearest1d.vec: Converter(("input",), convert_nearest, keeps=True),
+    aten._upsample_nearest_exact1d.vec: Converter(("input",), convert_nearest, keeps=True),
+    aten.upsample_linear1d.vec: Converter(("input",), convert_bilinear, keeps=True),
     aten.upsample_nearest2d.vec: Converter(("input",), convert_nearest, keeps=True),
     aten._upsample_nearest_exact2d.vec: Converter(("input",), convert_nearest, keeps=True),
     aten.upsample_bilinear2d.vec: Converter(("input",), convert_bilinear, keeps=True),

@@ -41,7 +41,9 @@ class Tensors(Builder):
     def settle(self, node: fx.Node, name: str, shape: tuple[int, ...], *, last: bool = False) -> None:
         """A node's value is what was made; ModelError where torch's shape of it is another."""
         kind = self.types[name]
-        if not last and len(shape) <= 4 and image_shape(name, shape) != kind.shape:
+        sides = [side for side in (kind.channels, kind.height, kind.width) if side != 1]
+        squeezed = [side for side in shape if side != 1]
+        if not last and len(shape) <= 4 and image_shape(name, shape) != kind.shape and squeezed != sides:
             raise ModelError(f"its result would be {kind}, torch's is {list(shape)}; leave it out, or resize")
         self.values[node] = Value(name, shape, last=last)
         self.sources[name] = node.name

@@ -23,6 +23,7 @@ from rnnpool_mcu.quantize.rewriting.evaluation_mode import check_evaluation, che
 from rnnpool_mcu.quantize.rewriting.precision import in_float32
 from rnnpool_mcu.quantize.rewriting.stored import stored
 from rnnpool_mcu.quantize.rewriting.transposed import plain_transposed
+from rnnpool_mcu.quantize.rewriting.written_out import one_way
 
 _ALIASES = {*VIEWS, *TRANSPOSES, *PARTS, GETITEM, aten.slice.Tensor, aten.narrow.default, aten.expand.default}
 
@@ -33,9 +34,10 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     1. What is computed in another precision is computed in float32.
     2. Operators in place become those that return a new tensor; core ATen ones those of torch.export.
     3. What is computed of stored tensors alone becomes a stored tensor.
-    4. Transposed convolutions of groups or with dilation become plain ones, their weights padded with zeros.
-    5. BatchNorms become part of the convolution or linear layer that only they read.
-    6. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
+    4. What torch writes in several ways is written in one.
+    5. Transposed convolutions of groups or with dilation become plain ones, their weights padded with zeros.
+    6. BatchNorms become part of the convolution or linear layer that only they read.
+    7. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
 
     Names of the nodes that stay do not change. Raises ModelError for parameters that are not finite, layers
     in training mode and BatchNorms without statistics.
@@ -44,6 +46,7 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     in_float32(module)
     as_exported(module)
     _fold_constants(module)
+    one_way(module)
     plain_transposed(module)
     fold_batch_norms(module)
     merge_affine(module)

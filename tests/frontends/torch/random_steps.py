@@ -274,7 +274,11 @@ def linear(b: Builder, at: int) -> Step:
 def normalised(b: Builder, at: int) -> Step:
     axis = int(b.rng.integers(1, max(2, b.values[at].ndim)))
     axis = axis - b.values[at].ndim if b.chance(0.5) else axis
-    chosen = b.pick([F.softmax, F.log_softmax, lambda x, dim: F.normalize(x, dim=dim)])
+    kinds = [F.softmax, F.log_softmax, lambda x, dim: F.normalize(x, dim=dim)]
+    # The unit vector of one value is its sign, which one step of the input may turn; its softmax is constant.
+    chosen = b.pick(kinds) if b.values[at].shape[axis] > 2 else torch.tanh
+    if chosen is torch.tanh:
+        return lambda _, v: torch.tanh(v[at])
     return lambda _, v: chosen(v[at], dim=axis)
 
 

@@ -129,6 +129,121 @@ MODELS = {
     ),
     "written_hard_swish": lambda: Lambda(lambda m, x: m.a(x) * F.relu6(m.a(x) + 3) / 6, a=conv()),
     "elu_gelu": lambda: nn.Sequential(conv(), nn.ELU(), nn.Conv2d(8, 8, 1), nn.GELU(), nn.Softplus()),
+    "reductions_of_any_axes": lambda: Lambda(
+        lambda m, x: (
+            m.c(x).mean(1, keepdim=True),
+            m.c(x).mean((1, 2)),
+            m.c(x).amax(1),
+            m.c(x).amin((-1, 1), keepdim=True),
+            m.c(x).max(-1)[0],
+            m.c(x).sum((1, 2, 3)) * 0.01,
+            m.c(x).sum(2, keepdim=True) * 0.1,
+        ),
+        c=conv(),
+    ),
+    "cbam": lambda: Lambda(
+        lambda m, x: (lambda y: y * torch.sigmoid(m.s(torch.cat([y.mean(1, True), y.max(1, True)[0]], 1))))(
+            m.c(x)
+        ),
+        c=conv(),
+        s=nn.Conv2d(2, 1, 3, padding=1),
+    ),
+    "stored_maps": lambda: Lambda(
+        lambda m, x: (
+            m.c(x) + m.maps.weight[None, :, :11, :16],
+            m.maps.weight[0, :11, :16] - m.c(x),
+            m.c(x) * m.maps.weight[None, :1, :1, :16],
+            m.c(x).flatten(2) / (m.maps.weight[:, :1, :176] ** 2 + 1).transpose(0, 1),
+            torch.add(m.maps.weight[:, :11, :1], m.c(x), alpha=0.5),
+        ),
+        c=conv(),
+        maps=nn.Conv1d(176, 8, 176, groups=1, bias=False),
+    ),
+    "stored_parts": lambda: Lambda(
+        lambda m, x: (
+            torch.cat([m.maps.weight[None, :, :11, :16], m.c(x)], 1),
+            torch.cat([m.c(x), m.maps.weight[None, :, :2, :16], m.c(x) + 1], 2),
+            torch.cat([m.c(x), m.maps.weight[None, :, :11, :3]], -1),
+            torch.stack([m.c(x).mean((2, 3)), m.maps.weight[None, :, 0, 0]], 1),
+        ),
+        c=conv(),
+        maps=nn.Conv1d(176, 8, 176, bias=False),
+    ),
+    "extremes": lambda: Lambda(
+        lambda m, x: (
+            torch.maximum(m.a(x), m.b(x)),
+            torch.minimum(m.a(x), m.a(x).mean(1, True)),
+            torch.maximum(m.a(x), m.b.weight[:, :1, :1, 0]),
+            torch.minimum(m.a(x), torch.tensor(0.2)),
+        ),
+        a=conv(),
+        b=conv(),
+    ),
+    "masks": lambda: Lambda(
+        lambda m, x: (
+            torch.where(m.b.weight[:, :1, :1, 0] > 0, m.a(x), m.b(x)),
+            torch.where(torch.arange(16) > 7, m.a(x), torch.tensor(-0.5)),
+            m.a(x).masked_fill(torch.arange(11)[:, None] < 3, 0.25),
+        ),
+        a=conv(),
+        b=conv(),
+    ),
+    "picked": lambda: Lambda(
+        lambda m, x: (
+            m.c(x).flip(1),
+            m.c(x).flip((2, 3)),
+            m.c(x)[:, [2, 1, 0, 7, 7]],
+            m.c(x)[:, :, :, torch.tensor([-1, 0])],
+            m.c(x).index_select(2, torch.tensor([3, 1])),
+            m.c(x).roll((1, -2), (1, 3)),
+            m.c(x).repeat(1, 1, 2, 2),
+            m.c(x)[:, :, 0],
+            m.c(x)[:, 3],
+        ),
+        c=conv(),
+    ),
+    "circular": lambda: nn.Sequential(conv(), nn.CircularPad2d((1, 2, 0, 3))),
+    "average_pool_ceiled_padded": lambda: nn.Sequential(conv(), nn.AvgPool2d(3, 2, 1, ceil_mode=True)),
+    "average_pool_ceiled_inside": lambda: nn.Sequential(
+        conv(), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)
+    ),
+    "resized_signal": lambda: Lambda(
+        lambda m, x: (
+            F.interpolate(m.c(x).flatten(2), scale_factor=2, mode="nearest"),
+            F.interpolate(m.c(x).flatten(2), 50, mode="linear", align_corners=True),
+            F.interpolate(m.c(x).flatten(2), scale_factor=1.5, mode="linear"),
+        ),
+        c=conv(2),
+    ),
+    "softmax_of_any_axis": lambda: Lambda(
+        lambda m, x: (
+            m.c(x).softmax(2),
+            m.c(x).softmax(-1),
+            m.c(x).permute(0, 2, 3, 1).softmax(-1),
+            m.c(x).flatten(2)[:, :, :20].softmax(2),
+            m.c(x).log_softmax(1),
+            m.c(x).permute(0, 2, 3, 1).reshape(1, -1, 8).log_softmax(2),
+        ),
+        c=conv(),
+    ),
+    "linear_of_tokens": lambda: Lambda(
+        lambda m, x: (
+            m.l(m.c(x).flatten(2).transpose(1, 2)),
+            F.relu(m.l(m.c(x).permute(0, 2, 3, 1))),
+            m.k(m.c(x)),
+        ),
+        c=conv(),
+        l=nn.Linear(8, 5),
+        k=nn.Linear(16, 3, bias=False),
+    ),
+    "normalised_channels": lambda: Lambda(
+        lambda m, x: (F.normalize(m.c(x)), F.normalize(m.c(x).mean((2, 3)), dim=-1)), c=conv()
+    ),
+    "written_alpha": lambda: Lambda(
+        lambda m, x: (torch.add(m.a(x), m.b(x), alpha=2), torch.sub(m.a(x), m.b(x), alpha=-0.5)),
+        a=conv(),
+        b=conv(),
+    ),
     "prelu": lambda: nn.Sequential(conv(), nn.PReLU(8), nn.PReLU()),
     "softmax": lambda: nn.Sequential(conv(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1)),
     "arg_max": lambda: Lambda(lambda m, x: m.c(x).mean((2, 3)).argmax(1), c=conv()),
@@ -236,15 +351,31 @@ def test_channel_without_weights_keeps_its_bias() -> None:
 
 REFUSED = {
     "pool": (lambda: nn.Sequential(conv(), nn.MaxPool2d(3, dilation=2)), ["max_pool2d", "'1'", "dilation"]),
-    "unknown": (lambda: nn.Sequential(conv(), nn.LogSoftmax(1)), ["log_softmax", "'1'", "not supported"]),
+    "unknown": (lambda: nn.Sequential(conv(), nn.GLU(1)), ["glu", "'1'", "not supported"]),
     "group_norm": (lambda: nn.Sequential(conv(), nn.GroupNorm(2, 8)), ["group_norm", "'1'", "supported-ops"]),
-    "linear_of_map": (lambda: nn.Sequential(conv(), nn.Linear(16, 2)), ["linear", "'1'", "flatten"]),
-    "circular": (lambda: nn.Sequential(conv(), nn.CircularPad2d(1)), ["pad", "circular", "reflect"]),
     "bins": (lambda: nn.Sequential(conv(), nn.AdaptiveAvgPool2d(4)), ["'1'", "11x16x8 to 4x4"]),
     "matmul": (lambda: Lambda(lambda m, x: m.c(x) @ m.c(x).transpose(2, 3), c=conv()), ["matmul"]),
     "quotient": (lambda: Lambda(lambda m, x: m.a(x) / m.b(x), a=conv(), b=conv()), ["div", "multiply"]),
-    "mean": (lambda: Lambda(lambda m, x: m.c(x).mean((1,), keepdim=True), c=conv()), ["height and width"]),
-    "alpha": (lambda: Lambda(lambda m, x: torch.add(m.a(x), m.a(x), alpha=2), a=conv()), ["alpha 2"]),
+    "same_output": (
+        lambda: Lambda(lambda m, x: (lambda y: (y, y))(m.c(x)), c=conv()),
+        ["same tensor", "leave one"],
+    ),
+    "five_dimensions": (
+        lambda: Lambda(lambda m, x: torch.stack([m.c(x), m.c(x) + 1], 1), c=conv()),
+        ["cat", "at most 4 dimensions"],
+    ),
+    "indices": (
+        lambda: Lambda(lambda m, x: m.c(x).max(1)[1].float(), c=conv()),
+        ["to.dtype", "not supported"],
+    ),
+    "stored_batch": (
+        lambda: Lambda(lambda m, x: torch.cat([m.c(x)[:, :, :3, :3], m.c.weight], 0), c=nn.Conv2d(3, 3, 3)),
+        ["cat", "batch 3"],
+    ),
+    "transposed_stride": (
+        lambda: nn.Sequential(conv(), nn.ConvTranspose2d(8, 4, 5, 5)),
+        ["conv_transpose2d", "'1'", "stride (5, 5)", "1..4"],
+    ),
     "in_place": (
         lambda: Lambda(lambda m, x: (lambda y: torch.cat([y[:, :4].relu_(), y], 1))(m.c(x)), c=conv()),
         ["relu_", "in place"],
