@@ -2,7 +2,7 @@
 
     int8   the operators' own definitions, in numpy
     c      the generated C, built by this computer's compiler, in several processes at once
-    qemu   the firmware on the emulated board
+    others the firmware on the emulated board, as `engines.EVALUATED` has them
 
 A checkpoint is compiled into a temporary folder when an engine needs one.
 """
@@ -36,6 +36,9 @@ from rnnpool_mcu.validate import engines as validation
 
 CHUNK = 16
 """Images that one process of an engine is given at a time."""
+
+NUMPY, HERE = "int8", "c"
+"""Of `engines.EVALUATED` those that no simulator runs."""
 
 Run = Callable[[NDArray[Any]], tuple[bytes, ...]]
 Progress = Callable[[str], None]
@@ -76,10 +79,10 @@ class IntegerModel:
 
         Samples are RGB or grey pixels (uint8), or real values as the model takes them.
         """
-        if engine == "int8":
+        if engine == NUMPY:
             return lambda samples: self._reference(self._batch(samples))
         folder = self._compiled(engine)
-        if engine == "c":
+        if engine == HERE:
             host.build(folder)  # once, before several processes find it built
         return lambda samples: self._run(folder, engine, self._batch(samples))
 
@@ -94,8 +97,8 @@ class IntegerModel:
         return validation.run_reference(self.graph, batch, self.progress).outputs
 
     def _run(self, folder: Path, engine: str, batch: Batch) -> tuple[bytes, ...]:
-        if engine == "qemu":
-            return validation.run_engine(folder, "qemu", batch, self.progress).outputs
+        if engine != HERE:
+            return validation.run_engine(folder, validation.EVALUATED[engine], batch, self.progress).outputs
         parts = batch.split(self.jobs, keep_sequences=False)
         with ThreadPoolExecutor(len(parts)) as pool:
             results = list(pool.map(lambda part: host.run(folder, part).outputs, parts))
@@ -116,7 +119,7 @@ class IntegerModel:
                 title="evaluated model",
                 source="evaluate",
             )
-            if engine == "c":
+            if engine == HERE:
                 pipeline.generate(self.graph, target, out, exact_effort=0)  # RAM is no matter here
             else:
                 pipeline.compile_graph(self.graph, target, out, progress=self.progress)
@@ -157,7 +160,8 @@ def open_model(
 
 def chunk_size(engine: str, jobs: int | None = None) -> int:
     """Images to hand an engine at a time, so that progress shows and memory stays small."""
-    return CHUNK * (jobs or os.cpu_count() or 1) if engine != "qemu" else CHUNK
+    emulated = engine in validation.EVALUATED and engine not in (NUMPY, HERE)
+    return CHUNK if emulated else CHUNK * (jobs or os.cpu_count() or 1)
 
 
 def agreement(engine: str, outputs: Sequence[bytes], reference: str, expected: Sequence[bytes]) -> Agreement:
