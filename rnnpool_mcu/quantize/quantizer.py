@@ -39,6 +39,7 @@ from rnnpool_mcu.nn.aten import (
     VIEWS,
     WEIGHTED,
     aten,
+    module_path,
     pads_a_value,
 )
 from rnnpool_mcu.quantize.functions import function_roots, inner_functions, is_fused, weighted_before
@@ -158,17 +159,15 @@ def value_names(model: fx.GraphModule) -> dict[fx.Node, str]:
     names: dict[fx.Node, str] = {}
     seen: dict[str, int] = {}
     for node in _calibrated_nodes(model):
-        path = module_path(node)
+        path = _path_of(node)
         seen[path] = seen.get(path, 0) + 1
         names[node] = path if seen[path] == 1 else f"{path}#{seen[path]}"
     return names
 
 
-def module_path(node: fx.Node) -> str:
-    """Dotted path of the innermost module that a node was traced from; '' at the top."""
-    node = weighted_before(node) or node
-    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
-    return str(list(stack.values())[-1][0]) if stack else ""
+def _path_of(node: fx.Node) -> str:
+    """Path of the module whose value a node's is: of a BatchNorm that of the convolution before it."""
+    return module_path(weighted_before(node) or node)
 
 
 def _calibrated_nodes(model: fx.GraphModule) -> Iterator[fx.Node]:
@@ -197,7 +196,7 @@ def _source(node: fx.Node) -> fx.Node:
         source = source.args[0]
     if not isinstance(source, fx.Node) or "quantization_annotation" not in source.meta:
         raise ModelError(
-            f"{node.target} in '{module_path(node)}': its input {source} is made by an operator that is not "
+            f"{node.target} in '{_path_of(node)}': its input {source} is made by an operator that is not "
             "supported; see docs/operators.md"
         )
     return source

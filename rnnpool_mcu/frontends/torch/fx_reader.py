@@ -16,6 +16,7 @@ from rnnpool_mcu.frontends.problems import Refused
 from rnnpool_mcu.frontends.quantized_layers import quantization_of
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.tensor_type import Quantization
+from rnnpool_mcu.nn import aten
 from rnnpool_mcu.nn.aten import number, stored_tensor
 
 qd = torch.ops.quantized_decomposed
@@ -24,6 +25,8 @@ QUANTIZE = qd.quantize_per_tensor.default
 DEQUANTIZE = qd.dequantize_per_tensor.default
 DEQUANTIZE_WEIGHTS = qd.dequantize_per_channel.default
 
+module_path, where = aten.module_path, aten.place_of
+
 
 @dataclass(frozen=True, eq=False)
 class QuantizedWeights:
@@ -31,22 +34,6 @@ class QuantizedWeights:
 
     values: Int8Array
     scales: NDArray[np.float64]  # [out_channels]
-
-
-def module_path(node: fx.Node) -> str:
-    """Dotted path of the innermost module that a node was traced from; '' at the top."""
-    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
-    return str(list(stack.values())[-1][0]) if stack else ""
-
-
-def where(node: fx.Node) -> str:
-    """Operator, module and source line of a node, for messages."""
-    text = str(node.target)
-    if path := module_path(node):
-        text += f" in module '{path}'"
-    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
-    files = [line for line in lines if line.startswith("File ")]
-    return f"{text} ({files[-1]})" if files else text
 
 
 def refuse(node: fx.Node, problem: str) -> Refused:
