@@ -16,12 +16,18 @@ from rnnpool_mcu.training.data.labelled_arrays import ArrayBank
 from rnnpool_mcu.training.data.labelled_images import ImageBank, abridged, load_labelled
 from rnnpool_mcu.training.evaluation.subject import Images, Measured, Opened, Progress, Request, Subject
 from rnnpool_mcu.training.metrics.accuracy import evaluate_classifier
+from rnnpool_mcu.validate.accuracy import IntegerModel
 
 
 class ClassifierSubject(Subject):
     """Top-1 accuracy over a split of one data set."""
 
     metric = "top1"
+
+    @classmethod
+    def fits(cls, integer: IntegerModel) -> bool:
+        """Any that gives no boxes."""
+        return not integer.is_detector
 
     @classmethod
     def pictures(

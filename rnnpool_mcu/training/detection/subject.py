@@ -19,12 +19,18 @@ from rnnpool_mcu.training.metrics.plots import check_plot
 from rnnpool_mcu.training.metrics.size_recall import recall_by_size
 from rnnpool_mcu.training.metrics.wider import load_wider_subsets
 from rnnpool_mcu.training.metrics.wider_evaluation import check_listed, wider_results
+from rnnpool_mcu.validate.accuracy import IntegerModel
 
 
 class DetectorSubject(Subject):
     """AP over a split of the detectors' data, or over WIDER FACE's validation images."""
 
     metric = "ap50"
+
+    @classmethod
+    def fits(cls, integer: IntegerModel) -> bool:
+        """One whose output is boxes."""
+        return integer.is_detector
 
     @classmethod
     def pictures(

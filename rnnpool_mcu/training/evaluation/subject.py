@@ -75,6 +75,11 @@ class Subject:
     split = ""
 
     @classmethod
+    def fits(cls, integer: IntegerModel) -> bool:
+        """Whether a model of which only the integers are known is one of this task's."""
+        raise NotImplementedError
+
+    @classmethod
     def pictures(
         cls, input_size: tuple[int, int, int], data: Path | None, split: str, rng: np.random.Generator
     ) -> Iterator[Images]:

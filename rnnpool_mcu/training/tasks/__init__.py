@@ -78,13 +78,13 @@ def open_subject(request: Request, stack: ExitStack, progress: Progress) -> Subj
             preprocessing=request.preprocessing,
         )
         integer = stack.enter_context(opened)
-    if integer is not None:
-        task: type[Task] = DetectionTask if integer.is_detector else ClassificationTask
-        height, width, channels = integer.graph.input_type.shape
+    if loaded is not None:
+        subject, (height, width, channels) = SUBJECTS[task_of(loaded.model)], input_size_of(loaded.model)
     else:
-        assert loaded is not None
-        task, (height, width, channels) = task_of(loaded.model), input_size_of(loaded.model)
-    return SUBJECTS[task](Opened(request, loaded, integer, (height, width, channels)), progress)
+        assert integer is not None
+        subject = next(one for one in SUBJECTS.values() if one.fits(integer))
+        height, width, channels = integer.graph.input_type.shape
+    return subject(Opened(request, loaded, integer, (height, width, channels)), progress)
 
 
 def labelled_images_of(
