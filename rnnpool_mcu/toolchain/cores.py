@@ -16,11 +16,6 @@ class Core:
     name: str
     flags: str  # of compiler and linker
 
-    @property
-    def is_m4(self) -> bool:
-        """Whether the estimate of cycles is made for it."""
-        return self.name in ("cortex-m4", "cortex-m4f")
-
 
 _SOFT = "-mthumb -mfloat-abi=soft"
 CORES = {
