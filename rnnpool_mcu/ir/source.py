@@ -67,8 +67,9 @@ class Preprocessing:
         return self.fit or ("letterbox" if kind == "detector" else "resize")
 
     def as_json(self) -> dict[str, Any]:
-        """Its fields by name."""
-        return {**asdict(self.normalisation), "channel_order": self.channel_order, "fit": self.fit}
+        """Its fields by name, as JSON has them: lists, no tuples."""
+        normalisation = {key: _plain(value) for key, value in asdict(self.normalisation).items()}
+        return {**normalisation, "channel_order": self.channel_order, "fit": self.fit}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocessing:
@@ -178,8 +179,8 @@ class ModelInput:
         return self.form or InputForm((1, *kind.shape), channels_last=True)
 
     def as_json(self) -> dict[str, Any]:
-        """Its fields by name."""
-        form = None if self.form is None else asdict(self.form)
+        """Its fields by name, as JSON has them."""
+        form = None if self.form is None else {k: _plain(v) for k, v in asdict(self.form).items()}
         return {**self.preprocessing.as_json(), "takes_pixels": self.takes_pixels, "form": form}
 
     @classmethod
@@ -188,6 +189,10 @@ class ModelInput:
         form = value["form"]
         known = None if form is None else InputForm(tuple(form["shape"]), bool(form["channels_last"]))
         return cls(known, Preprocessing.from_json(value), bool(value["takes_pixels"]))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def quantized_input(kind: TensorType, sample: NDArray[Any]) -> NDArray[np.int8]:
