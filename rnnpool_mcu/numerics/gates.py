@@ -5,13 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.numerics.fixed_point import Requantization
+from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers
 
 GATE_BITS = 12  # pre-activations are Q12 in int16: -8..8
 SIGMOID_BINS, TANH_BINS = 8, 7  # 2**bins units of a pre-activation between two entries of a table
 INT16 = (-(2**15), 2**15 - 1)
 
 Int64Array = NDArray[np.int64]
+
+
+def factors(
+    input_steps: NDArray[np.float64], state_steps: NDArray[np.float64], output_steps: float
+) -> tuple[Requantization, Requantization, Requantization]:
+    """Of both products' sums to Q12 and of the new state to the output; ValueError for those too far apart.
+
+    The first two are what 1 of each gate's sums stands for, [gates]; the last how many steps of the output
+    are 1 of the state.
+    """
+    unit = 2.0**-GATE_BITS
+    return (
+        quantize_multipliers(input_steps / unit),
+        quantize_multipliers(state_steps / unit),
+        quantize_multipliers(np.array([output_steps])),
+    )
 
 
 def scaled(sums: Int64Array, factor: Requantization) -> Int64Array:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multipliers
+from rnnpool_mcu.numerics.fixed_point import Requantization
 from rnnpool_mcu.numerics.gates import (
-    GATE_BITS,
     SIGMOID_TABLE,
     TANH_TABLE,
     Int64Array,
+    factors,
     rounded,
     saturated,
     scaled,
@@ -110,7 +110,7 @@ class Gru(Operator):
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         of_input, of_state, of_output = self._factors(inputs[0])
         bias, state_bias = self._biases(inputs[0])
-        factors = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
+        multipliers = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
         if not self.reset_after:  # r h has no zero point
             state_bias[2] = self.recurrent_bias[2]
         return CParams(
@@ -119,7 +119,7 @@ class Gru(Operator):
                 "recurrent": CArray("int8_t", self.recurrent),
                 "bias": CArray("int32_t", bias.astype(np.int32)),
                 "state_bias": CArray("int32_t", state_bias.astype(np.int32)),
-                "multipliers": CArray("int32_t", factors),
+                "multipliers": CArray("int32_t", multipliers),
                 "sigmoid_table": CArray("int16_t", SIGMOID_TABLE),
                 "tanh_table": CArray("int16_t", TANH_TABLE),
                 "input_shift": of_input.shift - of_input.left_shift,
@@ -135,12 +135,12 @@ class Gru(Operator):
 
     def _factors(self, steps: TensorType) -> tuple[Requantization, Requantization, Requantization]:
         """Of W x and R h to Q12, per gate, and of h to the output."""
-        unit = 2.0**-GATE_BITS
+        state_scale = self.output.scale
         try:
-            return (
-                quantize_multipliers(self.weight_scales * steps.scale / unit),
-                quantize_multipliers(self.recurrent_scales * self.output.scale / unit),
-                quantize_multipliers(np.array([2.0**-STATE_BITS / self.output.scale])),
+            return factors(
+                self.weight_scales * steps.scale,
+                self.recurrent_scales * state_scale,
+                2.0**-STATE_BITS / state_scale,
             )
         except ValueError as error:
             raise ModelError(

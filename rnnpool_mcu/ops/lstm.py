@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import MIN_SHIFT, Requantization, quantize_multipliers
+from rnnpool_mcu.numerics.fixed_point import MIN_SHIFT, Requantization
 from rnnpool_mcu.numerics.gates import (
     GATE_BITS,
     INT16,
     SIGMOID_TABLE,
     TANH_TABLE,
     Int64Array,
+    factors,
     rounded,
     saturated,
     scaled,
@@ -139,11 +140,11 @@ class Lstm(Operator):
         out_shift = of_output.shift - of_output.left_shift
         packed = out_shift >= MIN_SHIFT and all(product.can_pack for product in products)
         filters = np.hstack([product.filters(packed=packed) for product in products])
-        factors = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
+        multipliers = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
         return CParams(
             {
                 "filters": CArray("int32_t", filters),
-                "multipliers": CArray("int32_t", factors),
+                "multipliers": CArray("int32_t", multipliers),
                 "sigmoid_table": CArray("int16_t", SIGMOID_TABLE),
                 "tanh_table": CArray("int16_t", TANH_TABLE),
                 "is_packed": int(packed),
@@ -165,12 +166,10 @@ class Lstm(Operator):
 
     def _factors(self, steps: TensorType) -> tuple[Requantization, Requantization, Requantization]:
         """Of W x and R h to Q12, per gate, and of o * tanh(c) to the output."""
-        unit = 2.0**-GATE_BITS
+        state_scale = self.output.scale
         try:
-            return (
-                quantize_multipliers(self.weight_scales * steps.scale / unit),
-                quantize_multipliers(self.recurrent_scales * self.output.scale / unit),
-                quantize_multipliers(np.array([2.0**-30 / self.output.scale])),
+            return factors(
+                self.weight_scales * steps.scale, self.recurrent_scales * state_scale, 2.0**-30 / state_scale
             )
         except ValueError as error:
             raise ModelError(
