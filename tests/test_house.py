@@ -106,6 +106,17 @@ def test_files_that_the_documents_send_to_are_there(repository: Path, page: str)
     assert not [path for path in paths if not any((place / path).exists() for place in places)]
 
 
+def test_files_that_sources_speak_of_are_there(repository: Path, sources: dict[str, str]) -> None:
+    """Of the package's own rooms, as docstrings and comments name them."""
+    package = repository / "rnnpool_mcu"
+    rooms = "|".join(sorted(path.name for path in package.iterdir() if path.is_dir()))
+    named = re.compile(rf"(?<![\w/.-])(?:rnnpool_mcu/)?((?:{rooms})/[\w/]+\.(?:py|json))\b")
+    found = {path: named.findall(text) for path, text in sources.items()}
+    assert any(found.values())
+    assert not {path: gone for path, names in found.items()
+                if (gone := [name for name in names if not (package / name).is_file()])}  # fmt: skip
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """Modules and their packages' `__init__` too, which import-linter's contract leaves out."""
     graph = grimp.build_graph("rnnpool_mcu", exclude_type_checking_imports=True, cache_dir=None)

@@ -19,7 +19,7 @@ from rnnpool_mcu.report.plan_lines import bound_lines, placement_line
 
 KEEPS, RECOMPUTES, TILES = "keeps rows", "recomputes rows", "in tiles"
 CYCLES_OF = "a NUCLEO-F439ZI"
-"""The board whose flash waits `schedule/costs.json` counts."""
+"""The board whose flash waits `schedule/pricing/costs.json` counts."""
 NORMALISES = "normalises rows as they are read"
 STATE = "state_bytes"  # not shown of models that keep none
 _PARTS = (

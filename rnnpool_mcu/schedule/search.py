@@ -13,7 +13,7 @@ whole.
 
 Depth: equal blocks are changed a share at a time, cascades that are many and alike together, so that the
 number of rounds does not grow with a network's depth; each round is as long as the network, and simulates
-only kinds of cascades that no round met before (schedule/prices.py).
+only kinds of cascades that no round met before (pricing/prices.py).
 """
 
 from __future__ import annotations
