@@ -18,7 +18,7 @@ from rnnpool_mcu.cli.options import (
 from rnnpool_mcu.ir.labels import read_labels
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import PlanOptions
-from rnnpool_mcu.system.output_folder import whole_folder
+from rnnpool_mcu.system.output_folder import former_source, whole_folder
 
 
 @click.command("compile")
@@ -54,6 +54,7 @@ def compile_command(
 
     assert wanted.ram_bytes is not None  # a required option
     out = Path(f"{name or model.path.stem}_out") if out is None else out
+    former = former_source(out)
     with whole_folder(out) as folder, say.progress(f"reading {model.path}") as progress:
         report = compile_model(
             model.path,
@@ -73,4 +74,5 @@ def compile_command(
         if check:
             report = check_compiled(folder, report, progress, say.note)
     say.result(report, renderable(report))
-    say.note(f"written to {out}")
+    replaced = "" if former is None else f", in place of what was compiled from {former}"
+    say.note(f"written to {out}{replaced}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError, UsageError
+from rnnpool_mcu.frontends.file_size import check_file_size
 from rnnpool_mcu.frontends.tflite.front import convert_tflite
 from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.frontends.tflite.runtime import FloatTfliteRuntime
@@ -26,6 +27,9 @@ from rnnpool_mcu.ir.source import InputForm, ModelInput, Normalisation
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.float_agreement import FloatSource
 from rnnpool_mcu.quantize.samples import Samples
+
+MOST_BYTES = 256 << 20
+"""Of float weights, four bytes each, and what the optimizer keeps of them."""
 
 
 def load_keras(path: Path, calibration: Calibration) -> Imported:
@@ -40,6 +44,7 @@ def load_keras(path: Path, calibration: Calibration) -> Imported:
             f"{path}: has float weights; give --calibration with a folder of typical pictures, or with a "
             "file of typical inputs (.npy, .npz, .csv)"
         )
+    check_file_size(path, MOST_BYTES)
     made = _converted_apart(path, calibration)
     assert made.int8 is not None
     model = parse_tflite(made.int8, str(path))

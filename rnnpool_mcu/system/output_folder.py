@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rnnpool_mcu.errors import UsageError
 
@@ -80,12 +81,23 @@ def check_replaceable(out: Path) -> None:
         )
 
 
+def former_source(folder: Path) -> str | None:
+    """The model file that a former output says it was compiled from; None where there is none."""
+    report = _former_report(folder)
+    return str(report.get("source", "?")) if _is_former_output(folder) else None
+
+
 def _is_former_output(folder: Path) -> bool:
+    return str(_former_report(folder).get("generator", "")).startswith("rnnpool-mcu")
+
+
+def _former_report(folder: Path) -> dict[str, Any]:
+    """Its report; empty where there is none."""
     try:
         report = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(report, dict) and str(report.get("generator", "")).startswith("rnnpool-mcu")
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 def _put_in_place(folder: Path, out: Path, former: Path) -> None:

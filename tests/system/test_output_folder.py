@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.system.output_folder import whole_file, whole_folder
+from rnnpool_mcu.system.output_folder import former_source, whole_file, whole_folder
 
 
 def _write(out: Path, text: str) -> None:
@@ -96,3 +96,12 @@ def test_an_error_that_is_not_the_systems_keeps_its_words(tmp_path: Path) -> Non
     with pytest.raises(OSError, match=r"^cannot write mode RGB$"), whole_file(tmp_path / "a.xbm"):
         raise OSError("cannot write mode RGB")
     assert _names(tmp_path) == []
+
+
+def test_what_stood_there_before_is_known(tmp_path: Path) -> None:
+    assert former_source(tmp_path / "out") is None
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "report.json").write_text('{"generator": "rnnpool-mcu 0", "source": "a.onnx"}')
+    assert former_source(tmp_path / "out") == "a.onnx"
+    (tmp_path / "out" / "report.json").write_text("[1]")
+    assert former_source(tmp_path / "out") is None
