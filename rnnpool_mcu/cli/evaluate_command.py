@@ -13,10 +13,10 @@ from rich.table import Table
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import (
     FOLDER,
-    INPUTS,
     NEW_FILE,
     calibration_option,
     count_option,
+    data_or_arrays_option,
     preprocessing_options,
 )
 from rnnpool_mcu.errors import UsageError, ValidationError
@@ -38,12 +38,7 @@ BROKEN_SHOWN = 5
     multiple=True,
     help="May be given often. [default: torch for a .pt, else int8]",
 )
-@click.option(
-    "--data",
-    type=INPUTS,
-    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set, or an .npz "
-    "with inputs x and labels y.",
-)
+@data_or_arrays_option
 @click.option("--split", help="Which labelled images [default: part_b_test; a classifier: test].")
 @count_option(help="Only the first so many images.")
 @click.option(

@@ -25,11 +25,14 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 model_argument = click.argument("model", type=FILE)
 compiled_folder = click.argument("folder", metavar="DIR", type=FOLDER)  # that `compile` wrote
 
-data_option = click.option(
-    "--data",
-    type=FOLDER,
-    help="Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set.",
-)
+
+def _data_option(kind: click.Path, more: str = "") -> Callable[[Command], Command]:
+    help = f"Folder of the data sets [default: $RNNPOOL_MCU_DATA]; a classifier's: of its data set{more}."
+    return click.option("--data", type=kind, help=help)
+
+
+data_option = _data_option(FOLDER)
+data_or_arrays_option = _data_option(INPUTS, ", or an .npz with inputs x and labels y")
 
 
 def out_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
