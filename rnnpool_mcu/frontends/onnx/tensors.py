@@ -39,6 +39,7 @@ class Tensors(Builder):
         """Nothing computed so far."""
         super().__init__()
         self.integers: dict[str, QuantizedTensor] = {}  # of each value of the graph
+        self._input_integers: dict[str, QuantizedTensor] = {}  # of inputs that the file quantizes
         self.values: dict[str, Value] = {}
         self.integer_names: set[str] = set()  # tensors of the file that are integers themselves
         self.constants: dict[str, NDArray[Any]] = dict(model.constants)
@@ -66,8 +67,8 @@ class Tensors(Builder):
 
     def note_integers(self, value: Value, tensor: str, offset: int) -> None:
         """The integer tensor of the file that a value is, unless one is known."""
-        if value.name not in self.inputs:
-            self.integers.setdefault(value.name, QuantizedTensor(tensor, offset, value.last))
+        known = self._input_integers if value.name in self.inputs else self.integers
+        known.setdefault(value.name, QuantizedTensor(tensor, offset, value.last))
 
     def given(self, node: OnnxNode) -> Given:
         """The node with what is stored so far."""
@@ -102,8 +103,9 @@ class Tensors(Builder):
     def plain(self, value: Value) -> str:
         """Name of a value in the order that its ONNX shape stands for."""
         name = super().plain(value)
-        if value.name in self.integers and not value.last:  # the same order of values in the file
-            self.integers.setdefault(name, self.integers[value.name])
+        same = self._input_integers if value.name in self.inputs else self.integers
+        if value.name in same and name != value.name and not value.last:  # the same order in the file
+            self.integers.setdefault(name, same[value.name])
         return name
 
     def rows(self, value: Value) -> str:

@@ -41,6 +41,8 @@ def view_shape(given: Given, shape: Shape) -> Shape:
     stored = given.constants.get(name)
     if name and (stored is None or stored.dtype.kind not in "iu" or stored.size > _MAX_RANK):
         raise ModelError(f"its shape or axes '{name}' are computed, supported: stored; simplify the model")
+    if node.kind == "Squeeze" and stored is not None and stored.size == 0:
+        raise ModelError("no axes, which runtimes read in two ways; name them, or leave the input out")
     values = [] if stored is None else [int(value) for value in stored.reshape(-1)]
     wanted = (
         _reshaped(node, shape, values) if node.kind == "Reshape" else _sides(node, shape, values, bool(name))

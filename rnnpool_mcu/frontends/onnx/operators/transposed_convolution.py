@@ -68,7 +68,11 @@ def _placed(call: Call, kernel: Pair, stride: Pair) -> tuple[Pair, Pair]:
             before, after = [0, 0], [0, 0]
         size = [whole[at] - before[at] - after[at] for at in (0, 1)]
         return (before[0], before[1]), (size[0], size[1])
-    size = [image.shape[at] * stride[at] for at in (0, 1)] if not told else [1] * (2 - count) + told
+    size = [min(whole[at], image.shape[at] * stride[at]) for at in (0, 1)]
+    if told:
+        size = [1] * (2 - count) + told
+    if any(wanted > given for wanted, given in zip(size, whole, strict=True)):
+        raise ModelError(f"output_shape {told} beyond {whole}, supported: what the kernel reaches")
     cut = [max(0, whole[at] - size[at]) for at in (0, 1)]
     first = [(total // 2 if kind == "SAME_UPPER" else total - total // 2) for total in cut]
     return (first[0], first[1]), (size[0], size[1])
