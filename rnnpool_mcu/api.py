@@ -16,6 +16,7 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE
 from rnnpool_mcu.ir.sizes import parse_size
+from rnnpool_mcu.ir.source import quantized_input
 from rnnpool_mcu.ir.tensor_type import FrameworkShape, TensorType
 from rnnpool_mcu.pipeline import Target, agreement_with_float, compile_graph
 from rnnpool_mcu.report import Report
@@ -39,7 +40,7 @@ class CompiledModel:
     folder: Path
     report: Report
     graph: Graph
-    example_shape: tuple[int, ...] = ()  # of the input as the module takes it
+    example_shapes: tuple[tuple[int, ...], ...] = ()  # of the inputs as the module takes them
     outputs: tuple[FrameworkShape, ...] = ()  # as the module gives them
 
     @property
@@ -47,20 +48,28 @@ class CompiledModel:
         """All the RAM that the program takes on its board: arena, stack, static data, image and output."""
         return int(self.report["ram"]["total_bytes"])
 
-    def run(self, image: NDArray[Any]) -> tuple[NDArray[np.int8], ...]:
+    def run(self, *images: NDArray[Any]) -> tuple[NDArray[np.int8], ...]:
         """The outputs that the C gives, byte for byte, by the definition in numpy: int8 [H, W, C] each.
 
-        `image` is uint8 [H, W, C] as the C takes it, or float (array or tensor) [1, C, H, W] or [C, H, W] as
-        the module takes it, or of the shape of its example. Raises UsageError for another shape, and for
-        values that are not finite.
+        An image is uint8 [H, W, C] as the C takes it, or float (array or tensor) [1, C, H, W] or [C, H, W] as
+        the module takes it, or of the shape of its example; one for each input. Raises UsageError for another
+        number or shape, and for values that are not finite.
         """
-        values = evaluate_graph(self.graph, self._quantized(image))
+        if len(images) != len(self.graph.inputs):
+            names = ", ".join(given.name for given in self.graph.inputs)
+            raise UsageError(f"{len(images)} inputs, allowed: one for each of {names}")
+        shapes = self.example_shapes or ((),) * len(images)
+        given = {
+            one.name: _quantized(one.type, shape, image)
+            for one, shape, image in zip(self.graph.inputs, shapes, images, strict=True)
+        }
+        values = evaluate_graph(self.graph, given)
         return tuple(values[name] for name in self.graph.outputs)
 
-    def predict(self, image: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+    def predict(self, *images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """As `run`, the real values that the int8 outputs stand for, in the shapes that the module gives."""
         found = []
-        for at, (name, value) in enumerate(zip(self.graph.outputs, self.run(image), strict=True)):
+        for at, (name, value) in enumerate(zip(self.graph.outputs, self.run(*images), strict=True)):
             kind = self.graph.types[name]
             assert isinstance(kind, TensorType)
             real = (value.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
@@ -68,25 +77,22 @@ class CompiledModel:
             found.append(form.of(real))
         return tuple(found)
 
-    def _quantized(self, image: Any) -> NDArray[np.int8]:
-        kind, values = self.graph.input_type, _as_array(image)
-        if values.dtype == np.uint8 and values.shape == kind.shape:
-            return image_to_int8(values)
-        channels_first = (kind.channels, kind.height, kind.width)
-        if values.dtype.kind != "f" or values.shape not in (
-            *((1, *channels_first), channels_first),
-            self.example_shape or channels_first,
-        ):
-            raise UsageError(
-                f"image: {values.dtype} {list(values.shape)}, allowed: uint8 {list(kind.shape)}, or float "
-                f"{list(self.example_shape or (1, *channels_first))}"
-            )
-        if not np.isfinite(values).all():
-            raise UsageError("image: holds NaN or infinite values, allowed: finite ones; mend what makes it")
-        maps = values.reshape(channels_first).transpose(1, 2, 0)
-        steps = np.rint(maps.astype(np.float64) / kind.scale) + kind.zero_point
-        quantized: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
-        return quantized
+
+def _quantized(kind: TensorType, example_shape: tuple[int, ...], image: Any) -> NDArray[np.int8]:
+    """An input of the graph."""
+    values = _as_array(image)
+    if values.dtype == np.uint8 and values.shape == kind.shape:
+        return image_to_int8(values)
+    channels_first = (kind.channels, kind.height, kind.width)
+    allowed = ((1, *channels_first), channels_first, example_shape or channels_first)
+    if values.dtype.kind != "f" or values.shape not in allowed:
+        raise UsageError(
+            f"image: {values.dtype} {list(values.shape)}, allowed: uint8 {list(kind.shape)}, or float "
+            f"{list(example_shape or (1, *channels_first))}"
+        )
+    if not np.isfinite(values).all():
+        raise UsageError("image: holds NaN or infinite values, allowed: finite ones; mend what makes it")
+    return quantized_input(kind, values.reshape(channels_first).transpose(1, 2, 0))
 
 
 def compile(
@@ -111,14 +117,15 @@ def compile(
 ) -> CompiledModel:
     """Compile a torch module to C and firmware in the folder `out` whose whole RAM stays within `ram`.
 
-    module: an nn.Module, which is exported for inputs like `example` (a float tensor of one image) in
-    evaluation mode; or a program of torch.export, float, or quantized by torchao's PT2E flow, whose open
-    sides are those of `example`.
+    module: an nn.Module, which is exported for inputs like `example` (a float tensor of one image, or a
+    tuple of one tensor for each input) in evaluation mode; or a program of torch.export, float, or quantized
+    by torchao's PT2E flow, whose open sides are those of `example`.
     calibration: what sets a float model's activation ranges: a float tensor [N, C, H, W], an iterable of
     batches such as a DataLoader, a uint8 array of pictures [N, H, W, C], or a folder of pictures, which enter
     as pixel / 255, or a file of arrays (.npy, .npz, .csv); the first `count` of them, of a folder or file
     drawn by `seed`. Over these the float model is compared with the integers: see the report's `agreement`;
-    `warn` is told of a cosine similarity below 0.99, below 0.9 it is an error unless `accept_loss`.
+    `warn` is told of a cosine similarity below 0.99, below 0.9 it is an error unless `accept_loss`. A module
+    of several inputs takes tuples of a tensor for each, or an .npz with an array of rows for each.
     labels: names of the classes, for the C header and for reports.
     check: whether one image runs on numpy, host and, where QEMU is there, the board before it is done.
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
@@ -172,7 +179,7 @@ def _compile_imported(
         if check:
             report = check_compiled(folder, report, progress, warn)
     resident = replace(graph, image_resident=target.image == "resident")
-    return CompiledModel(path, report, resident, tuple(imported.shape), imported.outputs)
+    return CompiledModel(path, report, resident, imported.shapes, imported.outputs)
 
 
 def quantize_module(
@@ -194,7 +201,7 @@ def quantize_module(
 
     imported = import_torch(module, example, calibration, count=count, seed=seed)
     agreement_with_float(imported.floating, type(module).__name__, accept_loss, warn=warn)
-    return as_program(imported.module, imported.shape)
+    return as_program(imported.module, *imported.shapes)
 
 
 def import_torch(

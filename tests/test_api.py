@@ -202,14 +202,14 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
     "example": (lambda: import_torch(small(), None, inputs()), UsageError, ["example", "one float tensor"]),
     "no_module": (lambda: import_torch("net.pt2", None, None), UsageError, ["str", "nn.Module"]),
     "two_examples": (
-        lambda: import_torch(Sum(), (EXAMPLE, EXAMPLE), inputs()),
+        lambda: import_torch(Sum(), (EXAMPLE, 3), inputs()),
         UsageError,
-        ["one float tensor"],
+        ["Tensor, int", "a tuple of one for each input"],
     ),
     "two_inputs": (
         lambda: import_torch(torch.export.export(Sum(), (EXAMPLE, EXAMPLE)), None, inputs()),
-        ModelError,
-        ["2 inputs", "x, y", "split"],
+        UsageError,
+        ["allowed: tuples of a tensor of each of 'x'"],
     ),
     "batch": (lambda: import_torch(small(), inputs(), inputs()), ModelError, ["batch 4", "batch 1"]),
     "dynamic": (

@@ -90,9 +90,8 @@ def import_checkpoint(
 def runtime_of(path: Path) -> tuple[ImportedCheckpoint, TorchRuntime]:
     """A checkpoint's integer graph and torch's own quantized graph of the same model."""
     imported = import_checkpoint(path)
-    height, width, channels = input_size_of(imported.float_model)
-    shape = (1, channels, height, width)
-    return imported, TorchRuntime(imported.quantized.module, imported.graph, imported.sources, shape)
+    form = form_of(imported.float_model)
+    return imported, TorchRuntime(imported.quantized.module, imported.graph, imported.sources, form)
 
 
 def float_source(
@@ -179,7 +178,7 @@ def calibrate_checkpoint(path: Path, out: Path, images: Samples) -> CalibratedCh
     )
     imported = import_exported(quantized.module, input_size_of(loaded.model), TORCH_CONVERTERS)
     runtime = TorchRuntime(
-        *(quantized.module, imported.graph, imported.sources, form_of(loaded.model).shape, imported.last)
+        *(quantized.module, imported.graph, imported.sources, form_of(loaded.model), imported.last)
     )
     floating = float_source(loaded.model, quantized, imported, images)
     return CalibratedCheckpoint(len(quantized.calibration), floating, runtime)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.onnx.domain.export import Floats, export_onnx
 from rnnpool_mcu.frontends.torch import fx_reader
@@ -70,7 +70,7 @@ class _Source:
 
 def _program(path: Path, calibration: Calibration) -> _Source:
     from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
-    from rnnpool_mcu.importing.program_sides import input_shape
+    from rnnpool_mcu.importing.program_sides import input_shapes
     from rnnpool_mcu.quantize.rewriting.canonical import without_mutation
 
     program = read_pt2(path)
@@ -80,7 +80,10 @@ def _program(path: Path, calibration: Calibration) -> _Source:
             f"{path}: export takes a quantized .pt2 file as it is; make one by `rnnpool-mcu quantize "
             f"{path.name} --calibration FOLDER -o int8.pt2` and export that"
         )
-    shape, module, recorder = input_shape(program), program.module(check_guards=False), _Recorder()
+    shapes, module, recorder = input_shapes(program), program.module(check_guards=False), _Recorder()
+    if len(shapes) != 1:
+        raise ModelError(f"{path}: {len(shapes)} inputs, supported by export: 1")
+    (shape,) = shapes
     without_mutation(module)
     graph = import_exported(module, image_shape("input", shape), recorder.converters()).graph
     notes = {"input": f"{list(shape)}", "calibration": "stored in the .pt2 file"}

@@ -16,27 +16,43 @@ from rnnpool_mcu.quantize.post_training import export
 Shape = tuple[int, ...]
 
 
-def input_shape(program: ExportedProgram) -> Shape:
-    """Shape of the program's one input; ModelError for several, open sides and batches."""
-    name, sides = _input(program)
-    if any(not isinstance(side, int) for side in sides):
-        raise ModelError(
-            f"input '{name}' has sides that are not fixed, {_told(sides)}; give --input-shape, an example of "
-            "that shape in Python, or export it without dynamic_shapes"
-        )
-    image_shape(name, sides)
-    return sides
+def input_shapes(program: ExportedProgram) -> tuple[Shape, ...]:
+    """Shapes of the program's inputs; ModelError for none, for others than float tensors, for open sides."""
+    found = _inputs(program)
+    for name, sides in found:
+        if any(not isinstance(side, int) for side in sides):
+            raise ModelError(
+                f"input '{name}' has sides that are not fixed, {_told(sides)}; give --input-shape, an "
+                "example of that shape in Python, or export it without dynamic_shapes"
+            )
+        image_shape(name, sides)
+    return tuple(sides for _, sides in found)
 
 
 def with_sides(program: ExportedProgram, wanted: Sequence[int] | None = None) -> ExportedProgram:
-    """The program for an input of the sides `wanted`; without them an open batch is 1, and others stay open.
+    """The program for an input of the sides `wanted`; without them open batches are 1, and others stay open.
 
-    Raises ModelError where the input is of other sides, or the program does not take them.
+    Raises ModelError where the input is of other sides, the program does not take them, or has several.
     """
-    name, sides = _input(program)
-    given = sides if wanted is None else tuple(wanted)
-    if wanted is None and sides and not isinstance(sides[0], int):
-        given = (1, *sides[1:])
+    found = _inputs(program)
+    if wanted is not None and len(found) > 1:
+        names = ", ".join(name for name, _ in found)
+        raise ModelError(f"{len(found)} inputs ({names}); export it without dynamic_shapes")
+    given = tuple(_settled(*found[0], wanted) if wanted is not None else _of_one(s) for _, s in found)
+    if given == tuple(sides for _, sides in found) or not all(
+        isinstance(side, int) for sides in given for side in sides
+    ):
+        return program
+    return export(program.module(check_guards=False), tuple(map(torch.zeros, given)))
+
+
+def _of_one(sides: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An open batch is 1."""
+    return (1, *sides[1:]) if sides and not isinstance(sides[0], int) else sides
+
+
+def _settled(name: str, sides: tuple[Any, ...], wanted: Sequence[int]) -> tuple[Any, ...]:
+    given = tuple(wanted)
     fits = len(given) == len(sides) and all(
         a == b for a, b in zip(sides, given, strict=True) if isinstance(a, int)
     )
@@ -45,21 +61,22 @@ def with_sides(program: ExportedProgram, wanted: Sequence[int] | None = None) ->
             f"--input-shape {','.join(map(str, given))}: input '{name}' is {_told(sides)}, allowed: sides "
             "where it is open"
         )
-    if given == sides or any(not isinstance(side, int) for side in given):
-        return program
-    return export(program.module(check_guards=False), torch.zeros(given))
+    return given
 
 
-def _input(program: ExportedProgram) -> tuple[str, tuple[Any, ...]]:
-    """Name and sides of the one input, open ones as torch's symbols."""
+def _inputs(program: ExportedProgram) -> list[tuple[str, tuple[Any, ...]]]:
+    """Name and sides of each input, open ones as torch's symbols."""
     names = program.graph_signature.user_inputs
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    if len(names) != 1 or not isinstance(names[0], str):
-        raise ModelError(f"{len(names)} inputs ({', '.join(map(str, names))}), supported: 1; split the model")
-    value = placeholders[names[0]].meta.get("val")
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise ModelError(f"input '{names[0]}' is no float tensor, supported: one float image")
-    return names[0], tuple(value.shape)
+    found = []
+    for name in names:
+        value = placeholders[name].meta.get("val") if isinstance(name, str) else None
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise ModelError(f"input '{name}' is no float tensor, supported: one float image, or several")
+        found.append((str(name), tuple(value.shape)))
+    if not found:
+        raise ModelError("0 inputs, allowed: 1 and more; a model without any computes a constant")
+    return found
 
 
 def _told(sides: Sequence[Any]) -> str:

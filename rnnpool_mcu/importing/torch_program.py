@@ -21,7 +21,7 @@ from rnnpool_mcu.frontends.torch.front import import_exported
 from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation, input_of_integers
-from rnnpool_mcu.importing.program_sides import input_shape, with_sides
+from rnnpool_mcu.importing.program_sides import input_shapes, with_sides
 from rnnpool_mcu.ir.source import InputForm, ModelInput
 from rnnpool_mcu.ir.tensor_type import FrameworkShape
 from rnnpool_mcu.passes import run_passes
@@ -31,6 +31,7 @@ from rnnpool_mcu.quantize.inputs import calibration_inputs
 from rnnpool_mcu.quantize.post_training import export, float_graph, quantize_program
 from rnnpool_mcu.quantize.rewriting.canonical import as_exported
 from rnnpool_mcu.quantize.samples import Samples, input_quantization
+from rnnpool_mcu.quantize.several import as_tensors, several_samples
 from rnnpool_mcu.quantize.torch_runtime import TorchFloatRuntime, TorchRuntime
 
 Shape = tuple[int, ...]
@@ -42,13 +43,19 @@ class ImportedProgram(Imported):
     """The integer graph of a quantized program, passes not run, and the program's own graph."""
 
     module: fx.GraphModule  # with quantize/dequantize nodes
-    shape: Shape  # of the input in torch
+    shapes: tuple[Shape, ...]  # of the inputs in torch
     last: frozenset[str]  # values whose torch tensor has its elements in the graph's order
     outputs: tuple[FrameworkShape, ...]  # as torch gives them
 
+    @property
+    def shape(self) -> Shape:
+        """Of the input, or the first of several."""
+        return self.shapes[0]
+
     def runtime(self) -> TorchRuntime:
         """torch itself, on the same module."""
-        return TorchRuntime(self.module, self.graph, self.sources, self.shape, self.last)
+        forms = tuple(map(InputForm, self.shapes))
+        return TorchRuntime(self.module, self.graph, self.sources, forms, self.last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +64,19 @@ class QuantizedProgram:
 
     module: fx.GraphModule
     origin: str
-    samples: Samples  # which set the ranges
+    samples: Any  # which set the ranges: Samples, or of several inputs a list of tuples
     program: ExportedProgram  # in float
     float_module: fx.GraphModule  # of the program, as it was quantized
-    shape: Shape
+    shapes: tuple[Shape, ...]
     normalisation: tuple[Tensor, Tensor] | None = None
 
     def imported(self) -> ImportedProgram:
         """Its integer graph, passes not run, with the float program beside it."""
-        found = import_quantized(self.module, self.shape, self.origin)
-        form = InputForm(self.shape)
+        found = import_quantized(self.module, self.shapes, self.origin)
+        forms = tuple(map(InputForm, self.shapes))
         runtime = TorchFloatRuntime(
             self.program.module(check_guards=False),
-            *(self.float_module, found.graph, found.sources, form, found.last, self.normalisation),
+            *(self.float_module, found.graph, found.sources, forms, found.last, self.normalisation),
             outputs=found.outputs,
         )
         return replace(found, floating=FloatSource(found.graph, runtime, self.samples, found.sources))
@@ -109,36 +116,40 @@ def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
     program = _named(path, lambda: with_sides(read_pt2(path)))
     if is_quantized(program.graph_module):
         raise UsageError(f"{path}: is quantized already; compile it as it is")
-    shape = _named(path, lambda: input_shape(program))
+    shapes = _named(path, lambda: input_shapes(program))
     quantized = _named(path, lambda: _quantized_by_pictures(path, program, calibration))
     imported = _named(path, quantized.imported)  # else the file would be of no use
     buffer = io.BytesIO()
-    torch.export.save(as_program(quantized.module, shape), buffer)
+    torch.export.save(as_program(quantized.module, *shapes), buffer)
     out.write_bytes(buffer.getvalue())
     return imported
 
 
-def as_program(module: fx.GraphModule, shape: Shape) -> ExportedProgram:
+def as_program(module: fx.GraphModule, *shapes: Shape) -> ExportedProgram:
     """A quantized graph as a program that can be saved."""
-    return export(module, torch.zeros(shape))
+    return export(module, tuple(map(torch.zeros, shapes)))
 
 
 def export_module(module: nn.Module, example: Any) -> ExportedProgram:
-    """The float program of a module for one image; its training modes stay as they are.
+    """The float program of a module for one image, or one tensor of each input; its training modes stay as
+    they are.
 
-    Raises UsageError for an example that is not one float tensor, ModelError for a module that torch.export
+    Raises UsageError for an example that is not of float tensors, ModelError for a module that torch.export
     does not take.
     """
     given = example if isinstance(example, (tuple, list)) else (example,)
     tensors = [torch.as_tensor(each) for each in given if isinstance(each, (Tensor, np.ndarray))]
-    if len(given) != 1 or len(tensors) != 1 or not tensors[0].is_floating_point():
+    if not given or len(tensors) != len(given) or not all(one.is_floating_point() for one in tensors):
         kinds = ", ".join(type(each).__name__ for each in given)
-        raise UsageError(f"example: {kinds}, allowed: one float tensor, as the module takes it")
+        raise UsageError(
+            f"example: {kinds}, allowed: one float tensor, as the module takes it, or a tuple of one for "
+            "each input"
+        )
     modes = [(part, part.training) for part in module.modules()]
     try:
         with suppress(NotImplementedError):  # of a quantized graph, which has no modes
             module.eval()
-        return export(module, tensors[0].to(_precision_of(module)))
+        return export(module, tuple(one.to(_precision_of(module)) for one in tensors))
     finally:
         for part, training in modes:
             part.training = training
@@ -152,36 +163,56 @@ def _precision_of(module: nn.Module) -> torch.dtype:
 
 def quantize(program: ExportedProgram, calibration: Any, count: int = 64, seed: int = 0) -> QuantizedProgram:
     """A float program with int8 quantize/dequantize nodes; see `calibration_inputs` for what sets ranges."""
-    shape = input_shape(program)
+    shapes = input_shapes(program)
     check_operators(float_graph(program), TORCH_CONVERTERS)
+    if len(shapes) > 1:
+        return _quantize_several(program, shapes, calibration, count, seed)
+    (shape,) = shapes
     samples, origin = calibration_inputs(calibration, shape, count, seed)
     made = quantize_program(
         program, torch.zeros(shape), _inputs(samples, shape), image=input_quantization(samples)
     )
-    return QuantizedProgram(made.module, origin, samples, program, made.float_module, shape)
+    return QuantizedProgram(made.module, origin, samples, program, made.float_module, shapes)
+
+
+def _quantize_several(
+    program: ExportedProgram, shapes: tuple[Shape, ...], calibration: Any, count: int, seed: int
+) -> QuantizedProgram:
+    """A float program of several inputs, each with the range of its own values."""
+    forms, names = tuple(map(InputForm, shapes)), [str(name) for name in program.graph_signature.user_inputs]
+    samples, origin = several_samples(calibration, names, forms, count, seed)
+    made = quantize_program(
+        program,
+        tuple(map(torch.zeros, shapes)),
+        (as_tensors(sample, forms) for sample in samples),
+        image=[input_quantization(np.stack(values)) for values in zip(*samples, strict=True)],
+    )
+    return QuantizedProgram(made.module, origin, samples, program, made.float_module, shapes)
 
 
 def import_quantized(
-    program: ExportedProgram | fx.GraphModule, shape: Shape | None = None, origin: str = "stored in the model"
+    program: ExportedProgram | fx.GraphModule,
+    shapes: tuple[Shape, ...] = (),
+    origin: str = "stored in the model",
 ) -> ImportedProgram:
-    """Integer graph of a quantized program, or of its graph for inputs of `shape`; passes not run."""
+    """Integer graph of a quantized program, or of its graph for inputs of `shapes`; passes not run."""
     if isinstance(program, ExportedProgram):
-        shape, module = input_shape(program), program.module(check_guards=False)
+        shapes, module = input_shapes(program), program.module(check_guards=False)
         as_exported(module)
     else:
         module = program
-    assert shape is not None
-    found = import_exported(module, image_shape("input", shape), TORCH_CONVERTERS)
+    sizes = [image_shape("input", shape) for shape in shapes]
+    found = import_exported(module, sizes, TORCH_CONVERTERS)
     return ImportedProgram(
         graph=found.graph,
         kind="classifier",
         calibration=origin,
         sources=found.sources,
         module=module,
-        shape=shape,
+        shapes=shapes,
         last=found.last,
         outputs=found.outputs,
-        input=ModelInput(InputForm(tuple(shape))),
+        input=ModelInput(InputForm(shapes[0])),
     )
 
 
@@ -198,8 +229,13 @@ def _quantized_by_pictures(
     path: Path, program: ExportedProgram, calibration: Calibration
 ) -> QuantizedProgram:
     """A float program of a file, quantized with pictures that it takes as (pixel / 255 - mean) / std."""
-    shape = input_shape(program)
+    shapes = input_shapes(program)
     check_operators(float_graph(program), TORCH_CONVERTERS)
+    if len(shapes) > 1:
+        if not calibration.normalisation.is_plain:
+            raise UsageError(f"{path}: --scale, --mean and --std are for one picture; leave them out")
+        return _quantize_several(program, shapes, calibration.folder, calibration.count, calibration.seed)
+    (shape,) = shapes
     samples, origin = calibration.samples(path, InputForm(shape))
     normalisation = _normalisation(calibration.normalisation, shape[1])
     made = quantize_program(
@@ -209,7 +245,9 @@ def _quantized_by_pictures(
         image=input_quantization(samples),
         normalisation=normalisation,
     )
-    return QuantizedProgram(*(made.module, origin, samples, program, made.float_module, shape, normalisation))
+    return QuantizedProgram(
+        *(made.module, origin, samples, program, made.float_module, shapes, normalisation)
+    )
 
 
 def _inputs(samples: Samples, shape: Shape) -> Iterator[Tensor]:

@@ -239,10 +239,10 @@ class FloatRuntime(Protocol):
 
     name: str  # for people: runtime, version, that it is float
 
-    def values(self, samples: NDArray[Any]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    def values(self, samples: Any) -> Iterator[Mapping[str, NDArray[Any]]]:
         """Real values, height x width x channels, of each value of the integer graph that it has, by name.
 
-        One mapping for each of the samples [N, H, W, C]: camera bytes (uint8), which it takes as they are
-        normalised for the model, or real values (floating) as the model itself takes them. Every output of
-        the graph is there, or what its decode reads.
+        One mapping for each of the samples [N, H, W, C], or for each tuple of one of each input: camera bytes
+        (uint8), which it takes as they are normalised for the model, or real values (floating) as the model
+        itself takes them. Every output of the graph is there, or what its decode reads.
         """

@@ -7,7 +7,7 @@ layers before it included; of classes also how often both have the same largest 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,7 +109,7 @@ class FloatSource:
 
     graph: Graph  # passes not run: they change no output, but layers go
     runtime: FloatRuntime
-    samples: NDArray[Any]  # [N, H, W, C], see FloatRuntime
+    samples: NDArray[Any] | Sequence[tuple[NDArray[Any], ...]]  # [N, H, W, C], see FloatRuntime
     sources: Mapping[str, str]  # value of the graph -> its name in the model
 
     def compare(self, progress: Callable[[str], None] = lambda _: None) -> FloatAgreement:
@@ -128,7 +128,7 @@ def inputs_for(graph: Graph) -> int:
 def compare_with_float(
     graph: Graph,
     runtime: FloatRuntime,
-    samples: NDArray[Any],
+    samples: NDArray[Any] | Sequence[tuple[NDArray[Any], ...]],
     sources: Mapping[str, str],
     outputs: tuple[str, ...] = (),
 ) -> FloatAgreement:
@@ -140,7 +140,7 @@ def compare_with_float(
     wanted = outputs or compared_outputs(graph)
     tallies: dict[str, _Tally] = {}
     for sample, real in zip(samples, runtime.values(samples), strict=True):
-        ours = evaluate_graph(graph, quantized_input(graph.input_type, sample))
+        ours = evaluate_graph(graph, _integers(graph, sample))
         for name in wanted:
             if name not in real or real[name].shape != ours[name].shape:
                 raise ModelError(
@@ -160,6 +160,13 @@ def compare_with_float(
     }
     shown = tuple(found[name] for name in wanted)
     return FloatAgreement(runtime.name, len(samples), shown, tuple(found.values()))
+
+
+def _integers(graph: Graph, sample: Any) -> Mapping[str, NDArray[np.int8]]:
+    """The graph's inputs for a sample, or for a tuple with one of each input."""
+    given = sample if isinstance(sample, tuple) else (sample,)
+    pairs = zip(graph.inputs, given, strict=True)
+    return {one.name: quantized_input(one.type, values) for one, values in pairs}
 
 
 def compared_outputs(graph: Graph) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,23 +44,24 @@ def quantize_model(
 
 def quantize_program(
     program: torch.export.ExportedProgram,
-    example: Tensor,
-    images: Iterable[Tensor] | None = None,
+    example: Tensor | tuple[Tensor, ...],
+    images: Iterable[Tensor | tuple[Tensor, ...]] | None = None,
     calibration: Calibration | None = None,
     observer: ObserverName = "histogram",
-    image: tuple[float, int] = PIXELS,
+    image: tuple[float, int] | Sequence[tuple[float, int]] = PIXELS,
     normalisation: tuple[Tensor, Tensor] | None = None,
 ) -> QuantizedModel:
     """As `quantize_model`, of a float program for inputs like `example`, a batch of one.
 
-    `image` is the scale and zero point of the input. With `normalisation`, a factor and a term for each
+    Of several inputs `example` and `images` are tuples of one of each. `image` is the scale and zero point
+    of the input, or of each. With `normalisation`, a factor and a term for each
     channel, the program takes x * factor + term, and the result x. Raises ModelError for operators that
     change a tensor in place in a way that cannot be followed.
     """
     quantizer = Int8Quantizer(calibration, observer, image=image)
     prepared = prepare_pt2e(float_graph(program, normalisation), quantizer)
     # With stored ranges one run on zeros is enough: only the weights are observed.
-    _observe(prepared, images or () if calibration is None else (torch.zeros_like(example),))
+    _observe(prepared, images or () if calibration is None else (_zeros_like(example),))
     module = convert_pt2e(prepared)
     names = quantizer.names
     found = {names[node]: values for node, values in quantized_values(module).items() if node in names}
@@ -85,31 +86,41 @@ def quantized_values(module: fx.GraphModule) -> dict[str, tuple[float, int]]:
     }
 
 
-def export(model: nn.Module, example: Tensor, any_batch: bool = False) -> torch.export.ExportedProgram:
+def _zeros_like(example: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    if isinstance(example, tuple):
+        return tuple(map(torch.zeros_like, example))
+    return torch.zeros_like(example)
+
+
+def export(
+    model: nn.Module, example: Tensor | tuple[Tensor, ...], any_batch: bool = False
+) -> torch.export.ExportedProgram:
     """The model's torch graph for inputs like `example`, with `any_batch` of any number of images.
 
     Raises ModelError for a model that torch.export does not take.
     """
+    given = example if isinstance(example, tuple) else (example,)
     shapes = ({0: torch.export.Dim.DYNAMIC},) if any_batch else None
     try:
         with torch.no_grad():
-            return torch.export.export(model, (example,), dynamic_shapes=shapes)
+            return torch.export.export(model, given, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many types; all of them mean the same to the user
         reason = str(error).strip().splitlines()
         raise ModelError(
-            f"{type(model).__name__}: torch.export failed on an input of {list(example.shape)}: "
+            f"{type(model).__name__}: torch.export failed on an input of "
+            f"{' and '.join(str(list(one.shape)) for one in given)}: "
             f"{reason[0] if reason else type(error).__name__}; only models without data-dependent control "
             "flow can be compiled"
         ) from error
 
 
-def _observe(prepared: fx.GraphModule, images: Iterable[Tensor]) -> None:
+def _observe(prepared: fx.GraphModule, images: Iterable[Tensor | tuple[Tensor, ...]]) -> None:
     seen = 0
     with torch.no_grad():
         for batch in images:
             # The exported graph has a fixed batch of one.
-            for image in torch.split(batch, 1):
-                prepared(image)
+            for given in [batch] if isinstance(batch, tuple) else torch.split(batch, 1):
+                prepared(*given) if isinstance(given, tuple) else prepared(given)
                 seen += 1
     if seen == 0:
         raise UsageError(

@@ -7,7 +7,7 @@ scale in the frontend. Only outputs are annotated: whoever reads a value reads t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -94,13 +94,14 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
         calibration: Calibration | None = None,
         observer: ObserverName = "histogram",
         aware: bool = False,
-        image: tuple[float, int] = PIXELS,
+        image: tuple[float, int] | Sequence[tuple[float, int]] = PIXELS,
     ) -> None:
-        """`image` is the scale and zero point of the model's input."""
+        """`image` is the scale and zero point of the model's input, or one of each of its inputs."""
         super().__init__()
         self.names: dict[str, str] = {}  # of calibrated values, by the name of the node that makes each
         self._calibration = calibration
-        self._image = image
+        self._images: Sequence[Any] = image if isinstance(image[0], tuple) else (image,)
+        self._given: dict[fx.Node, Any] = {}
         self._weight_observer = _ROUNDED_EACH_STEP if aware else PerChannelMinMaxObserver
         self._observer = _OBSERVERS[observer]
 
@@ -108,6 +109,8 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
         """Annotate every supported node; unsupported ones are left alone, for the frontend to name."""
         names, inside = value_names(model), inner_functions(model)
         self.names = {node.name: name for node, name in names.items()}
+        given = [node for node in model.graph.nodes if node.op == "placeholder"]
+        self._given = dict(zip(given, self._images, strict=True))
         for node in model.graph.nodes:
             output = None if node in inside else self._output_spec(node, names)
             weights = {}
@@ -125,7 +128,7 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
 
     def _output_spec(self, node: fx.Node, names: Mapping[fx.Node, str]) -> QuantizationSpecBase | None:
         if node.op == "placeholder":
-            return _fixed_spec(*self._image)
+            return _fixed_spec(*self._given[node])
         if node.target in FIXED:
             return _fixed_spec(*FIXED[node.target])
         if node.target in SHARING and not pads_a_value(node):

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.evaluate import Inputs, only_input
+from rnnpool_mcu.ir.evaluate import Inputs
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.source import InputForm
@@ -28,20 +28,21 @@ class TorchRuntime:
         module: fx.GraphModule,
         graph: Graph,
         sources: Mapping[str, str],
-        shape: tuple[int, ...],
+        form: InputForm | Sequence[InputForm],
         last: frozenset[str] = frozenset(),
     ) -> None:
-        """`sources` gives the torch node behind each value of the graph, `shape` is the input's in torch.
+        """`sources` gives the torch node behind each value of the graph, `form` is the input's, or of
+        several inputs each's.
 
         `last` are values whose torch tensor has its elements in the graph's order.
         """
         self.name = f"torch {torch.__version__}, quantize/dequantize graph"
-        self._module, self._shape, self._last = module, shape, last
-        self._input = graph.input_type
+        self._forms = (form,) if isinstance(form, InputForm) else tuple(form)
+        self._module, self._last, self._inputs = module, last, graph.inputs
         self._types = {
             name: kind
             for name, kind in graph.types.items()
-            if isinstance(kind, TensorType) and name in sources and name != graph.input_name
+            if isinstance(kind, TensorType) and name in sources and name not in graph.input_names
         }
         self._sources = sources
         edges = _quantizations(module)
@@ -53,10 +54,10 @@ class TorchRuntime:
 
     def values(self, image: Inputs) -> Mapping[str, Int8Array]:
         """Every value of the graph that a torch node computes, as torch's quantize node rounds it."""
-        steps = only_input(image).astype(np.float32) - np.float32(self._input.zero_point)
-        pixels = np.ascontiguousarray((steps * np.float32(self._input.scale)).transpose(2, 0, 1))
-        batch = torch.from_numpy(pixels.reshape(self._shape))
-        found, _ = record_values(self._module, batch, set(self._recorded.values()))
+        given = image if isinstance(image, Mapping) else {self._inputs[0].name: image}
+        pairs = zip(self._inputs, self._forms, strict=True)
+        batch = [_real(one.type, given[one.name], form.shape) for one, form in pairs]
+        found, _ = record_values(self._module, tuple(batch), set(self._recorded.values()))
         values = {}
         for name, kind in self._types.items():
             node, made = self._sources[name], found[self._recorded[name]]
@@ -67,6 +68,13 @@ class TorchRuntime:
                     np.int8
                 )
         return values
+
+
+def _real(kind: TensorType, image: Int8Array, shape: tuple[int, ...]) -> Tensor:
+    """What an int8 input stands for, as torch takes it."""
+    steps = image.astype(np.float32) - np.float32(kind.zero_point)
+    pixels = np.ascontiguousarray((steps * np.float32(kind.scale)).transpose(2, 0, 1))
+    return torch.from_numpy(pixels.reshape(shape))
 
 
 def _quantizations(module: fx.GraphModule) -> dict[str, tuple[str, int]]:
@@ -88,11 +96,11 @@ class TorchFloatRuntime:
 
     def __init__(
         self,
-        model: Callable[[Tensor], Any],
+        model: Callable[..., Any],
         module: fx.GraphModule,
         graph: Graph,
         sources: Mapping[str, str],
-        form: InputForm,
+        form: InputForm | Sequence[InputForm],
         last: frozenset[str] = frozenset(),
         normalisation: tuple[Tensor, Tensor] | None = None,
         outputs: Sequence[FrameworkShape] = (),
@@ -103,22 +111,25 @@ class TorchFloatRuntime:
         torch has them.
         """
         self.name = f"torch {torch.__version__}, float"
-        self._model, self._module, self._form, self._last, self._graph = model, module, form, last, graph
+        self._forms = (form,) if isinstance(form, InputForm) else tuple(form)
+        self._model, self._module, self._last, self._graph = model, module, last, graph
         self._normalisation, self._outputs = normalisation, tuple(outputs)
         self._types = {
             name: kind
             for name, kind in graph.types.items()
-            if isinstance(kind, TensorType) and name in sources and name != graph.input_name
+            if isinstance(kind, TensorType) and name in sources and name not in graph.input_names
         }
         self._sources = {name: sources[name] for name in self._types}
 
-    def values(self, samples: NDArray[Any]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    def values(self, samples: Any) -> Iterator[Mapping[str, NDArray[Any]]]:
         """Every value of the graph that a torch node computes.
 
         Raises ModelError where the graph that was quantized does not compute what the model does.
         """
         for sample in samples:
-            given = torch.from_numpy(self._form.from_graph(_as_float(sample)))
+            arrays = sample if isinstance(sample, tuple) else (sample,)
+            pairs = zip(arrays, self._forms, strict=True)
+            given = tuple(torch.from_numpy(form.from_graph(_as_float(array))) for array, form in pairs)
             found, outputs = record_values(self._module, given, set(self._sources.values()))
             made = [value for value in _pytree.tree_leaves(outputs) if isinstance(value, Tensor)]
             self._check(given, made)
@@ -140,13 +151,14 @@ class TorchFloatRuntime:
             if isinstance(kind := graph.types[name], TensorType) and value.numel() == kind.bytes
         }
 
-    def _check(self, given: Tensor, made: list[Tensor]) -> None:
+    def _check(self, given: tuple[Tensor, ...], made: list[Tensor]) -> None:
         """That quantization began from the model."""
         if self._normalisation is not None:
-            factor, term = (each.reshape(1, -1, 1, 1).to(given.dtype) for each in self._normalisation)
-            given = given * factor + term
+            (pixels,) = given
+            factor, term = (each.reshape(1, -1, 1, 1).to(pixels.dtype) for each in self._normalisation)
+            given = (pixels * factor + term,)
         with torch.no_grad():
-            wanted = [v for v in _pytree.tree_leaves(self._model(given)) if isinstance(v, Tensor)]
+            wanted = [v for v in _pytree.tree_leaves(self._model(*given)) if isinstance(v, Tensor)]
         for index, (theirs, ours) in enumerate(zip(wanted, made, strict=False)):
             largest = float(theirs.double().abs().max())
             if theirs.shape != ours.shape:

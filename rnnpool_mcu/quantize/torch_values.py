@@ -14,15 +14,15 @@ from rnnpool_mcu.ir.tensor_type import TensorType
 
 
 def record_values(
-    module: fx.GraphModule, batch: torch.Tensor, wanted: set[str]
+    module: fx.GraphModule, batch: torch.Tensor | tuple[torch.Tensor, ...], wanted: set[str]
 ) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Results of the named nodes for one input, and the module's own outputs.
+    """Results of the named nodes for one input, or one of each input, and the module's own outputs.
 
     A BatchNorm after a node is part of it.
     """
     recorder = _Recorder(module, wanted)
     with torch.no_grad():
-        outputs = recorder.run(batch)
+        outputs = recorder.run(*batch) if isinstance(batch, tuple) else recorder.run(batch)
     return recorder.values, outputs
 
 

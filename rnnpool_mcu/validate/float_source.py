@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnpool_mcu.errors import ValidationError
+from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.importing import load_float
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.source import InputForm, ModelInput, in_order
@@ -24,8 +24,15 @@ def float_agreement(
     """The figures of `compare_with_float` for the graph of a compiled folder.
 
     The file is imported anew with the samples as its calibration inputs: its values have the names that they
-    had when it was compiled. Raises ValidationError for a file of another model.
+    had when it was compiled. Raises ValidationError for a file of another model, UsageError for one of
+    several inputs.
     """
+    if graph.more_inputs:
+        raise UsageError(
+            f"{source}: is float and takes several inputs; quantize it by `rnnpool-mcu quantize "
+            f"{source.name} --calibration FILE.npz -o int8{source.suffix}`, compile that file, and compare "
+            "with it"
+        )
     progress(f"reading {source}")
     form = given.form_in(graph.input_type)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rnnpool_mcu.ir.source import SourceRuntime, input_bytes
 from rnnpool_mcu.quantize.float_agreement import FloatSource, ValueAgreement, compare_with_float
 from rnnpool_mcu.validate.source import compare_with_source
@@ -31,6 +33,7 @@ class LayerError:
 def layer_errors(floating: FloatSource, quantized: SourceRuntime) -> list[LayerError]:
     """Errors of every layer in order, over at most IMAGES of the float source's uint8 samples."""
     graph, samples = floating.graph, floating.samples[:IMAGES]
+    assert isinstance(samples, np.ndarray)  # a checkpoint's pictures
     given = input_bytes(graph.input_type, samples)
     chained = compare_with_float(graph, floating.runtime, samples, floating.sources)
     alone = {

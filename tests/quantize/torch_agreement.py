@@ -41,7 +41,7 @@ def layer_agreement(
     real = TorchFloatRuntime(
         *(quantized.float_module, quantized.float_module, graph, sources, form, last), outputs=outputs
     )
-    steps = TorchRuntime(quantized.module, graph, sources, form.shape, frozenset(last))
+    steps = TorchRuntime(quantized.module, graph, sources, form, frozenset(last))
     chained = compare_with_float(graph, real, image[None], sources).layers
     alone = {row.layer: row for row in compare_with_source(graph, steps, sources, image[None]).layers}
     return [

@@ -8,7 +8,7 @@ height x width x channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.channels_first import transposed
 from rnnpool_mcu.frontends.channels_last import turned_view
+from rnnpool_mcu.frontends.node_names import input_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.torch import fx_reader
 from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE, Converter
@@ -25,7 +26,7 @@ from rnnpool_mcu.frontends.torch.calls import Calls, flat
 from rnnpool_mcu.frontends.torch.checks import SEVERAL, WHOLE, check_known
 from rnnpool_mcu.frontends.torch.converters import CONVERTERS
 from rnnpool_mcu.frontends.torch.functions import FUNCTIONS, composed, paired
-from rnnpool_mcu.frontends.torch.shapes import Shapes, order_of
+from rnnpool_mcu.frontends.torch.shapes import Shapes, Size, order_of
 from rnnpool_mcu.frontends.torch.tensors import Tensors
 from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.frontends.walk import Walk
@@ -45,13 +46,13 @@ class ImportedGraph:
 
 
 def import_exported(
-    module: fx.GraphModule, input_size: tuple[int, int, int], converters: Mapping[Any, Converter] = CONVERTERS
+    module: fx.GraphModule, size: Size | list[Size], converters: Mapping[Any, Converter] = CONVERTERS
 ) -> ImportedGraph:
-    """Integer graph of a converted (quantize/dequantize) graph; input_size is (height, width, channels).
+    """Integer graph of a converted (quantize/dequantize) graph; `size` is its input's, or a list of each's.
 
     Raises ModelError naming the operators, their modules and source lines for all that is not supported.
     """
-    walk = _Walk(module, input_size, converters)
+    walk = _Walk(module, size if isinstance(size, list) else [size], converters)
     for node in module.graph.nodes:
         walk.visit(node)
     walk.check()
@@ -62,15 +63,19 @@ class _Walk(Walk[fx.Node, fx.Node]):
     """One pass over the torch graph in execution order."""
 
     def __init__(
-        self, module: fx.GraphModule, input_size: tuple[int, int, int], converters: Mapping[Any, Converter]
+        self, module: fx.GraphModule, sizes: Sequence[Size], converters: Mapping[Any, Converter]
     ) -> None:
         super().__init__()
-        self._input_size, self._converters = input_size, converters
-        self._tensors = Tensors(Shapes(module, input_size))
+        self._converters = converters
+        self._tensors = Tensors(Shapes(module, sizes))
+        given = [node for node in module.graph.nodes if node.op == "placeholder"]
+        if len(given) != len(sizes):
+            raise ModelError(f"{len(given)} inputs, {len(sizes)} sizes of theirs are known; export it again")
+        self._tensors.inputs = input_names([node.name for node in given], INPUT_NAME)
+        self._given = dict(zip(given, zip(self._tensors.inputs, sizes, strict=True), strict=True))
         self._calls = Calls(self._tensors, converters)
         self._outputs: list[tuple[str, str]] = []
         self._forms: list[FrameworkShape] = []
-        self._has_input = False
 
     def result(self) -> ImportedGraph:
         """The verified graph, its nodes named by the modules that made them."""
@@ -120,9 +125,6 @@ class _Walk(Walk[fx.Node, fx.Node]):
     # quantize and dequantize
 
     def _check_placeholder(self, node: fx.Node) -> None:
-        if self._tensors.types or self._has_input:
-            raise ModelError("a second input, supported: exactly one image input; split the model")
-        self._has_input = True
         plain = [reader for reader in node.users if reader.target is not fx_reader.QUANTIZE]
         for reader in plain:
             raise fx_reader.refuse(
@@ -136,10 +138,11 @@ class _Walk(Walk[fx.Node, fx.Node]):
         assert isinstance(source, fx.Node)
         quantization = fx_reader.quantization(node)
         if source.op == "placeholder":
-            value = Value(INPUT_NAME, tensors.shapes.of(source))
-            if INPUT_NAME not in tensors.types:
-                tensors.types[INPUT_NAME] = tensor_type(self._input_size, quantization)
-                tensors.sources[INPUT_NAME] = source.name
+            given, size = self._given[source]
+            value = Value(given, tensors.shapes.of(source))
+            if given not in tensors.types:
+                tensors.types[given] = tensor_type(size, quantization)
+                tensors.sources[given] = source.name
         else:
             value = tensors.value(node, source)
         if value.function is None and tensors.types[value.name].quantization == quantization:

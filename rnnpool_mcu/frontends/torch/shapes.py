@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,14 +12,16 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.nn.aten import aten, call_arguments
 
 Shape = tuple[int, ...]
+Size = tuple[int, int, int]
+"""Height, width and channels of an input."""
 
 
 class Shapes:
     """Shapes as the export recorded them; where it did not, from running the graph on zeros once."""
 
-    def __init__(self, module: fx.GraphModule, input_size: tuple[int, int, int]) -> None:
-        """`input_size` is the image's (height, width, channels), for graphs that recorded no input."""
-        self._module, self._input_size = module, input_size
+    def __init__(self, module: fx.GraphModule, sizes: Sequence[Size]) -> None:
+        """`sizes` are the inputs', for graphs that recorded none."""
+        self._module, self._sizes = module, sizes
         self._found: dict[fx.Node, Any] | None = None
 
     def of(self, node: Any) -> Shape:
@@ -47,10 +50,10 @@ class Shapes:
 
     def _run(self) -> dict[fx.Node, Any]:
         placeholders = [node for node in self._module.graph.nodes if node.op == "placeholder"]
-        height, width, channels = self._input_size
+        shapes = [(1, channels, height, width) for height, width, channels in self._sizes]
         recorder = _Recorder(self._module)
         with torch.no_grad():
-            recorder.run(*(_zeros(node, (1, channels, height, width)) for node in placeholders))
+            recorder.run(*(_zeros(n, shape) for n, shape in zip(placeholders, shapes, strict=True)))
         return recorder.found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import fx
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
+from rnnpool_mcu.frontends.builder import Builder
 from rnnpool_mcu.frontends.channels_first import image_shape
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.torch import fx_reader
@@ -75,14 +76,14 @@ class Tensors(Builder):
 
     def named(self, outputs: list[tuple[str, str]]) -> tuple[Graph, dict[str, str]]:
         """The verified graph, nodes named by the modules that made them, and each name by torch's."""
-        if INPUT_NAME not in self.types:
-            raise ModelError("graph: it has no quantized image input; a model takes one image tensor")
+        if not self.inputs or any(name not in self.types for name in self.inputs):
+            raise ModelError("graph: it has no quantized input, or one that is not; a model takes tensors")
         graph = self.graph(outputs)
-        readable = readable_names([self._paths[node.name] for node in graph.nodes], taken=(INPUT_NAME,))
-        names = {INPUT_NAME: INPUT_NAME}
+        readable = readable_names([self._paths[node.name] for node in graph.nodes], taken=self.inputs)
+        names = {name: name for name in self.inputs}
         names |= {node.name: name for node, name in zip(graph.nodes, readable, strict=True)}
         nodes = tuple(
             Node(names[node.name], node.op, tuple(names[given] for given in node.inputs))
             for node in graph.nodes
         )
-        return Graph(INPUT_NAME, graph.input_type, nodes, tuple(names[name] for name in graph.outputs)), names
+        return replace(graph, nodes=nodes, outputs=tuple(names[name] for name in graph.outputs)), names

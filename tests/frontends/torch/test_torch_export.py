@@ -391,9 +391,9 @@ def test_unsupported_models_are_refused_by_operator_and_place(name: str) -> None
     assert all(part in str(error.value) for part in expected), error.value
 
 
-def test_two_inputs_are_refused() -> None:
+def test_an_input_that_is_not_quantized_is_refused() -> None:
     graph = torch.fx.Graph()
     graph.placeholder("a")
     graph.output(graph.placeholder("b"))
-    with pytest.raises(ModelError, match="exactly one image input"):
+    with pytest.raises(ModelError, match="1 sizes of theirs are known"):
         import_exported(torch.fx.GraphModule(nn.Module(), graph), SIZE)
