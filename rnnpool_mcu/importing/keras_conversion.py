@@ -22,6 +22,11 @@ from rnnpool_mcu.quantize.samples import Samples, samples_from
 FLOAT_FILE, INT8_FILE, SAMPLES_FILE, RESULT_FILE = "float.tflite", "int8.tflite", "samples.npy", "result.json"
 KINDS: dict[str, type[UserError]] = {"ModelError": ModelError, "UsageError": UsageError}
 """Errors that are handed back by name."""
+WITHOUT_GROUPS = (
+    *("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
+    *("Conv1DTranspose", "Conv2DTranspose"),
+)
+"""Keras's layers that have no option `groups`, though Keras 2 saved one."""
 CHECKED = 2
 """Inputs over which the converter's float file is held against Keras."""
 SAME = 0.01
@@ -54,7 +59,7 @@ def convert(path: Path, out: Path, request: dict[str, Any]) -> dict[str, Any]:
 def _loaded(tf: Any, path: Path) -> tuple[Any, InputForm]:
     """The model and its input; ModelError unless it is one tensor of fixed size."""
     try:
-        model = tf.keras.models.load_model(path, compile=False)
+        model = tf.keras.models.load_model(path, compile=False, custom_objects=_without_groups(tf))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{path}: Keras cannot read it ({error}); save the model again") from error
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
@@ -77,6 +82,25 @@ def check_stateless(path: Path, model: Any) -> None:
                 "that, see docs/streaming.md"
             )
         check_stateless(path, layer)
+
+
+def _without_groups(tf: Any) -> dict[str, Any]:
+    """Layers by name that take the `groups` which Keras 2 wrote for them, always 1."""
+
+    def reading(layer: Any) -> Any:
+        class Reading(layer):  # type: ignore[misc]
+            @classmethod
+            def from_config(cls, config: dict[str, Any]) -> Any:
+                groups = config.get("groups", 1)
+                if groups != 1:
+                    raise ValueError(
+                        f"{config.get('name')}: groups {groups}, allowed: 1 for {layer.__name__}"
+                    )
+                return layer.from_config({key: config[key] for key in config if key != "groups"})
+
+        return Reading
+
+    return {name: reading(getattr(tf.keras.layers, name)) for name in WITHOUT_GROUPS}
 
 
 def _real(samples: Samples, form: InputForm, normalisation: Normalisation) -> Iterator[NDArray[np.float32]]:

@@ -33,7 +33,6 @@ from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
-from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.max_pool import MaxPool2d
@@ -144,18 +143,6 @@ def convert_depthwise_conv_2d(call: Call) -> Operator:
     window = window_of(call, (shape[1], shape[2]), dilation)
     rest = (filter_.bias, filter_.scales, window, call.output, call.clamp)
     return DepthwiseConv2d(filter_.weights[0], *rest, dilation, shape[3] // channels)
-
-
-def convert_fully_connected(call: Call) -> Operator:
-    """Over all of its input, or over the channels of each pixel; relu, relu6, relu -1..1 fused."""
-    filter_, image = filter_of(call, axis=0), call.inputs[0]
-    if filter_.weights.ndim != 2 or call.op.options.get("WeightsFormat", 0):
-        raise ModelError(f"weights of shape {filter_.weights.shape}, supported: plain [outputs, inputs]")
-    rest = (filter_.bias, filter_.scales)
-    if call.op.options.get("KeepNumDims") and filter_.weights.shape[1] == image.channels:
-        window = Window((1, 1), (1, 1))
-        return Conv2d(filter_.weights[:, None, None], *rest, window, call.output, call.clamp)
-    return FullyConnected(filter_.weights, *rest, call.output, call.clamp)
 
 
 def convert_add(call: Call) -> Operator:
@@ -281,7 +268,6 @@ CONVERTERS: Mapping[str, Converter] = {
     "CONCATENATION": Converter(ALL, convert_concatenation, maps=True),
     "CONV_2D": Converter((0,), convert_conv_2d),
     "DEPTHWISE_CONV_2D": Converter((0,), convert_depthwise_conv_2d),
-    "FULLY_CONNECTED": Converter((0,), convert_fully_connected),
     "L2_NORMALIZATION": Converter((0,), convert_l2_normalization),
     "MAX_POOL_2D": Converter((0,), convert_max_pool_2d),
     "MUL": Converter((0, 1), convert_mul, constants=True, maps=True),

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
-from rnnpool_mcu.frontends.tflite.call import HARMLESS, Call, Converter
+from rnnpool_mcu.frontends.tflite.call import HARMLESS, HOW_TO_QUANTIZE, Call, Converter
 from rnnpool_mcu.frontends.tflite.checks import check_known, check_precision
 from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
 from rnnpool_mcu.frontends.tflite.operators.detections import post_process
+from rnnpool_mcu.frontends.tflite.operators.floats import is_float_step, is_function, take_float_step
 from rnnpool_mcu.frontends.tflite.operators.lstm import STATES
 from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, read_tflite
@@ -95,6 +96,8 @@ class _Walk(Walk[StoredOperator, int]):
         found: list[tuple[str, str]] = []
         for index in self.tensors.model.outputs:
             told = self.tensors.model.tensors[index].name
+            if index in self.tensors.floats:
+                raise ModelError(f"output '{told}' is float and not quantized; {HOW_TO_QUANTIZE}")
             if index not in self.tensors.values:
                 raise ModelError(f"output '{told}' is made by no operator")
             name = self.tensors.values[index].name
@@ -103,7 +106,7 @@ class _Walk(Walk[StoredOperator, int]):
         return found
 
     def _check_known(self, item: StoredOperator) -> None:
-        if not is_shape_arithmetic(self.tensors.model, item):
+        if not is_shape_arithmetic(self.tensors.model, item) and not is_function(self.tensors, item):
             check_known(item)
 
     def _read_by(self, item: StoredOperator) -> Iterable[int]:
@@ -124,6 +127,8 @@ class _Walk(Walk[StoredOperator, int]):
             self.tensors.model = folded(self.tensors.model, item)
         elif item.custom:
             self._detections(item)
+        elif is_float_step(self.tensors, item):
+            take_float_step(self.tensors, item)
         elif item.kind in VIEWS:
             take_view(self.tensors, item)
         elif item.kind in EDGES:

@@ -53,6 +53,7 @@ class StoredTensor:
     quantization: StoredQuantization | None
     data: NDArray[Any] | None
     variable: bool = False  # kept from one invocation to the next
+    open_batch: bool = False  # the first side is not fixed, the shape says 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,9 @@ class _Parser:
         # The batch of an exported model is often left open; the interpreter takes 1, as the shape says.
         dynamic = any(side < 0 for side in (*shape, *map(int, signature[1:])))
         kept = bool(tensor.IsVariable())
-        return StoredTensor(index, name, dtype, shape, dynamic, self._quantization(tensor), data, kept)
+        open_batch = signature.size > 0 and int(signature[0]) < 0
+        quantization = self._quantization(tensor)
+        return StoredTensor(index, name, dtype, shape, dynamic, quantization, data, kept, open_batch)
 
     def _values(self, buffer: int, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
         """A tensor's stored values; None when it is computed."""

@@ -20,6 +20,7 @@ from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.source import InputForm, Normalisation
 from rnnpool_mcu.ir.tensor_type import TensorType
 
+REFERENCE, OPTIMIZED = "BUILTIN_REF", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 WRONG_IN_REFERENCE = frozenset({"SUM"})
 """Operators whose reference kernel is wrong: that of SUM leaves every output at its zero point."""
 
@@ -30,12 +31,15 @@ class TfliteRuntime:
     def __init__(self, path: Path, imported: ImportedTflite) -> None:
         """ModelError when the interpreter refuses the file."""
         reference = WRONG_IN_REFERENCE.isdisjoint(op.kind for op in read_tflite(path).operators)
-        self._resolver = "BUILTIN_REF" if reference else "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
-        kernels = "reference" if reference else "optimized"
-        self.name = f"TFLite interpreter (ai-edge-litert {version('ai-edge-litert')}), {kernels} kernels"
+        self._take_kernels(REFERENCE if reference else OPTIMIZED)
         self._path, self._graph = path, imported.graph
         self._indices, self._kept = imported.indices, imported.kept
         self.reset()
+
+    def _take_kernels(self, resolver: str) -> None:
+        kernels = "reference" if resolver == REFERENCE else "optimized"
+        self.name = f"TFLite interpreter (ai-edge-litert {version('ai-edge-litert')}), {kernels} kernels"
+        self._resolver = resolver
 
     def reset(self) -> None:
         """A new interpreter, whose variables begin as the file has them."""
@@ -49,6 +53,10 @@ class TfliteRuntime:
             )
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
+            if self._resolver == REFERENCE and "Didn't find op" in str(error):
+                self._take_kernels(OPTIMIZED)  # which know newer versions of some operators
+                self.reset()
+                return
             raise ModelError(f"{self._path}: the TFLite interpreter refuses it: {error}") from error
         self._inputs: list[dict[str, Any]] = self._interpreter.get_input_details()  # in the file's order
 

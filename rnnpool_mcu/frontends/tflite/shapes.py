@@ -15,20 +15,29 @@ LONGEST_NAME = 80
 
 
 def image_shape(tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Height, width, channels of a tensor's shape; ModelError for batches and open sides."""
+    """Height, width, channels of a tensor's shape; ModelError for batches of images and open sides.
+
+    Of three dimensions or two the first is a side like the others: rows of vectors, as a dense layer over a
+    sequence has them.
+    """
     if tensor.dynamic:
         raise ModelError(
             f"'{tensor.name}' has sides that are not fixed, {list(shape)}; export it with a fixed input size"
         )
+    if len(shape) > 4:
+        raise ModelError(f"'{tensor.name}' is {list(shape)}, supported: at most 4 dimensions")
+    if len(shape) == 4:
+        check_batch(tensor, shape)
+    height, width, channels = (1,) * (3 - len(shape)) + shape[-3:]
+    return height, width, channels
+
+
+def check_batch(tensor: StoredTensor, shape: tuple[int, ...]) -> None:
+    """ModelError for a batch; a tensor of one dimension has none."""
     if len(shape) >= 2 and shape[0] != 1:
         raise ModelError(
             f"'{tensor.name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1"
         )
-    if len(shape) > 4:
-        raise ModelError(f"'{tensor.name}' is {list(shape)}, supported: at most 4 dimensions")
-    sides = shape[1:] if len(shape) >= 2 else shape
-    height, width, channels = (1,) * (3 - len(sides)) + sides
-    return height, width, channels
 
 
 def merged_order(shape: tuple[int, ...], order: list[int]) -> tuple[list[int], list[int]]:

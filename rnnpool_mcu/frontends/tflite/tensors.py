@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from rnnpool_mcu.frontends.tflite.kinds import VIEWS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
 from rnnpool_mcu.frontends.tflite.shapes import (
     aligned_shape,
+    check_batch,
     elements,
     image_shape,
     node_names,
@@ -27,6 +28,7 @@ from rnnpool_mcu.frontends.tflite.stored.folding import with_tensor
 from rnnpool_mcu.ir.graph import Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
+from rnnpool_mcu.ops.lookup import Reals
 from rnnpool_mcu.ops.reshape import Reshape
 from rnnpool_mcu.ops.stored import Stored
 
@@ -43,6 +45,15 @@ class Viewed:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Floating:
+    """A float tensor as functions of a value of the graph, one after the other."""
+
+    name: str
+    function: Callable[[Reals], Reals]
+    labels: tuple[str, ...]
+
+
 class Tensors(Builder):
     """Values by the index of their tensor; `model` changes as shapes become known."""
 
@@ -52,6 +63,7 @@ class Tensors(Builder):
         self.model = model
         self.indices: dict[str, int] = {}  # of the tensor that a value of the graph is
         self.values: dict[int, Viewed] = {}
+        self.floats: dict[int, Floating] = {}  # float tensors, until they are quantized
         self.kept: dict[str, tuple[int, ...]] = {}  # state: tensors that together hold it between runs
         self._check_inputs()
         told = [model.tensors[index].name.partition(":")[0] for index in model.inputs]
@@ -99,7 +111,7 @@ class Tensors(Builder):
             raise ModelError(f"input {position} ('{tensor.name}') is {problem}, a computed tensor is needed")
         value = self.values[index]
         shape = image_shape(tensor, value.shape)
-        if op.kind == "FULLY_CONNECTED" or self.types[value.name].shape == shape:
+        if self.types[value.name].shape == shape:
             return value.name
         return self.copied(value.name, Reshape(shape))
 
@@ -166,7 +178,7 @@ class Tensors(Builder):
         """Append the call's result, whose elements are those of `shape` in order; ModelError for others."""
         index = call.op.outputs[call.result]
         tensor = self.model.tensors[index]
-        if tensor.dynamic:
+        if tensor.dynamic or (tensor.open_batch and tensor.shape[1:] == shape[1:]):
             tensor = replace(tensor, shape=shape, dynamic=False)
             self.model = with_tensor(self.model, tensor)
         if tensor.shape != shape:
@@ -217,6 +229,7 @@ class Tensors(Builder):
 
     def _take_input(self, name: str, tensor: StoredTensor) -> None:
         """An input of the model: int8, or what a quantize operator makes of it."""
+        check_batch(tensor, tensor.shape)
         if tensor.dtype not in ("INT8", "UINT8", "FLOAT32"):
             raise ModelError(f"input '{tensor.name}' is {tensor.dtype}, supported: INT8; {HOW_TO_QUANTIZE}")
         readers = self.readers(tensor.index)
@@ -267,5 +280,9 @@ class Tensors(Builder):
         if tensor.dynamic:
             shape = (1, *image[4 - len(tensor.shape) :]) if 2 <= len(tensor.shape) <= 4 else tensor.shape
             tensor = replace(tensor, shape=shape, dynamic=False)
+            self.model = with_tensor(self.model, tensor)
+        rows = image[3 - len(tensor.shape) :] if len(tensor.shape) in (2, 3) else tensor.shape
+        if tensor.open_batch and rows[1:] == tensor.shape[1:] and elements(rows) == elements(image):
+            tensor = replace(tensor, shape=rows)  # as many rows as a layer over a sequence has
             self.model = with_tensor(self.model, tensor)
         return tensor

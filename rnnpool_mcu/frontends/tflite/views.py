@@ -32,7 +32,7 @@ def take_view(tensors: Tensors, op: StoredOperator) -> None:
     if index not in tensors.values:
         raise ModelError(f"input 0 ('{tensors.model.tensors[index].name}') is not a computed tensor")
     before, value = tensors.model.tensors[index], tensors.values[index]
-    if tensor.dynamic:
+    if tensor.dynamic or (tensor.open_batch and elements(tensor.shape) != elements(value.shape)):
         tensor = replace(tensor, shape=_viewed_shape(tensors, op, value.shape), dynamic=False)
         tensors.model = with_tensor(tensors.model, tensor)
     if elements(before.shape) != elements(tensor.shape) or (before.dtype != tensor.dtype):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ pytest.importorskip("tflite")
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.importing import load_graph, source_runtime
+from rnnpool_mcu.importing.imported import Calibration
 from rnnpool_mcu.importing.keras import _converted_apart
 from rnnpool_mcu.importing.keras_conversion import check_stateless
 from rnnpool_mcu.validate.source import compare_with_source
@@ -67,6 +69,28 @@ def test_a_model_is_quantized_with_the_pictures(tmp_path: Path, pictures: Path, 
     assert imported.graph.input_type.shape == (16, 16, 3)
     assert imported.graph.types[imported.graph.outputs[0]].bytes == 4
     assert imported.calibration == "4 images of pictures"
+
+
+def _with_groups(path: Path, groups: int) -> Path:
+    """An .h5 file as Keras 2 wrote it: with the option `groups` in its depthwise convolution."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "DepthwiseConv2D":
+                layer["config"]["groups"] = groups
+        file.attrs["model_config"] = json.dumps(config)
+    return path
+
+
+@needs_tensorflow
+def test_layers_with_the_groups_that_keras_2_wrote_are_read(tmp_path: Path, pictures: Path) -> None:
+    path = _with_groups(_saved(tmp_path / "net.h5"), 1)
+    found = [type(node.op).__name__ for node in load_graph(path, calibration=pictures).graph.nodes]
+    assert found == ["Conv2d", "DepthwiseConv2d", "GlobalAveragePool", "FullyConnected"]
+    with pytest.raises(ModelError, match="groups 2, allowed: 1 for DepthwiseConv2D"):
+        load_graph(_with_groups(path, 2), calibration=pictures)
 
 
 @needs_tensorflow
@@ -129,8 +153,9 @@ def test_networks_of_keras_follow_the_interpreter(
         (64, 64, 3), width, weights=None, classes=10, classifier_activation=None
     )
     network.save(tmp_path / "net.keras")
-    data, _ = _converted_apart(tmp_path / "net.keras", pictures, 4, 0)
-    (tmp_path / "net.tflite").write_bytes(data)
+    made = _converted_apart(tmp_path / "net.keras", Calibration(pictures, 4))
+    assert made.int8 is not None
+    (tmp_path / "net.tflite").write_bytes(made.int8)
     imported, runtime = source_runtime(tmp_path / "net.tflite")
     pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     found = compare_with_source(imported.graph, runtime, imported.sources, pixels)

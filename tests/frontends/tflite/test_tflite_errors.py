@@ -208,7 +208,7 @@ def _huge(w: Writer) -> None:
         (_weight_scale(-1.0), "scale -1, allowed"),
         (_bias_scale, "scale is not input scale x weight scale"),
         (_short_weights, "bytes for INT8 of shape [4, 3, 3, 2], 72 are needed"),
-        (_other_shape, "its output is 1x1x3, the file says [1, 4]"),
+        (_other_shape, "its output is [1, 3], the file says [1, 4]"),
         (_huge, "1073741824x1073741824x2, allowed: height and width 1..32768"),
     ],
 )

@@ -14,7 +14,7 @@ pytest.importorskip("ai_edge_litert")
 
 from rnnpool_mcu.importing import source_runtime
 from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
-from tests.tflite_writer import NONE, RELU, Writer
+from tests.tflite_writer import NONE, RELU, Tensor, Writer
 
 SIDES = (6, 10, 8)  # height, width, channels of the operator's input
 Build = Callable[[Writer, int], int]
@@ -118,6 +118,33 @@ def positive(w: Writer, x: int) -> int:
     return w.conv(x, 8, 1, activation=RELU)
 
 
+def rows_of_dense(w: Writer, x: int, keep: bool) -> int:
+    """FULLY_CONNECTED over the last axis."""
+    given = w.tensors[x]
+    y = w.dense(w.view(x, int(np.prod(given.shape[:-1])), given.shape[-1]), 5)
+    weights = w.operators[-1].inputs[1]
+    data = w.tensors[weights].data
+    assert data is not None
+    w.tensors[weights].data = data[:, : given.shape[-1]].copy()
+    w.tensors[weights].shape = w.tensors[weights].data.shape
+    rows = int(np.prod(given.shape[:-1]))
+    w.tensors[y].shape = (*given.shape[:-1], 5) if keep else (rows, 5)
+    w.tensors[y].scales = [w.tensors[y].scales[0] / 8]
+    if keep:
+        w.operators[-1].inputs[0] = x
+        w.operators[-1].options = ("FullyConnectedOptions", {"KeepNumDims": True})
+        del w.operators[-2]
+    return w.view(y, 1, rows, 5)
+
+
+def in_float(w: Writer, x: int, *kinds: str) -> int:
+    """DEQUANTIZE, functions, QUANTIZE."""
+    shape = w.tensors[x].shape
+    for kind in ("DEQUANTIZE", *kinds):
+        x = w.operator(kind, [x], [w.add(Tensor(f"real_{kind}", shape, "float32"))])
+    return w.operator("QUANTIZE", [x], [w.value(shape, 1.0)])
+
+
 def attention(w: Writer, x: int) -> int:
     """softmax(x x') x over the pixels as tokens."""
     tokens = w.view(x, 1, 60, 8)
@@ -197,6 +224,11 @@ OPERATORS: dict[str, Build] = {
     "patches": lambda w, x: w.view(transposed(w, w.view(x, 3, 2, 10, 8), 0, 2, 1, 3), 1, 30, 16),
     "rsqrt": lambda w, x: w.operator("RSQRT", [positive(w, x)], [w.value(SIDES_OF_ALL, 1.0, RELU)]),
     "log": lambda w, x: w.operator("LOG", [positive(w, x)], [w.value(SIDES_OF_ALL, 2.0)]),
+    "dense_over_a_sequence": lambda w, x: rows_of_dense(w, w.view(x, 60, 8), False),
+    "dense_over_pixels": lambda w, x: rows_of_dense(w, x, True),
+    "dense_over_parts": lambda w, x: rows_of_dense(w, w.view(x, 1, 6, 20, 4), False),
+    "negated_in_float": lambda w, x: in_float(w, x, "NEG"),
+    "root_in_float": lambda w, x: in_float(w, x, "ABS", "SQRT"),
     "log_softmax": lambda w, x: w.fixed("LOG_SOFTMAX", x, 16 / 256, 127, "LogSoftmaxOptions"),
     "attention": attention,
     "matmul_of_images": lambda w, x: product(w, x, transposed(w, x, 0, 1, 3, 2)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.quantized_layers import summary
 from rnnpool_mcu.frontends.reductions import reduced
 from rnnpool_mcu.frontends.tflite.call import Call
+from rnnpool_mcu.frontends.tflite.converters import filter_of
 from rnnpool_mcu.frontends.tflite.operators.picking import Indices, Sides, around, axis_of, checked, picking
 from rnnpool_mcu.frontends.tflite.operators.strides import strided_selections
 from rnnpool_mcu.frontends.tflite.shapes import elements, merged_axes
@@ -18,6 +19,9 @@ from rnnpool_mcu.frontends.tflite.tensors import Tensors
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.channel_shuffle import ChannelShuffle
 from rnnpool_mcu.ops.concat import CHANNELS, WIDTH, Concat
+from rnnpool_mcu.ops.conv2d import Conv2d
+from rnnpool_mcu.ops.convolution import Window
+from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.mat_mul import MatMul
 from rnnpool_mcu.ops.reduction import Kind
 from rnnpool_mcu.ops.reshape import Reshape
@@ -233,9 +237,37 @@ def take_batch_matmul(tensors: Tensors, call: Call) -> None:
     tensors.add_shaped(call, MatMul(call.output, turned[1]), (left, names[1]), made)
 
 
+def take_fully_connected(tensors: Tensors, call: Call) -> None:
+    """Over all of its input, or over rows of as many values as the weights take; relu, relu6, relu -1..1
+    fused.
+    """
+    shape, name = tensors.shape(call, 0), tensors.named(call, 0)
+    call = replace(call, inputs=(tensors.types[name],))
+    filter_ = filter_of(call, axis=0)
+    if filter_.weights.ndim != 2 or call.op.options.get("WeightsFormat", 0):
+        raise ModelError(f"weights of shape {filter_.weights.shape}, supported: plain [outputs, inputs]")
+    outputs, count = filter_.weights.shape
+    rows, rest = divmod(elements(shape), count)
+    keeps = bool(call.op.options.get("KeepNumDims", 0))
+    if rest or not rows or (keeps and shape[-1] != count):
+        raise ModelError(f"input of {list(shape)}, weights for {count} values; the file is damaged")
+    made = (*shape[:-1], outputs) if keeps else (rows, outputs)
+    parts = (filter_.bias, filter_.scales)
+    if rows == 1:
+        dense = FullyConnected(filter_.weights, *parts, call.output, call.clamp)
+        tensors.add_shaped(call, dense, (name,), made)
+        return
+    if tensors.types[name].channels != count:
+        name = tensors.reshaped(name, (1, rows, count))
+    window = Window((1, 1), (1, 1))
+    each = Conv2d(filter_.weights[:, None, None], *parts, window, call.output, call.clamp)
+    tensors.add_shaped(call, each, (name,), made)
+
+
 TAKERS: Mapping[str, Taker] = {
     "BATCH_MATMUL": Taker(take_batch_matmul),
     "BROADCAST_TO": Taker(take_broadcast_to),
+    "FULLY_CONNECTED": Taker(take_fully_connected),
     "GATHER": Taker(take_gather),
     "MEAN": Taker(take_mean),
     "PACK": Taker(take_pack),

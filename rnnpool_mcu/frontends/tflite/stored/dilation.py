@@ -95,7 +95,8 @@ def _merged_signal(model: StoredModel, chain: _Chain, block: int, added: tuple[i
     assert chain.before is not None and chain.after is not None
     signal, result = model.tensors[chain.first.inputs[0]], model.tensors[chain.last.outputs[0]]
     parts, convolved = model.tensors[chain.before.outputs[0]], model.tensors[chain.middle.outputs[0]]
-    rows = all(len(t.shape) == 4 and t.shape[1] == 1 and t.shape[0] == block for t in (parts, convolved))
+    # Where the batch was open the file says 1 for the parts, too.
+    rows = all(len(t.shape) == 4 and t.shape[1] == 1 and t.shape[0] in (1, block) for t in (parts, convolved))
     signals = all(len(t.shape) == 3 and t.shape[0] == 1 and not t.dynamic for t in (signal, result))
     if not rows or not signals:
         return model

@@ -105,7 +105,10 @@ _FOLDERS: Mapping[str, Callable[[StoredOperator, list[Integers]], Integers]] = {
     "GATHER": _gather,
     "MUL": _pairwise(np.multiply),
     "PACK": _pack,
+    "EXPAND_DIMS": lambda _, arrays: np.expand_dims(arrays[0], int(arrays[1].reshape(-1)[0])),
     "REDUCE_PROD": _product,
+    "RESHAPE": lambda _, arrays: arrays[0].reshape([int(side) for side in arrays[1].reshape(-1)]),
+    "SQUEEZE": lambda _, arrays: arrays[0].squeeze(),
     "STRIDED_SLICE": _strided_slice,
     "SUB": _pairwise(np.subtract),
 }
