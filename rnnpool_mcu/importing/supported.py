@@ -31,8 +31,8 @@ class Format:
 
 
 def _tflite() -> list[Supported]:
-    from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
     from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
+    from rnnpool_mcu.frontends.tflite.operators.converters import CONVERTERS
     from rnnpool_mcu.frontends.tflite.operators.detections import CUSTOM
     from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 

@@ -16,7 +16,7 @@ pytest.importorskip("ai_edge_litert")
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.frontends.tflite import converters as tflite_converters
 from rnnpool_mcu.frontends.tflite.call import Call, Converter
-from rnnpool_mcu.frontends.tflite.converters import convert_conv_2d
+from rnnpool_mcu.frontends.tflite.operators.converters import convert_conv_2d
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.conv2d import Conv2d
 from tests.tflite_writer import Writer

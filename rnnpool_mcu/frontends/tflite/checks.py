@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE
-from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
+from rnnpool_mcu.frontends.tflite.operators.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.operators.detections import CUSTOM
 from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator

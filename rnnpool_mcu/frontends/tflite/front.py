@@ -14,8 +14,8 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
 from rnnpool_mcu.frontends.tflite.call import HARMLESS, HOW_TO_QUANTIZE, Call, Converter
 from rnnpool_mcu.frontends.tflite.checks import check_known, check_precision
-from rnnpool_mcu.frontends.tflite.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
+from rnnpool_mcu.frontends.tflite.operators.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.operators.detections import post_process
 from rnnpool_mcu.frontends.tflite.operators.floats import is_float_step, is_function, take_float_step
 from rnnpool_mcu.frontends.tflite.operators.lstm import STATES

@@ -11,7 +11,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.quantized_layers import summary
 from rnnpool_mcu.frontends.reductions import reduced
 from rnnpool_mcu.frontends.tflite.call import Call
-from rnnpool_mcu.frontends.tflite.converters import filter_of
+from rnnpool_mcu.frontends.tflite.operators.converters import filter_of
 from rnnpool_mcu.frontends.tflite.operators.picking import Indices, Sides, around, axis_of, checked, picking
 from rnnpool_mcu.frontends.tflite.operators.strides import strided_selections
 from rnnpool_mcu.frontends.tflite.shapes import elements, merged_axes
