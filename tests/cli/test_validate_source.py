@@ -14,8 +14,8 @@ pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
 from rnnpool_mcu.cli import main
-from rnnpool_mcu.frontends.tflite import converters as tflite_converters
 from rnnpool_mcu.frontends.tflite.call import Call, Converter
+from rnnpool_mcu.frontends.tflite.operators import converters as tflite_converters
 from rnnpool_mcu.frontends.tflite.operators.converters import convert_conv_2d
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.conv2d import Conv2d
