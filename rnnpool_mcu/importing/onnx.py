@@ -42,9 +42,9 @@ def _quantized(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[
     """A float file's integer graph, passes not run, with the float model beside it; and the QDQ file."""
     made = quantize_onnx(path, model, calibration)
     found = _converted(path, parse_onnx(made.data, str(path)))
-    runtime = FloatOnnxRuntime(made.stored, found, made.form, calibration.normalisation)
+    runtime = FloatOnnxRuntime(made.stored, found, made.forms, calibration.normalisation)
     floating = FloatSource(found.graph, runtime, made.samples, found.sources)
-    given = ModelInput(made.form, calibration.preprocessing)
+    given = ModelInput(made.forms[0], calibration.preprocessing)
     return replace(_imported(found, made.origin, model), floating=floating, input=given), made.data
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,13 @@ from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.frontends.onnx.call import HOW_TO_QUANTIZE
 from rnnpool_mcu.frontends.onnx.checks import QUANTIZE, input_shape
 from rnnpool_mcu.frontends.onnx.known import COMPUTED, check_known
-from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxModel, OnnxNode, parse_onnx
+from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxInput, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
 from rnnpool_mcu.importing.onnx_rewrites import fold_gemm_factors, with_fused_limits
 from rnnpool_mcu.ir.source import PIXELS, InputForm
-from rnnpool_mcu.quantize.samples import Samples, input_quantization
+from rnnpool_mcu.quantize.samples import input_quantization
+from rnnpool_mcu.quantize.several import several_samples
 
 QUANTIZABLE = COMPUTED - {"Identity", "Dropout"}
 _WARNINGS, _ERRORS = 2, 3  # severities of the runtime's messages
@@ -49,8 +50,8 @@ class QuantizedOnnx:
 
     data: bytes
     stored: Any  # the float model as onnx reads it
-    form: InputForm
-    samples: Samples  # that set the ranges
+    forms: tuple[InputForm, ...]  # of the inputs
+    samples: Any  # that set the ranges: Samples, or of several inputs a list of tuples
     origin: str  # where these are from
 
 
@@ -64,19 +65,21 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> Qua
     """The QDQ file, made with the calibration inputs.
 
     Pictures enter as (pixel * scale - mean) / std; the quantized model takes pixels as they are. Arrays enter
-    as they are. Raises UsageError without inputs, ModelError for a model that cannot be taken.
+    as they are: of several inputs those of an .npz, each under its input's name. Raises UsageError without
+    inputs, ModelError for a model that cannot be taken.
     """
     try:
         given = _given(model)
+        forms = tuple(one.form for one in given)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    samples, origin = calibration.samples(path, given.form, name=given.name)
+    samples, origin = _samples(path, given, calibration)
     stored = model.proto
     with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
             ready = _prepared(path, Path(folder), model, given, calibration.normalisation, samples)
             data = _quantized(Path(folder), ready, given, samples)
-            return QuantizedOnnx(data, stored, given.form, samples, origin)
+            return QuantizedOnnx(data, stored, forms, samples, origin)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
         except (UsageError, ModuleNotFoundError):
@@ -88,14 +91,24 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> Qua
             ) from error
 
 
-def _given(model: OnnxModel) -> Given:
-    """The input: channels first, or [1, H, W, C] before a transpose."""
-    if len(model.inputs) != 1:
-        names = ", ".join(f"'{value.name}'" for value in model.inputs)
-        raise ModelError(
-            f"{len(model.inputs)} inputs ({names}), supported of a float model: 1; {HOW_TO_QUANTIZE}"
-        )
-    (given,) = model.inputs
+def _samples(path: Path, given: Sequence[Given], calibration: Calibration) -> tuple[Any, str]:
+    """What sets the ranges, and where it is from: Samples, or of several inputs a list of tuples."""
+    if len(given) == 1:
+        return calibration.samples(path, given[0].form, name=given[0].name)
+    if not calibration.normalisation.is_plain:
+        raise UsageError(f"{path}: --scale, --mean and --std are for one picture; leave them out")
+    names, forms = [one.name for one in given], [one.form for one in given]
+    return several_samples(calibration.folder, names, forms, calibration.count, calibration.seed)
+
+
+def _given(model: OnnxModel) -> tuple[Given, ...]:
+    """The inputs: channels first, or [1, H, W, C] before a transpose."""
+    if not model.inputs:
+        raise ModelError("0 inputs, allowed: 1 and more; export the model again")
+    return tuple(_one_given(model, value) for value in model.inputs)
+
+
+def _one_given(model: OnnxModel, given: OnnxInput) -> Given:
     shape = input_shape(given)
     if given.dtype != "FLOAT":
         raise ModelError(f"input '{given.name}' is {given.dtype}, supported: FLOAT in a float model")
@@ -113,17 +126,16 @@ class _Prepared:
     model: Any
     factor: NDArray[np.float64]  # of each channel, by which a pixel enters; a part of it may be in the model
     term: NDArray[np.float64]
-    scale: float  # of the input
-    zero_point: int
+    edges: tuple[tuple[float, int], ...]  # scale and zero point of each input
 
 
 def _prepared(
     path: Path,
     folder: Path,
     model: OnnxModel,
-    given: Given,
+    given: Sequence[Given],
     normalisation: Normalisation,
-    samples: Samples,
+    samples: Any,
 ) -> _Prepared:
     """The model simplified, its operators known; a normalisation is in its input's scale, or in front."""
     unknown = _unknown_operators(model)
@@ -131,11 +143,16 @@ def _prepared(
         raise refusal([problem for _, problem in unknown])  # no runtime would load it
     stored = onnx.ModelProto()
     stored.CopyFrom(model.proto)
-    factor, term = normalisation.per_channel(given.form.size[2])
-    edge = _input_edge(factor, term) if samples.dtype == np.uint8 else input_quantization(samples)
-    if edge is None:
-        _normalise(stored, given, factor * 255, term)
-        factor, term, edge = np.full(1, 1 / 255), np.zeros(1), PIXELS
+    factor, term = np.full(1, 1 / 255), np.zeros(1)
+    if len(given) > 1:
+        edges = tuple(input_quantization(np.stack(values)) for values in zip(*samples, strict=True))
+    else:
+        factor, term = normalisation.per_channel(given[0].form.size[2])
+        edge = _input_edge(factor, term) if samples.dtype == np.uint8 else input_quantization(samples)
+        if edge is None:
+            _normalise(stored, given[0], factor * 255, term)
+            factor, term, edge = np.full(1, 1 / 255), np.zeros(1), PIXELS
+        edges = (edge,)
     simple = _simplified(stored, folder / "float.onnx")
     left = {node.outputs for node, _ in _unknown_operators(parse_onnx(simple.SerializeToString(), path.name))}
     problems = [problem for node, problem in unknown if node.outputs in left]
@@ -143,7 +160,7 @@ def _prepared(
         raise refusal(problems)
     fold_gemm_factors(simple)
     _replace_normalisations(simple)
-    return _Prepared(simple, factor, term, *edge)
+    return _Prepared(simple, factor, term, edges)
 
 
 def _unknown_operators(model: OnnxModel) -> list[tuple[OnnxNode, Problem]]:
@@ -159,26 +176,36 @@ def _unknown_operators(model: OnnxModel) -> list[tuple[OnnxNode, Problem]]:
     return found
 
 
-def _quantized(folder: Path, ready: _Prepared, given: Given, samples: Samples) -> bytes:
+def _batches(ready: _Prepared, given: Sequence[Given], samples: Any) -> Iterator[dict[str, NDArray[Any]]]:
+    """The samples as the model takes them, by the inputs' names."""
+    for sample in samples:
+        values = sample if isinstance(sample, tuple) else (sample,)
+        if values[0].dtype == np.uint8:
+            values = (values[0] * ready.factor + ready.term,)
+        pairs = zip(given, values, strict=True)
+        yield {one.name: one.form.from_graph(value.astype(np.float32)) for one, value in pairs}
+
+
+def _quantized(folder: Path, ready: _Prepared, given: Sequence[Given], samples: Any) -> bytes:
     """The QDQ file of a prepared model."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     done = folder / "int8.onnx"
-    edge = {"scale": np.array(ready.scale, np.float32), "zero_point": np.array(ready.zero_point, np.int8)}
-    pixels = samples.dtype == np.uint8
-    real = (sample * ready.factor + ready.term if pixels else sample for sample in samples)
-    batches = [given.form.from_graph(values.astype(np.float32)) for values in real]
+    edges = {
+        one.name: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.int8)}]
+        for one, (scale, zero) in zip(given, ready.edges, strict=True)
+    }
     quantize_static(
         ready.model,
         done,
-        _Batches(given.name, batches),
+        _Batches(_batches(ready, given, samples)),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=sorted(QUANTIZABLE & {node.op_type for node in ready.model.graph.node}),
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
         extra_options={
-            "TensorQuantOverrides": {given.name: [edge]},
+            "TensorQuantOverrides": edges,
             "QDQKeepRemovableActivations": True,  # they limit, even where no calibration input shows it
         },
     )
@@ -264,11 +291,11 @@ def _pixel_convolution(
 class _Batches:
     """What the quantizer asks for the next image, until there is none."""
 
-    def __init__(self, name: str, batches: list[NDArray[np.float32]]) -> None:
-        self._left = iter([{name: batch} for batch in batches])
+    def __init__(self, batches: Iterator[dict[str, NDArray[np.float32]]]) -> None:
+        self._left = batches
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next image, by the input's name."""
+        """The next image, or one of each input, by the inputs' names."""
         return next(self._left, None)
 
     def __iter__(self) -> Iterator[dict[str, NDArray[np.float32]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("ai_edge_litert")
 pytest.importorskip("onnxruntime")
 
 from rnnpool_mcu.cli import main
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.importing import load_graph, source_runtime
 from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.evaluate import evaluate_batch
@@ -37,14 +39,18 @@ def _tflite() -> bytes:
     return w.finish(w.softmax(w.dense(x, 4)))
 
 
-def _onnx() -> bytes:
+def _float_onnx() -> Any:
     """Two pictures of another size and a map beside them."""
     b = Builder(2)
     first = b.relu(b.conv(b.input(1, 3, 12, 10), 3, 8, strides=[2, 2]))
     second = b.relu(b.conv(b.input(1, 2, 6, 5), 2, 8))
     x = b.node("Add", first, second)
     x = b.node("Concat", b.relu(b.conv(x, 8, 6)), b.input(1, 4, 6, 5), axis=1)
-    return quantized(b.finish(b.gemm(b.node("Flatten", b.relu(b.conv(x, 10, 4))), 4 * 30, 5)))
+    return b.finish(b.gemm(b.node("Flatten", b.relu(b.conv(x, 10, 4))), 4 * 30, 5))
+
+
+def _onnx() -> bytes:
+    return quantized(_float_onnx())
 
 
 FILES: dict[str, Callable[[], bytes]] = {"net.tflite": _tflite, "net.onnx": _onnx}
@@ -89,3 +95,17 @@ def test_commands_take_such_models(tmp_path: Path) -> None:
     checked = CliRunner().invoke(main, ["validate", str(out), "--count", "4", "--source", str(path)])
     assert checked.exit_code == 0, checked.output
     assert "host: equals numpy byte for byte on 4 images" in checked.output
+
+
+def test_a_float_onnx_file_is_calibrated_with_an_array_for_each(tmp_path: Path) -> None:
+    path, arrays, rng = tmp_path / "net.onnx", tmp_path / "typical.npz", np.random.default_rng(1)
+    path.write_bytes(_float_onnx().SerializeToString())
+    shapes = {"image": (3, 12, 10), "image_1": (2, 6, 5), "image_2": (4, 6, 5)}
+    values = {name: rng.normal(0, 1, (12, *shape)).astype(np.float32) for name, shape in shapes.items()}
+    np.savez(arrays, **values)
+    found = load_graph(path, calibration=arrays)
+    assert found.calibration == "12 rows of typical.npz"
+    assert [given.name for given in found.graph.inputs] == list(shapes)
+    assert found.floating is not None and found.floating.compare().cosine > 0.99
+    with pytest.raises(UsageError, match="none given for a float model"):
+        load_graph(path)

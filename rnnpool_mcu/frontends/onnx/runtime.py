@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class FloatOnnxRuntime:
         self,
         model: Any,
         imported: ImportedOnnx,
-        form: InputForm,
+        forms: Sequence[InputForm],
         normalisation: Normalisation,
     ) -> None:
         """`model` is the file read by onnx; `imported` what its quantized form was taken for.
@@ -113,7 +113,7 @@ class FloatOnnxRuntime:
         import onnxruntime
 
         self.name = f"ONNX Runtime {onnxruntime.__version__}, float"
-        self._form, self._normalisation, self._graph = form, normalisation, imported.graph
+        self._forms, self._normalisation, self._graph = forms, normalisation, imported.graph
         self._last = {name for name, tensor in imported.tensors.items() if tensor.last}
         self._last |= imported.last_outputs
         self._tensors = _tensors(model, imported.graph, imported.sources)
@@ -129,22 +129,29 @@ class FloatOnnxRuntime:
             )
         except Exception as error:  # its exceptions have no common class
             raise ModelError(f"ONNX Runtime refuses the float model: {error}") from error
-        self._input = next(v.name for v in self._session.get_inputs())
+        self._inputs = [v.name for v in self._session.get_inputs()]
 
-    def values(self, samples: NDArray[Any]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    def values(self, samples: Any) -> Iterator[Mapping[str, NDArray[Any]]]:
         """Every float tensor of the file that is a value of the graph."""
         wanted = list(dict.fromkeys(self._tensors.values()))
         for sample in samples:
-            pixels = sample.dtype == np.uint8
-            real = self._normalisation.real(sample) if pixels else sample
-            given = self._form.from_graph(real.astype(np.float32))
-            found = dict(zip(wanted, self._session.run(wanted, {self._input: given}), strict=True))
+            arrays = sample if isinstance(sample, tuple) else (sample,)
+            feeds = {
+                name: form.from_graph(self._real(array))
+                for name, form, array in zip(self._inputs, self._forms, arrays, strict=True)
+            }
+            found = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
             yield {
                 name: _maps(found[tensor], kind, last=name in self._last)
                 for name, tensor in self._tensors.items()
                 if isinstance(kind := self._graph.types[name], TensorType)
                 and found[tensor].size == kind.bytes
             }
+
+    def _real(self, sample: NDArray[Any]) -> NDArray[np.float32]:
+        """What the model takes for pixels; real values as they are."""
+        real = self._normalisation.real(sample) if sample.dtype == np.uint8 else sample
+        return real.astype(np.float32)
 
 
 def _tensors(model: Any, graph: Graph, sources: Mapping[str, str]) -> dict[str, str]:
@@ -154,8 +161,7 @@ def _tensors(model: Any, graph: Graph, sources: Mapping[str, str]) -> dict[str, 
     outputs = [value.name for value in model.graph.output]
     if len(outputs) == len(graph.outputs):
         found |= dict(zip(graph.outputs, outputs, strict=True))
-    found.pop(graph.input_name, None)
-    return found
+    return {name: tensor for name, tensor in found.items() if name not in graph.input_names}
 
 
 def _with_outputs(model: Any, names: Any) -> Any:
