@@ -140,7 +140,7 @@ input_shape_option = click.option(
     "--input-shape",
     type=_Sides(),
     metavar="N,C,H,W",
-    help="The input's shape in the file, for .onnx files that leave sides open, e.g. 1,3,256,320.",
+    help="The input's shape in the file, for .onnx and .pt2 files that leave sides open, e.g. 1,3,256,320.",
 )
 
 

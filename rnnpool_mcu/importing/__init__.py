@@ -54,7 +54,7 @@ def load_graph(
 
     Activation ranges come from the file if it has them; else from `calibration`, a folder of pictures or a
     file of arrays, of which at most `count` are drawn by `seed`. Pictures enter by `preprocessing`.
-    `input_shape` gives the sides that an .onnx file leaves open. Raises UserError.
+    `input_shape` gives the sides that an .onnx or .pt2 file leaves open. Raises UserError.
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
@@ -103,10 +103,10 @@ def _pt2(path: Path, calibration: Calibration) -> Imported:
     return load_pt2(path, calibration)
 
 
-def _pt2_runtime(path: Path, _: Shape) -> tuple[Imported, SourceRuntime]:
+def _pt2_runtime(path: Path, input_shape: Shape) -> tuple[Imported, SourceRuntime]:
     from rnnpool_mcu.importing.torch_program import runtime_of
 
-    return runtime_of(path)
+    return runtime_of(path, input_shape)
 
 
 def _onnx_runtime(path: Path, input_shape: Shape) -> tuple[Imported, SourceRuntime]:
@@ -182,7 +182,7 @@ def load_float(
 
 Shape = tuple[int, ...] | None
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
-OPEN_SUFFIXES = (".onnx",)  # of files whose input's sides may be open
+OPEN_SUFFIXES = (".onnx", ".pt2")  # of files whose input's sides may be open
 KERAS_SUFFIXES = (".keras", ".h5")
 
 READERS: dict[str, Callable[[Path, Calibration], Imported]] = {

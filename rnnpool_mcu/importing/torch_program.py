@@ -91,9 +91,9 @@ def load_pt2(path: Path, calibration: Calibration) -> Imported:
     return replace(imported, graph=run_passes(imported.graph))
 
 
-def runtime_of(path: Path) -> tuple[ImportedProgram, TorchRuntime]:
+def runtime_of(path: Path, sides: Shape | None = None) -> tuple[ImportedProgram, TorchRuntime]:
     """A quantized .pt2 file's integer graph, passes not run, and torch itself as its runtime."""
-    program = _named(path, lambda: with_sides(read_pt2(path)))
+    program = _named(path, lambda: with_sides(read_pt2(path), sides))
     if not is_quantized(program.graph_module):
         raise UsageError(
             f"{path}: is float, and torch computes in float; quantize it by `rnnpool-mcu quantize "
@@ -113,7 +113,7 @@ def quantize_file(path: Path, out: Path, calibration: Calibration) -> Imported:
 
     Raises UsageError without pictures or for a quantized file, ModelError for one that cannot be taken.
     """
-    program = _named(path, lambda: with_sides(read_pt2(path)))
+    program = _named(path, lambda: with_sides(read_pt2(path), calibration.input_shape))
     if is_quantized(program.graph_module):
         raise UsageError(f"{path}: is quantized already; compile it as it is")
     shapes = _named(path, lambda: input_shapes(program))
@@ -217,7 +217,7 @@ def import_quantized(
 
 
 def _import_file(path: Path, calibration: Calibration) -> ImportedProgram:
-    program = with_sides(read_pt2(path))
+    program = with_sides(read_pt2(path), calibration.input_shape)
     if not is_quantized(program.graph_module):
         imported = _quantized_by_pictures(path, program, calibration).imported()
         return replace(imported, input=replace(imported.input, preprocessing=calibration.preprocessing))

@@ -56,3 +56,16 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, path)
     result = CliRunner().invoke(main, ["analyze", str(path)])
     assert result.exit_code == ModelError.exit_code and "torch.export.save" in result.output
+
+
+def test_open_sides_are_given_on_the_command_line(photos: Path, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    sides = {at: torch.export.Dim(name, min=8, max=64) for at, name in ((2, "height"), (3, "width"))}
+    program = torch.export.export(module, (torch.rand(1, 3, 16, 12),), dynamic_shapes=(sides,))
+    path = tmp_path / "net.pt2"
+    torch.export.save(program, path)
+    given = ["plan", str(path), "--calibration", str(photos)]
+    refused = CliRunner().invoke(main, given)
+    assert refused.exit_code == ModelError.exit_code and "give --input-shape" in refused.output
+    planned = CliRunner().invoke(main, [*given, "--input-shape", "1,3,20,24"])
+    assert planned.exit_code == 0 and "24x20x3" in planned.output, planned.output

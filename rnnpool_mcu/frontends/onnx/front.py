@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.blocks import blocks_moved
 from rnnpool_mcu.frontends.channels_first import transposed
 from rnnpool_mcu.frontends.channels_last import moved_view, turned_view
 from rnnpool_mcu.frontends.node_names import free_name
@@ -209,6 +210,9 @@ class _Walk(Walk[OnnxNode, str]):
             return turned
         if value.function is not None:
             raise ModelError(f"its input '{node.inputs[0]}' has no quantization; {HOW_TO_QUANTIZE}")
+        if (moved := blocks_moved(value, order, kind)) is not None:
+            value, ops = moved
+            return replace(value, name=tensors.chain(node.outputs[0], ops, (value.name,), node.outputs[0]))
         if value.last:
             value = Value(tensors.plain(value), value.shape)
         shape, op = transposed(order, value.shape, tensors.types[value.name])

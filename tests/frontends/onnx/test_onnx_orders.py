@@ -50,8 +50,13 @@ def test_every_transpose_of_an_image_with_its_channels_last_counts(
 ) -> None:
     b = Builder(4)
     image = b.input(1, 5, 8, 3)
+    _compare(tmp_path, quantized(b.finish(build(b, image)), extra_types=("all",)))
+
+
+def _compare(tmp_path: Path, data: bytes) -> None:
+    """Within a step of the runtime."""
     path = tmp_path / "net.onnx"
-    path.write_bytes(quantized(b.finish(build(b, image)), extra_types=("all",)))
+    path.write_bytes(data)
     imported, runtime = source_runtime(path)
     pixels = np.random.default_rng(1).integers(-128, 128, imported.graph.input_type.shape).astype(np.int8)
     theirs, ours = runtime.values(pixels), evaluate_graph(imported.graph, pixels)
@@ -87,3 +92,36 @@ def test_a_map_of_indices_is_in_the_files_order(keepdims: int, tmp_path: Path) -
     pixels = np.random.default_rng(1).integers(-128, 128, (5, 4, 3)).astype(np.int8)
     (name,) = imported.graph.outputs
     assert np.array_equal(evaluate_graph(imported.graph, pixels)[name], runtime.values(pixels)[name])
+
+
+def _seen(b: Builder, x: str, *sides: int) -> str:
+    return b.node("Reshape", x, b.stored(np.array(sides)))
+
+
+def _blocks(b: Builder, x: str, seen: tuple[int, ...], order: list[int], after: tuple[int, ...]) -> str:
+    moved = b.node("Transpose", _seen(b, x, *seen), perm=order)
+    return b.node("Tanh", _seen(b, moved, *after))
+
+
+BLOCKS: dict[str, tuple[tuple[int, ...], tuple[int, ...], list[int], tuple[int, ...]]] = {
+    "pixel_unshuffle": ((1, 3, 4, 6), (1, 3, 2, 2, 3, 2), [0, 1, 3, 5, 2, 4], (1, 12, 2, 3)),
+    "space_to_depth": ((1, 3, 4, 6), (1, 3, 2, 2, 3, 2), [0, 3, 5, 1, 2, 4], (1, 12, 2, 3)),
+    "pixel_shuffle": ((1, 12, 2, 3), (1, 3, 2, 2, 2, 3), [0, 1, 4, 2, 5, 3], (1, 3, 4, 6)),
+    "depth_to_space": ((1, 12, 2, 3), (1, 2, 2, 3, 2, 3), [0, 3, 4, 1, 5, 2], (1, 3, 4, 6)),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_pixels_move_into_channels_and_back(name: str, tmp_path: Path) -> None:
+    shape, *rest = BLOCKS[name]
+    b = Builder(4)
+    _compare(tmp_path, quantized(b.finish(_blocks(b, b.input(*shape), *rest)), extra_types=("all",)))
+
+
+def test_patches_of_an_image_with_its_channels_last(tmp_path: Path) -> None:
+    b = Builder(4)
+    x = b.relu(b.conv(b.node("Transpose", b.input(1, 4, 6, 3), perm=FIRST), 3, 3))
+    patches = _blocks(
+        b, b.node("Transpose", x, perm=LAST), (1, 2, 2, 3, 2, 3), [0, 1, 3, 2, 4, 5], (1, 6, 12)
+    )
+    _compare(tmp_path, quantized(b.finish(patches), extra_types=("all",)))
