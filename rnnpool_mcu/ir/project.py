@@ -6,17 +6,22 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import ModelError, UsageError, UserError
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.source import ModelInput
+from rnnpool_mcu.ir.typed import check_fields, checked, field_types
+from rnnpool_mcu.system.plain_files import FileFault, read_json
 
 IMAGE_MODES = ("resident", "streamed")
 OPTIMIZE = ("speed", "size")
 OBJECTIVES = ("cycles", "ram")
 KINDS = ("detector", "classifier")
 DEFAULT_STACK_BYTES = 2048
+FORMAT_VERSION = 1
+_MOST_BYTES = 16 << 20
+_MOST_INPUT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Project:
     optimize: str = "speed"
     labels: tuple[str, ...] = ()
     preprocessing: dict[str, Any] = dataclasses.field(default_factory=lambda: ModelInput().as_json())
-    format_version: int = 1
+    format_version: int = FORMAT_VERSION
     state_bytes: int = 0
     inputs: tuple[InputShape, ...] = ()
 
@@ -92,6 +97,14 @@ class Project:
         for field in ("input_height", "input_width", "input_channels", "output_bytes", "arena_bytes"):
             if getattr(self, field) <= 0:
                 raise UsageError(f"project '{self.name}': {field} is {getattr(self, field)}, must be above 0")
+        if self.format_version != FORMAT_VERSION:
+            raise UsageError(f"format_version is {self.format_version}, supported: {FORMAT_VERSION}")
+        sides = [side for given in self.every_input for side in given.shape]
+        if min(sides) < 1 or not 0 < self.image_bytes <= _MOST_INPUT_BYTES:
+            raise UsageError(
+                f"project '{self.name}': inputs of {self.image_bytes} bytes, "
+                f"allowed: 1 to {_MOST_INPUT_BYTES}"
+            )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -113,7 +126,7 @@ class Project:
         """How inputs reach the graph; UsageError where `preprocessing` is not understood."""
         try:
             return ModelInput.from_json(self.preprocessing)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"project '{self.name}': preprocessing cannot be read ({error})") from error
 
     @property
@@ -141,18 +154,32 @@ class Project:
 
     @classmethod
     def load(cls, folder: Path) -> Project:
-        """Reads `project.json` of a compiled folder; UsageError when it is none."""
+        """Reads `project.json` of a compiled folder; UsageError without one, ModelError for a damaged one."""
         path = folder / cls.FILE_NAME
         if not path.is_file():
             raise UsageError(
                 f"{folder}: no {cls.FILE_NAME} in it; give a folder written by `rnnpool-mcu compile`"
             )
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            inputs = tuple(InputShape(**given) for given in fields.pop("inputs", ()))
-            return cls(**fields, inputs=inputs)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); compile the model again") from error
+            fields = read_json(path, _MOST_BYTES)
+            if not isinstance(fields, dict):
+                raise FileFault("expected an object")
+            rows = checked(fields.pop("inputs", ()), tuple[Any, ...], "inputs")
+            inputs = [_made(InputShape, row, f"inputs[{number}]") for number, row in enumerate(rows)]
+            project = cast(Project, _made(cls, fields | {"inputs": tuple(inputs)}, "project"))
+            _ = project.model_input  # which reads the preprocessing
+            return project
+        except (FileFault, UserError) as error:
+            raise ModelError(f"{path}: cannot be read ({error}); compile the model again") from error
+
+
+def _made(kind: type, fields: Any, place: str) -> Any:
+    """The value of a dataclass, its fields checked against their annotations."""
+    if not isinstance(fields, dict):
+        raise FileFault(f"{place}: expected an object")
+    check_fields(kind, fields, place)
+    hints = field_types(kind)
+    return kind(**{name: checked(value, hints[name], f"{place}.{name}") for name, value in fields.items()})
 
 
 def _check_one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -8,6 +8,9 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.graph import Graph, State
 from rnnpool_mcu.ir.tensor_type import TensorType
 
+MOST_BYTES = 1 << 28
+"""Of one value: far more than can be streamed through a Cortex-M4, and still quick to refuse."""
+
 
 def verify_graph(graph: Graph) -> None:
     """Raise ModelError unless names are unique, order is topological, outputs exist and types agree."""
@@ -37,6 +40,11 @@ def verify_graph(graph: Graph) -> None:
     for name, value in graph.types.items():
         if isinstance(value, TensorType) and min(value.shape) < 1:
             raise ModelError(f"graph: '{name}' is {value}, allowed: sides >= 1; is the input too small?")
+        if value.bytes > MOST_BYTES:
+            raise ModelError(
+                f"graph: '{name}' is {value}, {value.bytes:,} bytes, allowed: {MOST_BYTES:,}; "
+                "use a smaller input"
+            )
 
 
 def _verify_state(graph: Graph, state: State) -> None:

@@ -103,6 +103,12 @@ class OutputStage:
 
         Raises ModelError when an accumulator could leave int32.
         """
+        for found in (bias, weight_scales):
+            if found.shape != weights.shape[:1]:
+                raise ModelError(
+                    f"biases or scales of shape {list(found.shape)}, allowed: one for each of the "
+                    f"{weights.shape[0]} output channels"
+                )
         flat = weights.reshape(weights.shape[0], -1).astype(np.int64)
         folded = bias.astype(np.int64) - in_type.zero_point * flat.sum(axis=1)
         try:

@@ -7,15 +7,22 @@ from pathlib import Path
 
 import jsonschema
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.report.build import Report
 from rnnpool_mcu.report.plan_lines import MEMORY_NAME
 from rnnpool_mcu.report.plan_svg import memory_svg
 from rnnpool_mcu.report.text import render_text
 from rnnpool_mcu.system.output_folder import JSON_NAME
+from rnnpool_mcu.system.plain_files import FileFault, read_json
 
 TEXT_NAME = "report.txt"
+_REFUSED = "{path}: not a report of this version ({reason}); compile the model again"
+_INTEGERS = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda _, value: type(value) is int
+)
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_INTEGERS)
+"""For which 1.0 is no integer: figures are formatted and added as such."""
 
 
 def report_schema() -> Report:
@@ -27,7 +34,7 @@ def report_schema() -> Report:
 
 def check_report(report: Report) -> None:
     """Raises `jsonschema.ValidationError` where `report` is not what the schema says."""
-    jsonschema.Draft202012Validator(report_schema()).validate(report)
+    _Validator(report_schema()).validate(report)
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -43,18 +50,18 @@ def write_memory_picture(plan: Plan, title: str, folder: Path) -> None:
 
 
 def read_report(folder: Path) -> Report:
-    """The report of a folder that `compile` wrote; raises `UsageError` where there is none."""
+    """The report of a folder that `compile` wrote; UsageError without one, ModelError for a damaged one."""
     path = folder / JSON_NAME
     if not path.is_file():
         raise UsageError(f"{folder}: no {JSON_NAME} there; give a folder that 'rnnpool-mcu compile' wrote")
     try:
-        report: Report = json.loads(path.read_text(encoding="utf-8"))
+        report: Report = read_json(path)
         check_report(report)
-    except (ValueError, jsonschema.ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"{path}: not a report of this version ({reason}); compile the model again"
-        ) from error
+    except FileFault as error:
+        raise ModelError(_REFUSED.format(path=path, reason=error)) from error
+    except jsonschema.ValidationError as error:
+        reason = f"{error.json_path}: {error.message.splitlines()[0]:.200}"
+        raise ModelError(_REFUSED.format(path=path, reason=reason)) from error
     return report
 
 

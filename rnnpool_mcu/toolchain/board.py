@@ -67,7 +67,7 @@ def _read(folder: Path) -> Board:
     path = folder / FILE_NAME
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: is no TOML ({error}); correct it") from error
     except RecursionError as error:
         raise UsageError(f"{path}: is nested too deeply; a board has tables flash, ram and qemu") from error

@@ -23,9 +23,14 @@ import torch
 from torch import nn
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.nn.plain_tensors import check_tensor
+from rnnpool_mcu.system.plain_files import check_archive
 from rnnpool_mcu.zoo.registry import create, names
 
 FORMAT_VERSION = 1
+LARGEST_SETTING = 1 << 16  # of a model's configuration
+MOST_VALUES = 100_000  # of a field
+MOST_WEIGHTS = 64 << 20
 KEYS = ("format_version", "arch", "config", "state_dict", "preprocessing", "labels", "metrics")
 HOW_TO_SAVE = "save it with rnnpool_mcu.zoo.checkpoint.save_checkpoint(path, model, arch, config, ...)"
 OWN_ARCHITECTURE = (
@@ -111,6 +116,9 @@ def load_checkpoint(path: str | Path) -> LoadedModel:
     content = read_plain(path)
     _check_keys(path, content)
     arch, config, state = content["arch"], content["config"] or {}, content["state_dict"] or {}
+    for name, value in state.items():
+        _check_entry(path, name, value)
+    _check_size(path, arch, config)
     check_finite(path, state)
     model = create(arch, **config)
     load_weights(path, model, state)
@@ -144,6 +152,7 @@ def _refuse_other_files(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         raise ModelError(_why_not_zip(path))
     with zipfile.ZipFile(path) as archive:
+        check_archive(archive)
         members = archive.namelist()
     if any("/code/" in name or name.endswith("constants.pkl") for name in members):
         raise ModelError(
@@ -175,21 +184,34 @@ def _check_keys(path: Path, content: Any) -> None:
             f"{path}: {kind} without {', '.join(missing)}; {OWN_ARCHITECTURE}; for a model of the zoo "
             f"{HOW_TO_SAVE}"
         )
-    if content["format_version"] != FORMAT_VERSION:
-        version = content["format_version"]
+    foreign = [
+        key for key in content if key not in ("state_dict", "format_version") and not is_plain(content[key])
+    ]
+    if foreign:
         raise ModelError(
-            f"{path}: format_version {version!r}, supported {FORMAT_VERSION}; use a matching release"
+            f"{path}: {foreign[0]!r} is {_told(content[foreign[0]])}, allowed: numbers, texts, lists "
+            f"and dicts of these; {HOW_TO_SAVE}"
         )
-    if content["arch"] not in names():
+    version = content["format_version"]
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ModelError(
-            f"{path}: model {content['arch']!r} is not known; known: {', '.join(names())}; {OWN_ARCHITECTURE}"
+            f"{path}: format_version {version!r:.40}, supported {FORMAT_VERSION}; use a matching release"
         )
-    dicts = [content[key] or {} for key in ("config", "state_dict", "preprocessing", "metrics")]
+    if not isinstance(content["arch"], str) or content["arch"] not in names():
+        raise ModelError(
+            f"{path}: model {content['arch']!r:.60} is not known; known: {', '.join(names())}; "
+            f"{OWN_ARCHITECTURE}"
+        )
+    dicts = [
+        {} if content[key] is None else content[key]
+        for key in ("config", "state_dict", "preprocessing", "metrics")
+    ]
     plain = all(isinstance(value, dict) and all(isinstance(k, str) for k in value) for value in dicts)
-    if not plain or not isinstance(content["labels"] or [], list):
+    labels = [] if content["labels"] is None else content["labels"]
+    if not plain or not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ModelError(
-            f"{path}: config, state_dict, preprocessing and metrics must be dicts by name, labels a list; "
-            f"{HOW_TO_SAVE}"
+            f"{path}: config, state_dict, preprocessing and metrics must be dicts by name, "
+            f"labels a list of texts; {HOW_TO_SAVE}"
         )
 
 
@@ -210,6 +232,52 @@ def _calibration(path: Path, content: Any) -> dict[str, tuple[float, int]] | Non
                 "and a zero point in -128..127; calibrate again"
             )
     return found
+
+
+def _check_entry(path: Path, name: str, value: Any) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise ModelError(f"{path}: state_dict entry {name!r} is a {type(value).__name__}, not a tensor")
+    try:
+        check_tensor(name, value)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _check_size(path: Path, arch: str, config: dict[str, Any]) -> None:
+    """ModelError for a model too large for any board, before memory is taken for it."""
+    large = [key for key, value in config.items() if isinstance(value, int) and abs(value) > LARGEST_SETTING]
+    if large:
+        raise ModelError(
+            f"{path}: config {large[0]!r} is {config[large[0]]}, allowed: at most {LARGEST_SETTING}"
+        )
+    with torch.device("meta"):
+        model = create(arch, **config)
+    count = sum(value.numel() for value in model.state_dict().values())
+    if count > MOST_WEIGHTS:
+        raise ModelError(
+            f"{path}: config makes {count:,} weights, allowed: {MOST_WEIGHTS:,}; use a smaller model"
+        )
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is numbers, texts, None and not too many lists, tuples and dicts of these."""
+    waiting, seen = [value], 0
+    while waiting and seen <= MOST_VALUES:
+        seen += 1
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple | set | frozenset):
+            waiting.extend(item)
+        elif item is not None and not isinstance(item, bool | int | float | str):
+            return False
+    return not waiting
+
+
+def _told(value: Any) -> str:
+    kind = type(value).__name__
+    return f"a {kind} with more than plain values" if isinstance(value, list | tuple | dict) else f"a {kind}"
 
 
 def check_finite(path: Path, state: dict[str, torch.Tensor]) -> None:

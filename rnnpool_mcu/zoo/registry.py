@@ -37,9 +37,9 @@ def create(arch: str, /, **config: Any) -> nn.Module:
         raise ModelError(f"model {arch!r} is not known; known: {', '.join(names())}{hint}")
     try:
         model = build(**config)
+        size = tuple(int(side) for side in getattr(model, "input_size", (1,)))
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
         raise ModelError(f"model {arch!r}: configuration {config!r} does not fit: {error}") from error
-    size = getattr(model, "input_size", (1,))
     if min(size) < 1:
         raise ModelError(
             f"model {arch!r}: configuration {config!r} makes an input of {size}, allowed: sides from 1 on"

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.firmware import FlashAndStatic, StackBound
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -140,9 +140,9 @@ def test_a_report_against_the_schema_is_refused(tmp_path: Path, key: str, value:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1", json.dumps({"schema_version": 99})])
-def test_a_foreign_report_is_a_usage_error(tmp_path: Path, text: str) -> None:
+def test_a_foreign_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"not a report of this version.*compile the model again"):
+    with pytest.raises(ModelError, match=r"not a report of this version.*compile the model again"):
         read_report(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.run_result import LayerTrace
 from rnnpool_mcu.run import protocol, renode
@@ -81,7 +81,7 @@ def test_project_file_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"name": "face"}'])
 def test_broken_project_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "project.json").write_text(text)
-    with pytest.raises(UsageError, match=r"project\.json: cannot be read"):
+    with pytest.raises(ModelError, match=r"project\.json: cannot be read"):
         Project.load(tmp_path)
 
 

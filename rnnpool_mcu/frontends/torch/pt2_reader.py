@@ -18,6 +18,8 @@ import torch
 import rnnpool_mcu.nn  # noqa: F401  registers torch.ops.rnnpool_mcu
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.file_size import check_file_size
+from rnnpool_mcu.nn.plain_tensors import check_tensor
+from rnnpool_mcu.system.plain_files import check_archive
 
 MAX_FILE_BYTES = 256 << 20
 """Of float weights, four bytes each; no Cortex-M4 has the flash for a quarter of it."""
@@ -48,6 +50,9 @@ def _loaded(path: Path) -> torch.export.ExportedProgram:
         logging.disable(disabled)
     if not isinstance(program, torch.export.ExportedProgram):
         raise ModelError(f"holds {type(program).__name__}, supported: an exported program")
+    for name, tensor in {**program.state_dict, **program.constants}.items():
+        if isinstance(tensor, torch.Tensor):
+            check_tensor(name, tensor)
     return program
 
 
@@ -57,8 +62,7 @@ def _check_archive(path: Path) -> None:
         raise ModelError("is no archive of torch.export")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if sum(member.file_size for member in members) > 2 * MAX_FILE_BYTES:
-            raise ModelError("unpacks to more than it may")
+        check_archive(archive, MAX_FILE_BYTES)
         models = [member for member in members if "models/" in member.filename]
         if len(models) != 1:
             raise ModelError(f"holds {len(models)} programs of this version, supported: 1")

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.system.images import SUFFIXES, model_image, read_image
+from rnnpool_mcu.system.plain_files import read_arrays
 
 Picture = Path | bytes | NDArray[np.uint8]
 """A file, an encoded picture, or pixels [H, W, 3]."""
@@ -44,6 +45,8 @@ DAMAGED = (
     AttributeError, IndexError, KeyError, TypeError, ValueError,
 )  # fmt: skip
 """What readers raise for files that are cut off or hold something else."""
+_LEAST_LIMIT, _MOST_UNPACKED = 64 << 20, 4
+"""Of a pack: bytes it may unpack to, and of those by byte of the file; pictures are compressed already."""
 
 
 @dataclass(frozen=True)
@@ -185,15 +188,20 @@ def load_packed(folder: Path, split: str) -> Labelled | None:
 
 
 def _unpack(path: Path) -> Labelled:
-    with np.load(path, allow_pickle=False) as pack:
-        missing = {"data", "offsets", "labels", "classes"} - set(pack.files)
-        if missing:
-            raise UsageError(
-                f"{path}: no {', '.join(sorted(missing))}; see docs/evaluation.md for the layout"
-            )
-        data, offsets = pack["data"], pack["offsets"]
-        labels, classes = pack["labels"].astype(np.int64), tuple(map(str, pack["classes"]))
-    fits = len(offsets) == len(labels) + 1 and offsets[0] >= 0 and offsets[-1] <= len(data)
+    pack = read_arrays(path, _LEAST_LIMIT + _MOST_UNPACKED * path.stat().st_size)
+    missing = {"data", "offsets", "labels", "classes"} - set(pack)
+    if missing:
+        raise UsageError(f"{path}: no {', '.join(sorted(missing))}; see docs/evaluation.md for the layout")
+    data, offsets = pack["data"], pack["offsets"]
+    labels, classes = pack["labels"].astype(np.int64), tuple(map(str, pack["classes"]))
+    lists = data.dtype == np.uint8 and offsets.dtype.kind in "iu" and data.ndim == labels.ndim == 1
+    fits = (
+        lists
+        and offsets.ndim == 1
+        and len(offsets) == len(labels) + 1
+        and offsets[0] >= 0
+        and offsets[-1] <= len(data)
+    )
     if not fits or (np.diff(offsets) < 0).any():
         raise UsageError(
             f"{path}: offsets do not fit {len(labels)} labels and {len(data)} bytes; fetch again"
@@ -268,7 +276,7 @@ class _PlainUnpickler(pickle.Unpickler):
             data, labels = np.asarray(content[b"data"], np.uint8), np.asarray(content[b"labels"], np.int64)
             if data.ndim != 2 or data.shape != (len(labels), CIFAR_RECORD - 1):
                 raise ValueError(f"data of shape {data.shape} for labels of shape {labels.shape}")
-        except (pickle.UnpicklingError, *DAMAGED) as error:
+        except Exception as error:  # a damaged pickle brings whatever its bytes happen to mean
             what = f"{type(error).__name__}: {error}"
             raise UsageError(f"{path}: is no CIFAR-10 batch ({what}); fetch it again") from error
         return data, labels
