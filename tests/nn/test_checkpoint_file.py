@@ -81,7 +81,7 @@ def test_damaged_inside(good: Path) -> None:
 def test_pickled_module_is_refused_and_shows_the_way(tmp_path: Path) -> None:
     path = tmp_path / "whole.pt"
     torch.save(torch.nn.Linear(2, 2), path)
-    refused(path, "nn.Module.*save_checkpoint")
+    refused(path, "nn.Module.*torch.export.save")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
