@@ -33,6 +33,7 @@ from rnnpool_mcu.ops.resize import Resize
 from rnnpool_mcu.ops.row_reduction import RowReduction
 from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.squared_difference import SquaredDifference
 from rnnpool_mcu.ops.stored import Stored
 from rnnpool_mcu.ops.transpose import Transpose
 from rnnpool_mcu.ops.where import Where
@@ -83,6 +84,7 @@ def _stored_and_joined(image: TensorType) -> list[KernelCase]:
     ]
     found = [random_case(op, (image,)) for op in unary]
     pairs: list[Operator] = [Maximum(IN), Maximum(OUT), Where(IN, mask), Where(OUT, mask)]
+    pairs.append(SquaredDifference(OUT))
     found += [random_case(op, (image, image)) for op in pairs]
     found += [
         random_case(MatMul(OUT, transposed), (image, _second(image, transposed)))

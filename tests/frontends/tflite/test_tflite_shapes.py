@@ -173,6 +173,9 @@ OPERATORS: dict[str, Build] = {
     "sub_from_map": lambda w, x: w.join("SUB", stored_map(w, 6, 10, 8), x),
     "mul_map": lambda w, x: w.join("MUL", x, stored_map(w, *SIDES_OF_ALL)),
     "mul_column": lambda w, x: w.join("MUL", x, stored_map(w, 6, 1, 1)),
+    "squared_difference": lambda w, x: w.operator(
+        "SQUARED_DIFFERENCE", [x, reduced(w, x, "MEAN", [3], True)], [w.value(SIDES_OF_ALL, 1.0, RELU)]
+    ),
     "maximum": lambda w, x: extreme(w, "MAXIMUM", x, w.quantize(w.conv(x, 8, 1, activation=NONE), x)),
     "minimum_map": lambda w, x: extreme(w, "MINIMUM", x, stored_map(w, 1, 6, 10, 1, like=x)),
     "minimum_per_channel": lambda w, x: extreme(w, "MINIMUM", x, stored_map(w, 8, like=x)),

@@ -39,6 +39,7 @@ from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.prelu import PRelu
 from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.squared_difference import SquaredDifference
 from rnnpool_mcu.ops.transposed_conv2d import TransposedConv2d
 from rnnpool_mcu.ops.where import Where
 
@@ -159,6 +160,11 @@ def convert_sub(call: Call) -> Operator:
     return subtracted(call, real_constant)
 
 
+def convert_squared_difference(call: Call) -> Operator:
+    """Two computed tensors, or one and a stored one, sides of 1 repeated."""
+    return SquaredDifference(call.output)
+
+
 def convert_mul(call: Call) -> Operator:
     """Two computed tensors, sides of 1 repeated, or one and a stored one of any sides that fit; relu, relu6,
     relu -1..1 fused.
@@ -276,6 +282,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "SELECT": Converter((1, 2), convert_select, maps=True),
     "SELECT_V2": Converter((1, 2), convert_select, maps=True),
     "SOFTMAX": Converter((0,), convert_softmax),
+    "SQUARED_DIFFERENCE": Converter((0, 1), convert_squared_difference, maps=True),
     "SUB": Converter((0, 1), convert_sub, constants=True, broadcast=True, maps=True),
     "TRANSPOSE_CONV": Converter((2,), convert_transpose_conv),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Converter((0,), convert_lstm),
