@@ -152,6 +152,18 @@ def test_open_sides_are_those_of_the_example() -> None:
         import_torch(open_rows, torch.zeros(1, 4, 20, 16), inputs())
 
 
+def test_open_sides_of_a_file_are_told(tmp_path: Path) -> None:
+    file, folder = tmp_path / "net.pt2", picture_folder(tmp_path / "pictures")
+    sides = {0: torch.export.Dim("b"), 2: torch.export.Dim.DYNAMIC}
+    torch.export.save(torch.export.export(small().eval(), (inputs(),), dynamic_shapes=(sides,)), file)
+    found = load_graph(file, calibration=folder, count=2, input_shape=(1, 3, 12, 16))
+    assert found.graph.input_type.shape == (12, 16, 3)
+    with pytest.raises(ModelError, match="give --input-shape"):
+        load_graph(file, calibration=folder, count=2)
+    with pytest.raises(ModelError, match=r"--input-shape 1,3,12,20: .* where it is open"):
+        load_graph(file, calibration=folder, count=2, input_shape=(1, 3, 12, 20))
+
+
 class Turned(nn.Module):
     """Outputs of other shapes and orders than the graph's values: the last axis is the channels'."""
 
@@ -198,6 +210,13 @@ class Sum(nn.Module):
         return x + y
 
 
+class Root(nn.Module):
+    """Defined for no real number."""
+
+    def forward(self, x: Any) -> Any:
+        return (-1 - x * x).sqrt()
+
+
 REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
     "example": (lambda: import_torch(small(), None, inputs()), UsageError, ["example", "one float tensor"]),
     "no_module": (lambda: import_torch("net.pt2", None, None), UsageError, ["str", "nn.Module"]),
@@ -230,6 +249,11 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
         lambda: import_torch(nn.Sequential(nn.GLU(2), small(), nn.LayerNorm(5)), EXAMPLE, inputs()),
         ModelError,
         ["2 operators", "aten.glu", "aten.layer_norm", "supported-ops"],
+    ),
+    "infinity_on_the_way": (
+        lambda: import_torch(nn.Sequential(small(), Root()), EXAMPLE, inputs()),
+        ModelError,
+        ["aten.sqrt", "NaN or infinity", "calibration input 0"],
     ),
     "no_calibration": (
         lambda: import_torch(small(), EXAMPLE, None),

@@ -92,7 +92,10 @@ def load_pt2(path: Path, calibration: Calibration) -> Imported:
 
 
 def runtime_of(path: Path, sides: Shape | None = None) -> tuple[ImportedProgram, TorchRuntime]:
-    """A quantized .pt2 file's integer graph, passes not run, and torch itself as its runtime."""
+    """A quantized .pt2 file's integer graph, passes not run, and torch itself as its runtime.
+
+    `sides` are the input's, where the file leaves some open.
+    """
     program = _named(path, lambda: with_sides(read_pt2(path), sides))
     if not is_quantized(program.graph_module):
         raise UsageError(

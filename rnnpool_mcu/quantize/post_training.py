@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,6 +12,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.ir.source import PIXELS
+from rnnpool_mcu.nn.aten import place_of
 from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName
 from rnnpool_mcu.quantize.rewriting.canonical import canonical, with_normalisation
 
@@ -61,7 +63,8 @@ def quantize_program(
     quantizer = Int8Quantizer(calibration, observer, image=image)
     prepared = prepare_pt2e(float_graph(program, normalisation), quantizer)
     # With stored ranges one run on zeros is enough: only the weights are observed.
-    _observe(prepared, images or () if calibration is None else (_zeros_like(example),))
+    inputs = images or () if calibration is None else (_zeros_like(example),)
+    _observe(prepared, inputs, lambda: float_graph(program, normalisation))
     module = convert_pt2e(prepared)
     names = quantizer.names
     found = {names[node]: values for node, values in quantized_values(module).items() if node in names}
@@ -114,13 +117,46 @@ def export(
         ) from error
 
 
-def _observe(prepared: fx.GraphModule, images: Iterable[Tensor | tuple[Tensor, ...]]) -> None:
+class _Finder(fx.Interpreter):
+    """Notes the first operator that makes NaN or infinity."""
+
+    found: fx.Node | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        made = super().run_node(n)
+        is_real = isinstance(made, Tensor) and made.is_floating_point()
+        if self.found is None and is_real and not bool(made.isfinite().all()):
+            self.found = n
+        return made
+
+
+def _check_finite_values(module: fx.GraphModule, inputs: Sequence[Tensor], at: int, error: Exception) -> None:
+    """ModelError for the first operator that makes NaN or infinity of an input, if one does."""
+    finder = _Finder(module)
+    finder.run(*inputs)
+    if finder.found is not None:
+        raise ModelError(
+            f"{place_of(finder.found)}: makes NaN or infinity of calibration input {at}; keep its argument "
+            "where it is defined, or leave that input out"
+        ) from error
+
+
+def _observe(
+    prepared: fx.GraphModule,
+    images: Iterable[Tensor | tuple[Tensor, ...]],
+    floating: Callable[[], fx.GraphModule],
+) -> None:
     seen = 0
     with torch.no_grad():
         for batch in images:
             # The exported graph has a fixed batch of one.
             for given in [batch] if isinstance(batch, tuple) else torch.split(batch, 1):
-                prepared(*given) if isinstance(given, tuple) else prepared(given)
+                arguments = given if isinstance(given, tuple) else (given,)
+                try:
+                    prepared(*arguments)
+                except RuntimeError as error:  # observers count values in bins, which must be finite
+                    _check_finite_values(floating(), arguments, seen, error)
+                    raise
                 seen += 1
     if seen == 0:
         raise UsageError(
