@@ -257,7 +257,8 @@ def _assigned_in(graph: StoredModel) -> dict[str, StoredTensor]:
         if op.kind == "VAR_HANDLE":
             handles |= dict.fromkeys(op.outputs, variable_of(op))
             continue
-        value = graph.tensors[op.inputs[1]] if op.kind == "ASSIGN_VARIABLE" and len(op.inputs) == 2 else None
+        assigns = op.kind == "ASSIGN_VARIABLE" and len(op.inputs) == 2 and min(op.inputs) >= 0
+        value = graph.tensors[op.inputs[1]] if assigns else None
         if value is None or value.data is None or op.inputs[0] not in handles:
             raise ModelError(
                 f"{op.kind}, operator {op.index} of a graph that CALL_ONCE runs, supported: ASSIGN_VARIABLE "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.errors import ModelError, UserError
 from rnnpool_mcu.frontends.tflite.front import convert_tflite
 from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.importing import load_graph, source_runtime
@@ -154,3 +157,16 @@ def test_what_is_no_state_is_refused(build: Callable[[StreamWriter, int], int], 
     with pytest.raises(ModelError) as caught:
         convert_tflite(parse_tflite(data, "net"))
     assert words in str(caught.value)
+
+
+DATA = keyword(3, lstm=True)
+
+
+@settings(max_examples=120, deadline=4000, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255)), min_size=1, max_size=3))
+def test_damaged_files_bring_our_errors_only(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(DATA)
+    for place, value in changes:
+        data[place] = value
+    with contextlib.suppress(UserError):
+        run_passes(convert_tflite(parse_tflite(bytes(data), "net")).graph)
