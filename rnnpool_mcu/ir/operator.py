@@ -108,6 +108,10 @@ class Operator(ABC):
     def eval_int8(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> NDArray[Any]:
         """The result, bit for bit: the definition every kernel must equal."""
 
+    def exact(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> NDArray[np.float64] | None:
+        """The result without any rounding, in steps of the output; of operators whose roundings feed back."""
+        return None
+
     @abstractmethod
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         """Rows of each input that output row `out_row` needs (the halo rule)."""

@@ -97,6 +97,22 @@ class Gru(Operator):
             found.append(h8)
         return np.array(found, np.int8)[None]
 
+    def exact(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> NDArray[np.float64]:
+        """h of every step by the textbook in float64, [1, steps, units]."""
+        w = self.weights * self.weight_scales[:, None, None]
+        r = self.recurrent * self.recurrent_scales[:, None, None]
+        b = self.bias * (self.weight_scales * inputs[0].scale)[:, None]
+        d = self.recurrent_bias * (self.recurrent_scales * self.output.scale)[:, None]
+        h, found = np.zeros(self.units), []
+        for x in inputs[0].scale * (values[0][0].astype(np.float64) - inputs[0].zero_point):
+            of_input, of_state = w @ x + b, r @ h + d
+            update, reset = 0.5 + 0.5 * np.tanh(0.5 * (of_input[:2] + of_state[:2]))
+            inner = reset * of_state[2] if self.reset_after else r[2] @ (reset * h) + d[2]
+            h = (1 - update) * np.tanh(of_input[2] + inner) + update * h
+            found.append(h / self.output.scale + self.output.zero_point)
+        limited: NDArray[np.float64] = np.clip(np.array(found), -128, 127)[None]
+        return limited
+
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         return (RowWindow(0, 1),)
 

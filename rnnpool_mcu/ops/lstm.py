@@ -119,6 +119,23 @@ class Lstm(Operator):
         sequence = np.array(found, np.int8)
         return np.concatenate([sequence, _bytes_of(c)] if self.keeps else [sequence])[None]
 
+    def exact(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> NDArray[np.float64]:
+        """h of every step by the textbook in float64, [1, steps, units]."""
+        w = self.weights * self.weight_scales[:, None, None]
+        r = self.recurrent * self.recurrent_scales[:, None, None]
+        b = self.bias * (self.weight_scales * inputs[0].scale)[:, None]
+        state = values[1][0] if self.keeps else self.initial_state[0]
+        h = self.output.scale * (state[0].astype(np.float64) - self.output.zero_point)
+        c, found = _cell_of(state) * 2.0**-self.cell_bits, []
+        for x in inputs[0].scale * (values[0][0].astype(np.float64) - inputs[0].zero_point):
+            i, f, g, o = w @ x + r @ h + b
+            c = c * _logistic(f) + np.tanh(g) * _logistic(i)
+            c = np.clip(c, *(np.array([-1, 1]) * self.cell_limit * 2.0**-self.cell_bits))
+            h = np.tanh(c) * _logistic(o)
+            found.append(h / self.output.scale + self.output.zero_point)
+        limited: NDArray[np.float64] = np.clip(np.array(found), -128, 127)[None]
+        return limited
+
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         return (RowWindow(0, 1),) * (1 + self.keeps)
 
@@ -184,6 +201,11 @@ class Lstm(Operator):
         if (np.abs(bias) + 128 * np.abs(w).sum(axis=2)).max() >= 2**31:
             raise ModelError("Lstm: a sum can leave 32 bits; its biases are too large, export it again")
         return bias, state_bias
+
+
+def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    half: NDArray[np.float64] = 0.5 + 0.5 * np.tanh(0.5 * x)
+    return half
 
 
 def _cell_of(state: Int8Array) -> Int64Array:

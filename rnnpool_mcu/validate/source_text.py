@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rnnpool_mcu.validate.source import STEPS_ALLOWED, SourceComparison
+from rnnpool_mcu.validate.source import STEPS_ALLOWED, LayerDifference, SourceComparison
 
 
 def source_value(compared: SourceComparison) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def source_lines(compared: SourceComparison) -> list[str]:
     ]
     lines += [
         f"    {layer.layer:<{width}}  {layer.operator:<18} {layer.worst_alone:>3}  {layer.rate_alone:8.3%}"
+        + _from_exact(layer)
         for layer in compared.layers
     ]
     steps = ", ".join(
@@ -49,9 +50,16 @@ def source_lines(compared: SourceComparison) -> list[str]:
     return lines
 
 
+def _from_exact(layer: LayerDifference) -> str:
+    """Of a recurrent layer, whose roundings feed back: how far both are from float64."""
+    if layer.exact is None:
+        return ""
+    return f"  from float64: {layer.exact.ours:.1f} steps, the runtime {layer.exact.theirs:.1f}"
+
+
 def worst_layer(compared: SourceComparison) -> str:
     """The layer that is furthest off, as an error tells it."""
-    layer = max(compared.layers, key=lambda layer: layer.worst_alone)
+    layer = max(compared.layers, key=lambda layer: (not layer.agrees, layer.worst_alone))
     return (
         f"'{layer.layer}' ({layer.operator}, '{layer.source}') differs from the {compared.runtime} by "
         f"{layer.worst_alone} steps, allowed: {STEPS_ALLOWED}; please report it with the model"
