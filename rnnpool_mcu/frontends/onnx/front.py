@@ -289,7 +289,7 @@ class _Walk(Walk[OnnxNode, str]):
         shapes = tuple(value.shape for value in values)
         if len({len(shape) for shape in shapes}) > 1:
             raise ModelError(f"inputs {[list(s) for s in shapes]}, supported: of equally many dimensions")
-        if converter.flat:
+        if converter.flat and len(shapes[0]) <= 2:
             return _Read(tuple(value.name for value in values), shapes, values[0].last)
         rank = len(shapes[0])
         over_last = converter.channelwise and node.integer("axis", -1) in (-1, rank - 1)

@@ -14,8 +14,8 @@ from rnnpool_mcu.frontends.onnx.views import VIEWS
 from rnnpool_mcu.frontends.values import Value
 
 MOVERS = (
-    *("ArgMax", "ArgMin", "Concat", "DepthToSpace", "GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMin"),
-    *("Slice", "SpaceToDepth", "Split"),
+    *("ArgMax", "ArgMin", "Concat", "DepthToSpace", "Expand", "Gather", "GlobalMaxPool", "MaxPool"),
+    *("ReduceMax", "ReduceMin", "Slice", "SpaceToDepth", "Split", "Tile"),
 )
 """Operators that give, of integers, those integers that stand for what they give of real numbers."""
 

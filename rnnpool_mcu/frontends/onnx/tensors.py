@@ -104,8 +104,9 @@ class Tensors(Builder):
         """Name of a value in the order that its ONNX shape stands for."""
         name = super().plain(value)
         same = self._input_integers if value.name in self.inputs else self.integers
-        if value.name in same and name != value.name and not value.last:  # the same order in the file
-            self.integers.setdefault(name, same[value.name])
+        known = same.get(value.name)
+        if known is not None and name != value.name and not (value.last or known.last):  # the same order
+            self.integers.setdefault(name, known)
         return name
 
     def rows(self, value: Value) -> str:

@@ -163,6 +163,20 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     ),
     "log": lambda b, x: b.node("Log", b.node("Max", x, b.stored(np.float32(0.25)))),
     "min": lambda b, x: b.node("Min", b.stored(np.float32(0.5)), x),
+    "max_of_two": lambda b, x: b.node("Max", x, b.conv(x, 8, 8, 1)),
+    "min_of_a_stored_map": lambda b, x: b.node("Min", b.normal((9, 1)), x),
+    "log_softmax": lambda b, x: b.node("LogSoftmax", x, axis=1),
+    "gather": lambda b, x: b.node("Gather", x, b.stored(np.array([3, -1, 3])), axis=1),
+    "gather_one": lambda b, x: b.node("Sigmoid", b.node("Gather", x, b.stored(np.array(2)), axis=2)),
+    "expand": lambda b, x: b.node(
+        "Add", x, b.node("Expand", b.node("GlobalAveragePool", x), b.stored(np.array([1, 8, 9, 11])))
+    ),
+    "tile": lambda b, x: b.node("Tile", x, b.stored(np.array([1, 2, 1, 3]))),
+    "flip": lambda b, x: b.node(
+        "Slice", x, *(b.stored(np.array(v)) for v in ([-1, 7], [-(2**62), 1], [3, 2], [-1, -2]))
+    ),
+    "linear_of_rows": lambda b, x: b.relu(b.node("MatMul", _boxes(b, x), b.normal((4, 5), 0.4))),
+    "prelu_of_a_map": lambda b, x: b.node("PRelu", x, b.normal((8, 9, 11), 0.3)),
     "hard_swish": lambda b, x: b.node("HardSwish", x),
     "hard_swish_as_four": _hard_swish_as_four,
     "swish": lambda b, x: b.node("Mul", x, b.node("Sigmoid", x)),

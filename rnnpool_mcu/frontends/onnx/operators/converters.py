@@ -15,6 +15,7 @@ from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
 from rnnpool_mcu.frontends.onnx.call import ALL, Call, Converter, filter_of
 from rnnpool_mcu.frontends.onnx.operators.movers import MOVERS
 from rnnpool_mcu.frontends.onnx.operators.normalizations import NORMALIZATIONS
+from rnnpool_mcu.frontends.onnx.operators.picking import PICKERS
 from rnnpool_mcu.frontends.onnx.operators.transposed_convolution import convert_conv_transpose
 from rnnpool_mcu.frontends.onnx.operators.windows import check_kernel, spatial, window_of
 from rnnpool_mcu.frontends.quantized_layers import MAX_SPAN, scaled_by_constant
@@ -28,8 +29,10 @@ from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.prelu import PRelu
+from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.softmax import Softmax
 
 
@@ -66,7 +69,16 @@ def convert_gemm(call: Call) -> Operator:
 
 
 def convert_mat_mul(call: Call) -> Operator:
-    """A vector times stored weights; a flattened map is taken as it is; Relu, Clip behind it fused."""
+    """A vector, or rows of [1, .., features], times stored weights; a flattened map is taken as it is; Relu,
+    Clip behind it fused.
+    """
+    if call.rank > 2:
+        filter_ = filter_of(call, 1, len(call.node.inputs), axis=1)
+        if filter_.weights.shape[:-1] != (call.inputs[0].channels,):
+            raise ModelError(f"weights of shape {list(filter_.weights.shape)} for rows of {call.inputs[0]}")
+        taps = np.ascontiguousarray(filter_.weights.T[:, None, None])
+        rest = (filter_.bias, filter_.scales, Window((1, 1), (1, 1)), call.output, call.clamp)
+        return Conv2d(taps, *rest)
     return _connected(call, len(call.node.inputs), outputs_at=1)
 
 
@@ -79,6 +91,8 @@ def _connected(call: Call, bias_at: int, outputs_at: int, alpha: float = 1.0, be
             f"input {list(shape)}, weights {list(filter_.weights.shape)}, supported: 1 x features and a "
             "matrix; flatten the input first"
         )
+    if shape[0] != 1:
+        raise ModelError(f"input {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1")
     weights = filter_.weights if outputs_at == 0 else filter_.weights.T
     if weights.shape[1] != image.bytes:
         raise ModelError(
@@ -245,6 +259,13 @@ def convert_softmax(call: Call) -> Operator:
     return Softmax(call.output)
 
 
+def convert_log_softmax(call: Call) -> Operator:
+    """Over axis 1 or the last one."""
+    if call.axis(call.node.integer("axis", -1)) != CHANNELS:
+        raise ModelError(f"over axis {call.node.integer('axis', -1)}, supported: 1 and the last one")
+    return LogSoftmax(call.output)
+
+
 def convert_concat(call: Call) -> Operator:
     """Computed tensors along height, width or channels, each with its own quantization."""
     axis = call.axis(call.node.integer("axis", 1))
@@ -254,7 +275,9 @@ def convert_concat(call: Call) -> Operator:
 
 
 def convert_prelu(call: Call) -> Operator:
-    """Slopes stored in the file, one per channel or one in all."""
+    """Slopes of any shape, stored or computed."""
+    if len(call.inputs) == 2:
+        return PReluMap(call.output)
     position, slopes = per_channel(call)
     if position != 1 or slopes.size not in (1, call.inputs[0].channels):
         raise ModelError(f"{slopes.size} slopes for {call.inputs[0]}, supported: 1, or one for each channel")
@@ -289,10 +312,11 @@ CONVERTERS: Mapping[str, Converter] = {
     "Gemm": Converter((0,), convert_gemm, clamps=True, flat=True),
     "GlobalAveragePool": Converter((0,), convert_global_average_pool),
     "GlobalMaxPool": Converter((0,), convert_global_max_pool, keeps=True),
-    "MatMul": Converter((0,), convert_mat_mul, clamps=True, flat=True),
+    "LogSoftmax": Converter((0,), convert_log_softmax, rows=True, channelwise=True),
+    "MatMul": Converter((0,), convert_mat_mul, clamps=True, flat=True, rows=True, channelwise=True),
     "MaxPool": Converter((0,), convert_max_pool, keeps=True),
     "Mul": Converter((0, 1), convert_mul, clamps=True, rows=True),
-    "PRelu": Converter((0,), convert_prelu, rows=True),
+    "PRelu": Converter((0, 1), convert_prelu, rows=True),
     "ReduceMax": Converter((0,), convert_reduce_max, keeps=True, drops=dropped_axes, rows=True),
     "ReduceMean": Converter((0,), convert_reduce_mean, drops=dropped_axes, rows=True),
     "ReduceMin": Converter((0,), convert_reduce_min, keeps=True, drops=dropped_axes, rows=True),
@@ -301,5 +325,6 @@ CONVERTERS: Mapping[str, Converter] = {
     "Sub": Converter((0, 1), convert_sub, clamps=True, broadcast=True, rows=True),
     **MOVERS,
     **NORMALIZATIONS,
+    **PICKERS,
 }
 """Converter of each operator that computes; functions of one value and views are in their own files."""

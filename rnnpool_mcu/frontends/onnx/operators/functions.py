@@ -117,7 +117,7 @@ PAIRS: Mapping[str, Callable[[Reals, Reals], Reals]] = {
     "Sub": np.subtract,
 }
 """Operators of two values, which are functions of one where the other is a number, or the same value."""
-ONE_NUMBER = ("Max", "Min", "Pow")
+ONE_NUMBER = ("Pow",)
 """Of these, those that take nothing else."""
 NUMBER_LIMITS = "A computed tensor and one stored number, by a table of 256 entries."
 LIMITS = (

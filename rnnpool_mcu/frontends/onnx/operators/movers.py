@@ -12,6 +12,7 @@ from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.convolution import Padding
 from rnnpool_mcu.ops.depth_to_space import DepthToSpace, SpaceToDepth
+from rnnpool_mcu.ops.gather import Gather
 from rnnpool_mcu.ops.lookup import requantize
 from rnnpool_mcu.ops.pad import Mode, Pad
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
@@ -125,22 +126,36 @@ def convert_resize(call: Call) -> Operator:
     return Resize(size, "nearest", _COORDINATES[coordinates], _ROUNDINGS[rounding], scales)
 
 
-def convert_slice(call: Call) -> Operator:
-    """Stored starts and ends, steps of 1 and more."""
+def convert_slice(call: Call) -> Operator | list[Operator]:
+    """Stored starts, ends and steps, backwards too."""
     starts, ends = call.stored_integers(1), call.stored_integers(2)
     axes = call.stored_integers(3) if call.has(3) else list(range(len(starts)))
     steps = call.stored_integers(4) if call.has(4) else [1] * len(starts)
-    if not len(starts) == len(ends) == len(axes) == len(steps) or any(step < 1 for step in steps):
-        raise ModelError(
-            f"from {starts} to {ends}, axes {axes}, steps {steps}, supported: steps of 1 and more"
-        )
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise ModelError(f"from {starts} to {ends}, axes {axes}, steps {steps}; the file is damaged")
     begin, size, step = [0, 0, 0], list(call.inputs[0].shape), [1, 1, 1]
+    backwards: list[Operator] = []
     for start, end, given, by in zip(starts, ends, axes, steps, strict=True):
         axis = call.axis(given)
-        side = call.inputs[0].shape[axis]
-        first, last = (min(max(i + side if i < 0 else i, 0), side) for i in (start, end))
-        begin[axis], size[axis], step[axis] = first, max(0, -(-(last - first) // by)), by
-    return Slice((begin[0], begin[1], begin[2]), (size[0], size[1], size[2]), (step[0], step[1], step[2]))
+        taken = range(call.inputs[0].shape[axis])[slice(*_limited(start, end, size[axis], by), by)]
+        if by < 0:
+            backwards.append(Gather(axis, np.array(taken, np.int32)))
+        else:
+            begin[axis], size[axis], step[axis] = taken.start, len(taken), by
+    whole = size == list(call.inputs[0].shape) and step == [1, 1, 1]
+    if backwards and whole:
+        return backwards
+    sides = (size[0], size[1], size[2])
+    return [Slice((begin[0], begin[1], begin[2]), sides, (step[0], step[1], step[2])), *backwards]
+
+
+def _limited(start: int, end: int, side: int, step: int) -> tuple[int, int | None]:
+    """Start and end as Python slices have them, where an end before the first is None."""
+    low, high = (0, side) if step > 0 else (-1, side - 1)
+    first, last = (min(max(i + side if i < 0 else i, low), high) for i in (start, end))
+    if first < 0:
+        raise ModelError(f"from {start} to {end} by {step} takes nothing, allowed: one value and more")
+    return first, None if last < 0 else last
 
 
 def convert_split(call: Call) -> Operator:

@@ -1,4 +1,4 @@
-"""Stored tensors that are operands like computed ones: parts of a Concat, maps in Add, Sub and Mul."""
+"""Stored tensors that are operands like computed ones: parts of a Concat, maps in Add, Mul, Max, PRelu .."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from rnnpool_mcu.frontends.quantized_layers import quantization_of
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.stored import Stored
 
-_MAPS = ("Add", "Mul", "Sub")
+_MAPS = ("Add", "Mul", "PRelu", "Sub")
+_WHOLE = ("Concat", "Max", "Min")  # of any stored operand
 
 
 def is_map(given: Given, position: int, rank: int, *, last: bool) -> bool:
     """Whether a stored operand must stand beside the computed ones, as a map: no number per channel does."""
     node = given.node
-    if node.kind == "Concat":
-        return True
-    if node.kind not in _MAPS or not given.has(position):
+    if node.kind not in (*_MAPS, *_WHOLE) or not given.has(position):
         return False
+    if node.kind in _WHOLE:
+        return True
     name = node.inputs[position]
     array = given.weights[name].integers if name in given.weights else given.constants[name]
     sides = (1,) * (rank - array.ndim) + array.shape
