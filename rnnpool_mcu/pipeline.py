@@ -35,7 +35,7 @@ from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
-from rnnpool_mcu.toolchain.board import check_ram, load_board
+from rnnpool_mcu.toolchain.board import check_flash, check_ram, load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 
 Progress = Callable[[str], None]
@@ -151,6 +151,7 @@ def compile_graph(
     check_labels(graph, target.labels)
     graph = _for_image(graph, target)
     board, notes = load_board(target.board), obstacle_notes(graph)
+    check_flash(board, _constants_bytes(graph))
     for note in notes:
         warn(note)
     if target.objective == "ram":
@@ -178,6 +179,13 @@ def _planning(graph: Graph, plan: Plan, target: Target, notes: tuple[str, ...]) 
     """What the report measures the plan against."""
     saved = 0 if plan.image_offset is None else saved_by_streaming(plan)
     return Planning(target.objective, lower_bound(graph).bytes, recomputed_macs(plan.graph), notes, saved)
+
+
+def _constants_bytes(graph: Graph) -> int:
+    """What the weights and tables of a graph take of the flash."""
+    return sum(
+        array.bytes for node in graph.nodes for _, array in node.op.c_params(graph.input_types(node)).arrays()
+    )
 
 
 def _for_image(graph: Graph, target: Target) -> Graph:

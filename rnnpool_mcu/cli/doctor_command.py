@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.errors import ToolMissingError
+from rnnpool_mcu.system.programs import run_program
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _program_version(program: str) -> str | None:
 def _output(command: list[str], text: str = "") -> list[str]:
     """The lines that a program given `text` prints; none when it fails."""
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, check=False)
+        done = run_program(command, text=text, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return done.stdout.splitlines() if done.returncode == 0 else []

@@ -8,6 +8,7 @@ mismatch, 6 toolchain or simulator missing, 129 the terminal closed, 130 interru
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -58,7 +59,15 @@ class GuardedGroup(click.Group):
         if threading.current_thread() is threading.main_thread():
             _end_cleanly_on("SIGTERM", TERMINATED)
             _end_cleanly_on("SIGHUP", HUNG_UP)
+            _tell_in_any_encoding()
         sys.exit(_run(lambda: super(GuardedGroup, self).main(args, prog_name, **extra)))
+
+
+def _tell_in_any_encoding() -> None:
+    """Lets what a locale's encoding lacks (a table's lines, a file's name) be replaced, not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_cleanly_on(name: str, code: int) -> None:

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from rnnpool_mcu.ir.source import InputForm, ModelInput, Normalisation
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.float_agreement import FloatSource
 from rnnpool_mcu.quantize.samples import Samples
+from rnnpool_mcu.system.programs import run_program
 
 MOST_BYTES = 256 << 20
 """Of float weights, four bytes each, and what the optimizer keeps of them."""
@@ -94,7 +94,7 @@ def _converted_apart(path: Path, calibration: Calibration) -> _Converted:
         folder = Path(name)
         command = [sys.executable, "-m", keras_conversion.__name__]
         command += [str(path.resolve()), name, json.dumps(request)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = run_program(command, environment=environment)
         result = folder / keras_conversion.RESULT_FILE
         if not result.is_file():
             last = (done.stderr.strip().splitlines() or ["without a message"])[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class Instruction:
 def disassemble(elf: Path) -> dict[int, Instruction]:
     """All instructions of an image by address; ToolMissingError without objdump."""
     command = [str(tools.find_tool(OBJDUMP)), "-d", "-l", str(elf)]
-    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    listing = tools.output_of(command)
     return parse_listing(listing)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import qemu
 from rnnpool_mcu.run.layer_ranges import OUTSIDE, Range
 from rnnpool_mcu.system import tools
+from rnnpool_mcu.system.programs import run_program
 
 COMPILER = "gcc"
 FLASH_BASE, FLASH_BYTES = 0, 4 * 1024 * 1024  # of qemu.BOARD
@@ -112,9 +112,7 @@ def _loadable_plugin(folder: Path, elf: Path, config: Path) -> Path:
         command = [str(tools.find_tool(qemu.QEMU)), "-M", qemu.BOARD, "-display", "none", "-S"]
         command += ["-serial", "none", "-monitor", "stdio", "-kernel", str(elf)]
         command += ["-plugin", f"{plugin},config={config},counts={folder / 'trial.txt'}"]
-        done = subprocess.run(
-            command, input="quit\n", capture_output=True, text=True, check=False, timeout=60
-        )
+        done = run_program(command, text="quit\n", timeout=60)
         if done.returncode == 0:
             return plugin
         wanted = _WANTED_API.search(done.stderr)
@@ -129,7 +127,7 @@ def build_plugin(folder: Path, api: int = _OLDEST_API) -> Path:
     plugin = folder / f"profile-{api}.so"
     command = [str(tools.find_tool(COMPILER)), "-std=c11", "-O2", "-fPIC", "-shared"]
     command += [f"-DPLUGIN_API_VERSION={api}", str(_SOURCE), "-o", str(plugin)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode != 0:
         raise tools.BuildError(f"{_SOURCE.name} does not compile:\n{done.stderr}")
     return plugin

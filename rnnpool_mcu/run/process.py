@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnpool_mcu.run.protocol import RunError
+from rnnpool_mcu.system.programs import run_program
 
 
 def execute(
@@ -14,14 +15,6 @@ def execute(
 ) -> subprocess.CompletedProcess[str]:
     """The ended process with what it said; RunError, which names the engine, where it does not end."""
     try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=seconds_per_image * (images + 1),
-        )
+        return run_program(command, folder=folder, timeout=seconds_per_image * (images + 1))
     except subprocess.TimeoutExpired as error:
         raise RunError(f"{engine}: no end after {error.timeout:.0f} s over {images} images") from error

@@ -81,10 +81,25 @@ def _trace(fields: Mapping[str, str]) -> LayerTraceOfImage:
 
 def result(engine: str, text: str, outputs: bytes, *, output_bytes: int, images: int) -> RunResult:
     """The `RunResult` of a finished run; RunError when it faulted, stopped early or an image failed."""
-    report = parse(text)
-    check(engine, report, text, images=images)
+    try:
+        report = parse(text)
+        check(engine, report, text, images=images)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(_broken_off(engine, text)) from error
     if len(outputs) != images * output_bytes:
         raise RunError(f"{engine}: {len(outputs)} output bytes, expected {images} x {output_bytes}")
+    try:
+        return _result(engine, report, outputs, output_bytes, images)
+    except (ValueError, KeyError, IndexError) as error:
+        raise RunError(_broken_off(engine, text)) from error
+
+
+def _broken_off(engine: str, text: str) -> str:
+    tail = "\n".join(text.splitlines()[-10:])
+    return f"{engine}: a line of the report is not whole, the firmware died while it printed:\n{tail}"
+
+
+def _result(engine: str, report: Report, outputs: bytes, output_bytes: int, images: int) -> RunResult:
     counted = all(image.get("unit") == "instructions" for image in report.images)
     marks = [int(image["stack_high_water"]) for image in report.images if "stack_high_water" in image]
     traces: list[list[LayerTrace]] = [[] for _ in range(images)]

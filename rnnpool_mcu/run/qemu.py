@@ -19,6 +19,7 @@ from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.run import batch, protocol
 from rnnpool_mcu.run.process import execute
 from rnnpool_mcu.system import tools
+from rnnpool_mcu.system.programs import end_running
 
 BOARD = "mps2-an386"
 QEMU = "qemu-system-arm"
@@ -96,7 +97,11 @@ def run_elf(
         raise UsageError("no images to run")
     parts = batch_of(images).split(jobs, keep_sequences=project.has_state)
     with ThreadPoolExecutor(len(parts)) as pool:
-        results = list(pool.map(lambda part: _run_part(elf, project, part, machine, options), parts))
+        try:
+            results = list(pool.map(lambda part: _run_part(elf, project, part, machine, options), parts))
+        except BaseException:
+            end_running()  # else the pool would wait for the emulators' own ends
+            raise
     return _join(results)
 
 

@@ -23,6 +23,7 @@ from rnnpool_mcu.run import batch, protocol
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.run.renode_test import window_of
 from rnnpool_mcu.system import tools
+from rnnpool_mcu.system.programs import started
 
 RENODE = "renode"
 BOARD_SECONDS = 600
@@ -100,16 +101,10 @@ def _emulate(renode: Path, script: Path, elf: Path, folder: Path, board_seconds:
     monitor = f'{given}; $seconds="{board_seconds}"; include {monitor_path(script)}; quit'
     command = [str(renode), "--disable-xwt", "--console", "--plain", "-e", monitor]
     end = time.monotonic() + wait
-    with log.open("wb") as file:
-        emulator = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            while emulator.poll() is None and not has_ended(_read(report)) and time.monotonic() < end:
-                time.sleep(_POLL_SECONDS)
-            timed_out = emulator.poll() is None and not has_ended(_read(report))
-        finally:
-            tools.end_group(emulator)
+    with log.open("wb") as file, started(command, stdout=file, stderr=subprocess.STDOUT) as emulator:
+        while emulator.poll() is None and not has_ended(_read(report)) and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+        timed_out = emulator.poll() is None and not has_ended(_read(report))
     return _Ended(_read(report), _read(log), timed_out)
 
 
@@ -158,5 +153,8 @@ def check_log(log: str) -> None:
 
 def outputs_of(text: str) -> bytes:
     """The outputs in a console report, whose lines are `output <hexadecimal>`."""
-    lines = [line.split()[1] for line in text.splitlines() if line.startswith("output ")]
-    return b"".join(bytes.fromhex(line) for line in lines)
+    lines = [line.removeprefix("output ") for line in text.splitlines() if line.startswith("output ")]
+    try:
+        return b"".join(bytes.fromhex(line) for line in lines)
+    except ValueError as error:
+        raise RunError("renode: an output line is not whole, the firmware died while it printed") from error

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -203,7 +205,18 @@ def _solve_exactly(
     solver.parameters.num_workers = 1  # one worker, a fixed seed, no clock: the same offsets every time
     solver.parameters.random_seed = 0
     solver.parameters.catch_sigint_signal = False  # its handler would swallow Ctrl-C, and leave none behind
-    status = solver.solve(model)
+    status = _solved(solver, model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return dict(hint), False
     return {name: solver.value(start[name]) * ALIGNMENT for name in units}, status == cp_model.OPTIMAL
+
+
+def _solved(solver: Any, model: Any) -> Any:
+    """The solver's status. It runs in a thread: the main one hears signals meanwhile, and stops it."""
+    with ThreadPoolExecutor(1) as pool:
+        status = pool.submit(solver.solve, model)
+        try:
+            return status.result()
+        except BaseException:
+            solver.stop_search()
+            raise

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
-import signal
-import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnpool_mcu.errors import BudgetError, ToolMissingError, UsageError, UserError
+from rnnpool_mcu.system.programs import run_program
 
 DEBIAN_PACKAGES = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
@@ -22,7 +21,17 @@ DEBIAN_PACKAGES = {
     "clang": "clang",
 }
 _LOG_LINES = 30
-_GRACE_SECONDS = 3.0
+_ADVICE = {
+    "RAM": "allow more, or compile the model with a smaller image or budget",
+    "FLASH": "use a model with fewer weights, or a --board with more flash",
+}
+_FULL = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "File too large": errno.EFBIG,
+    "Read-only file system": errno.EROFS,
+}
+"""What compilers, linkers and make say where the machine fails them, whatever they were doing."""
 
 
 class BuildError(UserError):
@@ -48,16 +57,17 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
     find_tool(compiler)
     command = [str(find_tool("make")), "--no-print-directory", "-j2", "-C", str(project), target]
     command += [f"{name}={value}" for name, value in variables.items()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode == 0:
         return
     _check_writable(project)
     log = done.stdout + done.stderr
+    _check_resources(project, log)
     overflow = re.search(r"region `(RAM|FLASH)' overflowed by (\d+) bytes", log)
     if overflow is not None:
+        advice = _ADVICE[overflow[1]]
         raise BudgetError(
-            f"{project}: the firmware does not fit, {overflow[1]} exceeded by {overflow[2]} bytes; "
-            f"allow more, or compile the model with a smaller image or budget"
+            f"{project}: the firmware does not fit, {overflow[1]} exceeded by {overflow[2]} bytes; {advice}"
         )
     header = re.search(r"fatal error: (std\w+|string)\.h: No such file", log)
     if header is not None:
@@ -69,14 +79,21 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
     raise BuildError(f"{project}: `{' '.join(command)}` failed:\n{tail}")
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that was started in a session of its own, with all that it started."""
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal_number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-            return
+def output_of(command: Sequence[str]) -> str:
+    """What a program that has to succeed prints; BuildError with its message where it does not."""
+    done = run_program(command)
+    if done.returncode != 0:
+        raise BuildError(f"`{' '.join(command)}` ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _check_resources(project: Path, log: str) -> None:
+    """OSError or UsageError where the machine was at its end, not the sources at fault."""
+    for words, number in _FULL.items():
+        if words in log:
+            raise OSError(number, os.strerror(number), str(project))
+    if "Killed signal terminated" in log or "out of memory" in log or "Cannot allocate memory" in log:
+        raise UsageError(f"{project}: the compiler ran out of memory; end other programs, or add memory")
 
 
 def _check_writable(project: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import BudgetError, UsageError
 from rnnpool_mcu.ir.firmware import Board, FlashTiming
 from rnnpool_mcu.system import resources
 
@@ -136,4 +136,13 @@ def check_ram(board: Board, ram_bytes: int) -> None:
         raise UsageError(
             f"board '{board.name}' has {board.ram_bytes} bytes of contiguous RAM, the budget is {ram_bytes}; "
             f"use --ram {board.ram_bytes // 1024}k or another --board"
+        )
+
+
+def check_flash(board: Board, constants_bytes: int) -> None:
+    """BudgetError when weights and tables alone are more than the board's flash."""
+    if constants_bytes > board.flash_bytes:
+        raise BudgetError(
+            f"weights and tables take {constants_bytes:,} bytes, board '{board.name}' has "
+            f"{board.flash_bytes:,} bytes of flash; use fewer weights, or a --board with more flash"
         )

@@ -10,6 +10,7 @@ import jinja2
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system import resources
+from rnnpool_mcu.system.copying import copy_folder
 from rnnpool_mcu.toolchain.board import available_boards, board_of, load_board
 from rnnpool_mcu.toolchain.cores import CORES
 
@@ -30,7 +31,7 @@ def write_project_files(folder: Path, project: Project, board: Board | None = No
     one of that name.
     """
     board = board_of(folder, project.board) if board is None else board
-    shutil.copytree(resources.firmware_dir(), folder / "firmware", dirs_exist_ok=True)
+    copy_folder(resources.firmware_dir(), folder / "firmware")
     environment = project_environment()
     known = [load_board(name) for name in available_boards() if name != board.name]
     for each in (board, *known):
@@ -51,7 +52,7 @@ def write_project_files(folder: Path, project: Project, board: Board | None = No
 def _write_board(folder: Path, board: Board, environment: jinja2.Environment) -> None:
     """A board's own files, and what follows from its board.toml: linker script and compiler flags."""
     if board.folder.resolve() != folder.resolve():
-        shutil.copytree(board.folder, folder, dirs_exist_ok=True)
+        copy_folder(board.folder, folder)
     context = {
         "board": board,
         "core": CORES[board.core],

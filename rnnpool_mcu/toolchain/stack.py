@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import bisect
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +68,7 @@ def worst_case(elf: ElfImage, su_dir: Path | None = None) -> StackBound:
     """
     project = Project.load(elf.project)
     usage = read_stack_usage(elf.build_dir if su_dir is None else su_dir)
-    listing = subprocess.run(
-        [str(tools.find_tool(OBJDUMP)), "-d", str(elf.path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    listing = tools.output_of([str(tools.find_tool(OBJDUMP)), "-d", str(elf.path)])
     functions = {function.name: function for function in parse_functions(listing, usage.frames)}
     resolved = _resolve_row_callback(functions, usage, project.name)
     total, path = deepest(resolved, ROOT)
