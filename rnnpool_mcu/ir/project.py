@@ -11,8 +11,8 @@ from typing import Any, ClassVar, cast
 from rnnpool_mcu.errors import ModelError, UsageError, UserError
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.source import ModelInput
-from rnnpool_mcu.ir.typed import check_fields, checked, field_types
 from rnnpool_mcu.system.plain_files import FileFault, read_json
+from rnnpool_mcu.system.typed import check_fields, checked, field_types
 
 IMAGE_MODES = ("resident", "streamed")
 OPTIMIZE = ("speed", "size")

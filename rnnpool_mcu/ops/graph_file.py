@@ -17,9 +17,9 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.graph import Graph, Input, Node, State
-from rnnpool_mcu.ir.typed import check_fields, checked, field_types
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.system.plain_files import MAX_JSON_BYTES, FileFault, parse_json, read_arrays
+from rnnpool_mcu.system.typed import check_fields, checked, field_types
 
 FILE_NAME = "graph.npz"
 FORMAT_VERSION = 2
