@@ -18,14 +18,15 @@ def image_shape(tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int,
     """Height, width, channels of a tensor's shape; ModelError for batches of images and open sides.
 
     Of three dimensions or two the first is a side like the others: rows of vectors, as a dense layer over a
-    sequence has them.
+    sequence has them. Of more than four all but the last two are the height, which operators value by value
+    do not mind; those that move values look at the shape itself.
     """
     if tensor.dynamic:
         raise ModelError(
             f"'{tensor.name}' has sides that are not fixed, {list(shape)}; export it with a fixed input size"
         )
     if len(shape) > 4:
-        raise ModelError(f"'{tensor.name}' is {list(shape)}, supported: at most 4 dimensions")
+        return elements(shape[:-2]), shape[-2], shape[-1]
     if len(shape) == 4:
         check_batch(tensor, shape)
     height, width, channels = (1,) * (3 - len(shape)) + shape[-3:]

@@ -118,6 +118,12 @@ def positive(w: Writer, x: int) -> int:
     return w.conv(x, 8, 1, activation=RELU)
 
 
+def normalized(w: Writer, x: int) -> int:
+    """(x - mean) * a stored factor + a stored term, by groups of channels."""
+    centred = w.join("SUB", x, reduced(w, x, "MEAN", [1, 2, 4], True))
+    return w.join("ADD", w.join("MUL", centred, stored_map(w, 1, 1, 1, 2, 4)), stored_map(w, 1, 1, 1, 2, 4))
+
+
 def rows_of_dense(w: Writer, x: int, keep: bool) -> int:
     """FULLY_CONNECTED over the last axis."""
     given = w.tensors[x]
@@ -232,6 +238,8 @@ OPERATORS: dict[str, Build] = {
     "dense_over_parts": lambda w, x: rows_of_dense(w, w.view(x, 1, 6, 20, 4), False),
     "negated_in_float": lambda w, x: in_float(w, x, "NEG"),
     "root_in_float": lambda w, x: in_float(w, x, "ABS", "SQRT"),
+    "group_normalization": lambda w, x: normalized(w, w.view(x, 1, 6, 10, 2, 4)),
+    "softmax_of_five_dimensions": lambda w, x: w.softmax(w.view(x, 1, 3, 2, 10, 8)),
     "log_softmax": lambda w, x: w.fixed("LOG_SOFTMAX", x, 16 / 256, 127, "LogSoftmaxOptions"),
     "attention": attention,
     "matmul_of_images": lambda w, x: product(w, x, transposed(w, x, 0, 1, 3, 2)),

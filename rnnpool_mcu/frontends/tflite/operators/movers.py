@@ -52,6 +52,8 @@ def _padding(call: Call) -> tuple[Padding, tuple[int, int]]:
 
 def _image(values: Sequence[int], absent: int) -> Sides:
     """Values by dimension, batch first, as values of height, width and channels."""
+    if len(values) > 4:
+        raise ModelError(f"of {len(values)} dimensions, supported: at most 4; reshape before")
     given = list(values[1:] if len(values) >= 2 else values)[:3]
     height, width, channels = [absent] * (3 - len(given)) + given
     return height, width, channels
