@@ -54,3 +54,10 @@ def test_the_streaming_example_hears_what_it_was_given(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "qemu: equals numpy byte for byte on 40 images" in done.stdout
     assert done.stdout.endswith("frame 31: rising\nframe 71: falling\n")
+
+
+def test_the_mlperf_example_says_which_files_it_looks_for(tmp_path: Path) -> None:
+    """Its files are the user's own copies."""
+    command = [sys.executable, EXAMPLES / "mlperf_tiny" / "example.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "holds none of ad01_int8.tflite, kws_ref_model.tflite" in done.stderr
