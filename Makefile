@@ -9,7 +9,7 @@ GRAPHS ?= 25
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all test-weekly lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators clean
+.PHONY: help setup demo test test-all test-weekly assure lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ test-all: lint ## lint, then all tests
 
 test-weekly: setup ## every plan of the fronts of random graphs on the emulated board [GRAPHS=25]
 	RNNPOOL_WEEKLY_GRAPHS=$(GRAPHS) $(BIN)/python -m pytest -q tests/schedule/test_front_on_board.py
+
+assure: setup ## static analyzers and a bounded model checker on the C; what is not installed is skipped
+	$(BIN)/python -m pytest -q -rs tests/assure
 
 lint: setup ## style, types and the import contracts
 	$(BIN)/ruff check .
