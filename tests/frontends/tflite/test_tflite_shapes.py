@@ -135,7 +135,6 @@ def rows_of_dense(w: Writer, x: int, keep: bool) -> int:
     w.tensors[weights].shape = w.tensors[weights].data.shape
     rows = int(np.prod(given.shape[:-1]))
     w.tensors[y].shape = (*given.shape[:-1], 5) if keep else (rows, 5)
-    w.tensors[y].scales = [w.tensors[y].scales[0] / 8]
     if keep:
         w.operators[-1].inputs[0] = x
         w.operators[-1].options = ("FullyConnectedOptions", {"KeepNumDims": True})
@@ -257,3 +256,18 @@ def test_each_operator_is_within_a_step_of_the_interpreter(name: str, tmp_path: 
     assert found.agrees, {layer.layer: dict(layer.alone) for layer in found.layers}
     assert sum(found.outputs.values()) > 0
     assert name in STEEP or max(map(abs, found.outputs)) <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_chains_of_operators_follow_the_interpreter(seed: int, tmp_path: Path) -> None:
+    """Random ones one behind the other, so that each meets views and shapes that others made."""
+    random, w = np.random.default_rng(seed), Writer(seed)
+    x = w.conv(w.input(*SIDES[:2], 3), SIDES[2], 3, activation=NONE)
+    for name in random.choice(list(OPERATORS), 3):
+        x = OPERATORS[name](w, x)
+        if int(np.prod(w.tensors[x].shape)) != int(np.prod(SIDES)):
+            break
+        x = w.view(x, 1, *SIDES)
+    found = compared(tmp_path / "model.tflite", w.finish(x), 2)
+    assert found.agrees, {layer.layer: dict(layer.alone) for layer in found.layers}
