@@ -99,6 +99,12 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         IMAGE,
     ),
     "dilated transposed": (lambda: nn.ConvTranspose2d(3, 4, (2, 3), dilation=(2, 3)), IMAGE),
+    "dilated transposed with more behind": (
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(3, 4, 3, 1, 1, output_padding=1, dilation=2), norm(1, channels=4)
+        ),
+        IMAGE,
+    ),
     "grouped, dilated, transposed signal": (
         lambda: nn.Sequential(nn.Conv1d(3, 4, 1), nn.ConvTranspose1d(4, 6, 3, 2, 1, 1, 2, dilation=2)),
         SIGNAL,

@@ -19,7 +19,13 @@ def plain_transposed(module: fx.GraphModule) -> None:
         weight, dilation = stored_tensor(arguments["weight"]), arguments["dilation"]
         if weight is None or (arguments["groups"] == 1 and set(dilation) == {1}):
             continue
-        plain = ungrouped(dilated(weight, dilation), arguments["groups"])
+        extra = arguments["output_padding"]
+        if any(at >= step for at, step in zip(extra, arguments["stride"], strict=True)):
+            # Only a dilation allows so much; taps of zero behind the kernel's give the same rows and columns.
+            arguments["output_padding"] = [0] * len(extra)
+        else:
+            extra = [0] * len(extra)
+        plain = ungrouped(dilated(weight, dilation, extra), arguments["groups"])
         with module.graph.inserting_before(node):
             arguments["weight"] = stored(module, f"{node.name}_weight", plain)
         arguments |= {"groups": 1, "dilation": [1] * len(dilation)}
@@ -36,10 +42,11 @@ def ungrouped(weight: Tensor, groups: int) -> Tensor:
     return plain
 
 
-def dilated(weight: Tensor, dilation: list[int]) -> Tensor:
-    """A kernel with zeros between its taps."""
-    sides = [(side - 1) * step + 1 for side, step in zip(weight.shape[2:], dilation, strict=True)]
+def dilated(weight: Tensor, dilation: list[int], behind: list[int]) -> Tensor:
+    """A kernel with zeros between its taps, and `behind` them."""
+    spans = [(side - 1) * step + 1 for side, step in zip(weight.shape[2:], dilation, strict=True)]
+    sides = [span + more for span, more in zip(spans, behind, strict=True)]
     plain = weight.new_zeros(*weight.shape[:2], *sides)
-    taps: Any = (..., *(slice(None, None, step) for step in dilation))
+    taps: Any = (..., *(slice(None, span, step) for span, step in zip(spans, dilation, strict=True)))
     plain[taps] = weight
     return plain
