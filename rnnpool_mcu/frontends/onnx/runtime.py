@@ -70,7 +70,8 @@ class OnnxRuntime:
         given = image if isinstance(image, Mapping) else {graph.input_name: image}
         told = {one: self._inputs[self._imported.sources[one.name]] for one in graph.inputs}
         feeds = {t.name: self._as_input(one, given[one.name], t) for one, t in told.items()}
-        results = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
+        made = self._session.run(wanted, feeds) if wanted else []  # of no names it would give all outputs
+        results = dict(zip(wanted, made, strict=True))
         found: dict[str, Int8Array] = {}
         for name, tensor in self._tensors.items():
             kind = self._imported.graph.types.get(name)
