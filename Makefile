@@ -9,7 +9,7 @@ GRAPHS ?= 25
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all test-weekly assure lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators clean
+.PHONY: help setup demo test test-all test-weekly assure lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators sbom clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ bench-ram: setup ## run the zoo under several schedules, write docs/benchmarks/r
 
 operators: setup ## write docs/operators.md, what each model format may hold
 	$(BIN)/rnnpool-mcu supported-ops --markdown > docs/operators.md
+
+sbom: setup ## write sbom.json, the wheel's bill of materials (CycloneDX)
+	$(BIN)/python -m scripts.bill_of_materials sbom.json
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build dist $(DEMO_OUT) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

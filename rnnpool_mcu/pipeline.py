@@ -24,6 +24,7 @@ from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, LEAST_COSINE, FloatSource
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
+from rnnpool_mcu.report.provenance import file_sha256, provenance
 from rnnpool_mcu.run.renode_test import write_renode_test
 from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
@@ -57,6 +58,7 @@ class Target:
     labels: tuple[str, ...] = ()  # names of the classes, for the header and for reports
     input: ModelInput = ModelInput()  # noqa: RUF009  (frozen)
     agreement: Mapping[str, Any] | None = None  # with the float model, for the report
+    source_sha256: str | None = None  # of the model file, for the report
 
 
 def compile_model(
@@ -106,6 +108,7 @@ def compile_model(
         *(imported.calibration, optimize, objective, tuple(labels) or tuple(imported.labels)),
         *(imported.input, agreement),
     )
+    target = dataclasses.replace(target, source_sha256=file_sha256(model))
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
 
 
@@ -170,6 +173,7 @@ def compile_graph(
         *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning),
         agreement=target.agreement,
     )
+    report["provenance"] = provenance(out, gcc.version(), target.source_sha256)
     write_report(report, out)
     write_memory_picture(built.plan, target.title, out)
     return report

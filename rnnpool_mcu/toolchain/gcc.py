@@ -12,6 +12,11 @@ from rnnpool_mcu.toolchain.board import check_ram
 COMPILER = "arm-none-eabi-gcc"
 
 
+def version() -> str:
+    """What the compiler says of itself; ToolMissingError without one."""
+    return tools.output_of([str(tools.find_tool(COMPILER)), "--version"]).partition("\n")[0]
+
+
 def build(
     project: Path,
     board: Board,

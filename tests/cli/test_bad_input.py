@@ -120,7 +120,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "text": (lambda path: path.write_text("no model", encoding="utf-8"), ("not a model",)),
     "picture": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)), ("not a model",)),
     "truncated": (_truncated, ("truncated",)),
-    "pickled module": (lambda path: torch.save(Small(), path), ("pickled", "save_checkpoint")),
+    "pickled module": (lambda path: torch.save(Small(), path), ("pickled", "torch.export.save")),
     "TorchScript": (_torch_script, ("TorchScript", "state_dict")),
     "bare state dict": (lambda path: torch.save(Small().state_dict(), path), ("a bare state_dict",)),
     "NaN weights": (_with_nan, ("'head.weight'", "1 of 12 values NaN")),
