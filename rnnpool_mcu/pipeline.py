@@ -40,6 +40,8 @@ from rnnpool_mcu.toolchain.board import check_flash, check_ram, load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 
 Progress = Callable[[str], None]
+MOST_OPERATORS = 1000
+"""Of a model; networks that fit a Cortex-M4 have a few dozen to a few hundred."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,11 @@ def _constants_bytes(graph: Graph) -> int:
 def _for_image(graph: Graph, target: Target) -> Graph:
     """The verified graph with the image where the target has it."""
     verify_graph(graph)
+    if len(graph.nodes) > MOST_OPERATORS:
+        raise ModelError(
+            f"the model has {len(graph.nodes):,} operators, allowed: {MOST_OPERATORS:,}; "
+            "split it, or use a smaller one"
+        )
     return dataclasses.replace(graph, image_resident=target.image == "resident")
 
 

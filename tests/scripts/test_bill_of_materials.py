@@ -14,5 +14,8 @@ def test_every_dependency_is_listed_once_with_its_locked_version() -> None:
     assert found["numpy"]["scope"] == "required" and found["torch"]["scope"] == "optional"
     assert found["torch"]["purl"] == "pkg:pypi/torch@2.13.0%2Bcpu"
     assert "pytest" not in found
-    assert [name for name, component in found.items() if "version" not in component] == ["pyocd", "tensorflow"]
+    assert [name for name, component in found.items() if "version" not in component] == [
+        "pyocd",
+        "tensorflow",
+    ]
     assert json.dumps(bill) == json.dumps(bill_of_materials())
