@@ -14,6 +14,9 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
 from rnnpool_mcu.frontends.tflite.call import HARMLESS, HOW_TO_QUANTIZE, Call, Converter
 from rnnpool_mcu.frontends.tflite.checks import check_known, check_precision
+from rnnpool_mcu.frontends.tflite.forms.dilation import merge_dilated
+from rnnpool_mcu.frontends.tflite.forms.folding import folded, is_shape_arithmetic
+from rnnpool_mcu.frontends.tflite.forms.older import modernized
 from rnnpool_mcu.frontends.tflite.kinds import EDGES, VARIABLES, VIEWS
 from rnnpool_mcu.frontends.tflite.operators.converters import CONVERTERS
 from rnnpool_mcu.frontends.tflite.operators.detections import post_process
@@ -22,10 +25,7 @@ from rnnpool_mcu.frontends.tflite.operators.lstm import STATES
 from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, read_tflite
 from rnnpool_mcu.frontends.tflite.shapes import where
-from rnnpool_mcu.frontends.tflite.states.variables import Variables, add_recurrent
-from rnnpool_mcu.frontends.tflite.stored.dilation import merge_dilated
-from rnnpool_mcu.frontends.tflite.stored.folding import folded, is_shape_arithmetic
-from rnnpool_mcu.frontends.tflite.stored.older import modernized
+from rnnpool_mcu.frontends.tflite.states import Variables, add_recurrent
 from rnnpool_mcu.frontends.tflite.tensors import Tensors, Viewed
 from rnnpool_mcu.frontends.tflite.views import take_edge, take_view
 from rnnpool_mcu.frontends.walk import Walk

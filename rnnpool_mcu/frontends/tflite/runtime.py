@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.frontends.tflite.forms.details import acceptable
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite
 from rnnpool_mcu.frontends.tflite.reader import read_tflite
-from rnnpool_mcu.frontends.tflite.stored.details import acceptable
 from rnnpool_mcu.ir.evaluate import Inputs
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array

@@ -12,6 +12,7 @@ from rnnpool_mcu.frontends.builder import INPUT_NAME, Builder
 from rnnpool_mcu.frontends.node_names import input_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.tflite.call import HOW_TO_QUANTIZE, Call, int8_quantization
+from rnnpool_mcu.frontends.tflite.forms.folding import with_tensor
 from rnnpool_mcu.frontends.tflite.kinds import VIEWS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, StoredTensor
 from rnnpool_mcu.frontends.tflite.shapes import (
@@ -24,7 +25,6 @@ from rnnpool_mcu.frontends.tflite.shapes import (
     shifted,
     squeezed,
 )
-from rnnpool_mcu.frontends.tflite.stored.folding import with_tensor
 from rnnpool_mcu.ir.graph import Node
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization

@@ -8,13 +8,13 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.call import FLOAT_TAILS, HOW_TO_QUANTIZE, Call, int8_quantization
+from rnnpool_mcu.frontends.tflite.forms.folding import with_tensor
 from rnnpool_mcu.frontends.tflite.kinds import VIEWS
 from rnnpool_mcu.frontends.tflite.operators.arithmetic import requantize_as_interpreter
 from rnnpool_mcu.frontends.tflite.operators.detections import CUSTOM
 from rnnpool_mcu.frontends.tflite.operators.picking import MAX_PICKS, Sides
 from rnnpool_mcu.frontends.tflite.reader import StoredOperator, StoredTensor
 from rnnpool_mcu.frontends.tflite.shapes import elements, image_axes, merged_order, shifted
-from rnnpool_mcu.frontends.tflite.stored.folding import with_tensor
 from rnnpool_mcu.frontends.tflite.tensors import MAX_VIEWS, Tensors, Viewed
 from rnnpool_mcu.ir.graph import Node
 from rnnpool_mcu.ir.operator import Operator

@@ -20,11 +20,11 @@ from rnnpool_mcu.frontends.tflite.call import (
     check_same_quantization,
     real_constant,
 )
+from rnnpool_mcu.frontends.tflite.forms.dilation import EXPLICIT
 from rnnpool_mcu.frontends.tflite.operators.lstm import convert_lstm
 from rnnpool_mcu.frontends.tflite.operators.movers import MOVERS
 from rnnpool_mcu.frontends.tflite.operators.tables import TABLES
 from rnnpool_mcu.frontends.tflite.shapes import aligned_shape
-from rnnpool_mcu.frontends.tflite.stored.dilation import EXPLICIT
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.arg_max import ArgMax
 from rnnpool_mcu.ops.average_pool import GlobalAveragePool
