@@ -27,6 +27,7 @@ from rnnpool_mcu.ir.plan import ALIGNMENT, Block, Placement, total_live
 SEARCH_ROUNDS = 100  # shuffled orders tried by the fast search
 SEARCH_PAIRS = 1_000_000  # conflicts looked at by it: fewer orders where there are very many blocks
 EXACT_EFFORT = 10.0  # deterministic seconds of the exact solver
+EXACT_BLOCKS = 160  # of more blocks, the solver needs minutes before its effort even counts
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement
     size = arena_size(problem, offsets)
     if size == problem.bound_bytes:
         return Placement(offsets, size, problem.bound_bytes, "first fit meets the area bound", True)
-    solved = _solve_exactly(problem, offsets, blocks, effort) if effort > 0 else None
+    exact = effort > 0 and len(blocks) <= EXACT_BLOCKS
+    solved = _solve_exactly(problem, offsets, blocks, effort) if exact else None
     if solved is None:
         return Placement(offsets, size, problem.bound_bytes, "first fit, no exact search", False)
     offsets, optimal = solved

@@ -99,3 +99,13 @@ def test_offsets_of_very_many_blocks_are_looked_for_in_fewer_orders() -> None:
     problem = make_problem(tuple(plan.blocks.values()))
     assert 100 * sum(map(len, problem.conflicts.values())) > SEARCH_PAIRS / 2
     assert plan.arena_bytes < 1.1 * plan.placement.bound_bytes
+
+
+def test_two_hundred_layers_are_placed_without_the_exact_solver() -> None:
+    """Which takes minutes to set up for as many blocks."""
+    builder = GraphBuilder(TensorType(16, 16, 4, Quantization(1 / 255, -128)))
+    value = builder.conv(INPUT, 8, 3)
+    for _ in range(200):
+        value = builder.conv(value, 8, 3)
+    plan = plan_graph(builder.graph(value))
+    assert plan.placement.method == "first fit, no exact search" and not plan.placement.optimal
