@@ -23,6 +23,7 @@ from rnnpool_mcu.ops.mul import Mul
 from rnnpool_mcu.ops.prelu import PRelu
 from rnnpool_mcu.ops.prelu_map import PReluMap
 from rnnpool_mcu.ops.softmax import Softmax
+from rnnpool_mcu.ops.squared_difference import SquaredDifference
 from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.where import Where
 from tests.ops.kernel_modes.mode import CLAMP, OUT, Build, Made, Modes, modes, on_map
@@ -198,6 +199,12 @@ MODES: Modes = {
         usual=on_map(Softmax()),
         steep=on_map(Softmax(beta=20.0)),
         other_scale=on_map(Softmax(Quantization(1 / 100, -7))),
+    ),
+    SquaredDifference: modes(
+        **{
+            f"by_{axes or 'one_value'}": _pair(SquaredDifference(OUT), axes)
+            for axes in ("", "w", "c", "hw", "hwc")
+        }
     ),
     Sub: modes(**_sums(Sub)),
 }
