@@ -131,6 +131,8 @@ class _Rewriter:
         if op.kind == "CONV_2D" and values.ndim == 4 and self._channels(op) != values.shape[-1]:
             self.operators.append(op)  # grouped: refused where it is converted
             return
+        if int(np.abs(values).max(initial=0)) > 255:
+            raise ModelError(f"{op.kind}: weights up to {np.abs(values).max()}, allowed: 255 less zero point")
         source = op.inputs[0] if op.kind == "CONV_2D" else self._flat(op, values.shape[-1])
         parts, columns, rest = [source], [_limited(values)], values - _limited(values)
         while rest.any():
