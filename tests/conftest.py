@@ -9,6 +9,8 @@ import pytest
 
 # Tests run side by side: threads of torch's own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Makefiles of compiled folders: every build of a test fails where it warns.
+os.environ.setdefault("WERROR", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
