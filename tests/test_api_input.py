@@ -18,7 +18,7 @@ SHAPE = (4, 6, 3)
 
 def _model(example_shape: tuple[int, ...] = (1, 3, 4, 6)) -> CompiledModel:
     builder = GraphBuilder(TensorType(*SHAPE, Quantization(1 / 255, -128)))
-    return CompiledModel(Path("out"), {}, builder.graph(builder.conv(INPUT, 2, 3)), example_shape)
+    return CompiledModel(Path("out"), {}, builder.graph(builder.conv(INPUT, 2, 3)), (example_shape,))
 
 
 def _picture() -> Any:
