@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifndef PORT_BAUD
+#define PORT_BAUD 115200u /* of the console */
+#endif
+
 /* Addresses that the program may use beside its code and its RAM. */
 typedef struct {
     uint32_t base;    /* aligned to `bytes` */
@@ -23,9 +27,9 @@ extern const port_region port_peripherals[PORT_PERIPHERAL_REGIONS];
 /* Clocks, console and counter; runs before any protection is on. */
 void port_init(void);
 
-/* The console, blocking. */
+/* The console. Sending waits; receiving does not: the next byte, or -1 when none is there. */
 void port_putc(char c);
-uint8_t port_getc(void);
+int32_t port_getc(void);
 
 /* The counter: ticks of PORT_COUNT_PER_TICK PORT_COUNT_UNIT each (board.h). */
 void port_count_start(void);

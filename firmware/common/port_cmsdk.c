@@ -34,11 +34,9 @@ void port_putc(char c)
     UART0_DATA = (uint32_t)(uint8_t)c;
 }
 
-uint8_t port_getc(void)
+int32_t port_getc(void)
 {
-    while ((UART0_STATE & UART_RECEIVE_FULL) == 0u) {
-    }
-    return (uint8_t)UART0_DATA;
+    return (UART0_STATE & UART_RECEIVE_FULL) != 0u ? (int32_t)(UART0_DATA & 0xFFu) : -1;
 }
 
 void port_count_start(void)

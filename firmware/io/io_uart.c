@@ -37,7 +37,11 @@ const port_region io_region = {0, 0, 0, 0};
 int32_t io_read(uint8_t *to, int32_t bytes)
 {
     for (int32_t i = 0; i < bytes; i++) {
-        to[i] = port_getc();
+        int32_t byte = port_getc();
+        while (byte < 0) {
+            byte = port_getc();
+        }
+        to[i] = (uint8_t)byte;
     }
     return 0;
 }

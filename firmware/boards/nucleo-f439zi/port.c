@@ -1,5 +1,5 @@
 /* STM32F439ZI: 168 MHz from the debugger's 8 MHz clock, console on USART3 (PD8, PD9: the debugger's
- * virtual serial port) at 115200 baud, cycles from the debug unit. Registers: reference manual RM0090. */
+ * virtual serial port), cycles from the debug unit. Registers: reference manual RM0090. */
 #include "port.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -40,7 +40,6 @@
 #define PLL_N 336u /* 336 MHz */
 #define PLL_Q 7u   /* 48 MHz for USB; P stays at its reset value, / 2 = 168 MHz */
 
-#define BAUD 115200u
 #define APB1_HZ_FAST 42000000u
 #define APB1_HZ_RESET 16000000u /* internal oscillator, no division */
 #define READY_POLLS 100000
@@ -89,7 +88,7 @@ static void start_console(uint32_t apb1_hz)
     (void)RCC_APB1ENR;       /* a read lets the clock arrive */
     GPIOD_MODER = (GPIOD_MODER & ~(0xFu << 16)) | (0xAu << 16); /* PD8, PD9: alternate function */
     GPIOD_AFRH = (GPIOD_AFRH & ~0xFFu) | 0x77u;                 /* function 7 */
-    USART3_BRR = (apb1_hz + BAUD / 2u) / BAUD;
+    USART3_BRR = (apb1_hz + PORT_BAUD / 2u) / PORT_BAUD;
     USART3_CR1 = USART_CR1_ON;
 }
 
@@ -108,11 +107,9 @@ void port_putc(char c)
     USART3_DR = (uint32_t)(uint8_t)c;
 }
 
-uint8_t port_getc(void)
+int32_t port_getc(void)
 {
-    while ((USART3_SR & USART_SR_RXNE) == 0u) {
-    }
-    return (uint8_t)USART3_DR;
+    return (USART3_SR & USART_SR_RXNE) != 0u ? (int32_t)(USART3_DR & 0xFFu) : -1;
 }
 
 void port_count_start(void)
