@@ -127,7 +127,7 @@ def compile(
     `warn` is told of a cosine similarity below 0.99, below 0.9 it is an error unless `accept_loss`. A module
     of several inputs takes tuples of a tensor for each, or an .npz with an array of rows for each.
     labels: names of the classes, for the C header and for reports.
-    check: whether one image runs on numpy, host and, where QEMU is there, the board before it is done.
+    check: whether one image runs on int8, c and, where QEMU is there, the board before it is done.
     The others are the options of `rnnpool-mcu compile`. Raises UserError (UsageError, ModelError,
     BudgetError, ToolMissingError), whose message tells what to do.
     """

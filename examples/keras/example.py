@@ -94,7 +94,7 @@ def main() -> None:
     expected = model.predict(images / np.float32(255), verbose=0).argmax(axis=1)
     found = []
     for file in saved_pictures(work / "shown", images):
-        rnnpool_mcu("run", out, file, "--engine", "host", "--json", work / "result.json")
+        rnnpool_mcu("run", out, file, "--engine", "c", "--json", work / "result.json")
         found.append(json.loads((work / "result.json").read_text())["top1"])
     print(f"same class as Keras on {int((np.array(found) == expected).sum())} of {SHOWN} pictures")
 

@@ -29,9 +29,7 @@ from rnnpool_mcu.system.output_folder import former_source, whole_folder
 @board_option("mps2-an386", "A folder of firmware/boards.")
 @click.option("--labels", type=FILE, help="Names of the classes, one a line [default: the model's].")
 @accept_loss_option
-@click.option(
-    "--check/--no-check", default=True, help="Run one image on numpy, host and emulated board first."
-)
+@click.option("--check/--no-check", default=True, help="Run one image on int8, c and qemu first.")
 @common_options
 def compile_command(
     say: Speaker,

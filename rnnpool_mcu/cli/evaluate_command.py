@@ -17,27 +17,21 @@ from rnnpool_mcu.cli.options import (
     calibration_option,
     count_option,
     data_or_arrays_option,
+    engines_option,
     preprocessing_options,
 )
 from rnnpool_mcu.errors import UsageError, ValidationError
-from rnnpool_mcu.validate.engines import EVALUATED
+from rnnpool_mcu.validate.engines import EVERY
 
 if TYPE_CHECKING:
     from rnnpool_mcu.training import Measured, Request, Subject
 
-ENGINES = ("torch", *EVALUATED)
 BROKEN_SHOWN = 5
 
 
 @click.command("evaluate")
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(ENGINES),
-    multiple=True,
-    help="May be given often. [default: torch for a .pt, else int8]",
-)
+@engines_option(EVERY, "May be given often. [default: torch for a .pt, else int8]")
 @data_or_arrays_option
 @click.option("--split", help="Which labelled images [default: part_b_test; a classifier: test].")
 @count_option(help="Only the first so many images.")

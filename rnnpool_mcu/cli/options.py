@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rnnpool_mcu.cli.sizes import SIZE
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.project import IMAGE_MODES, OBJECTIVES, OPTIMIZE, PlanOptions
 from rnnpool_mcu.ir.source import CHANNEL_ORDERS, FITS, Normalisation, Preprocessing
+from rnnpool_mcu.validate.engines import SYNONYMS
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -52,6 +53,34 @@ accept_loss_option = click.option(
     is_flag=True,
     help="Go on where int8 is far from the float model (a cosine similarity below 0.9).",
 )
+
+
+class _Engine(click.Choice[str]):
+    """One of some engines; their names of before are understood, too."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        return super().convert(SYNONYMS.get(value, value), param, ctx)
+
+
+def engine_option(engines: Sequence[str], help: str, *, default: str) -> Callable[[Command], Command]:
+    """Adds --engine, one of `engines`."""
+    return click.option("--engine", type=_Engine(engines), default=default, show_default=True, help=help)
+
+
+def engines_option(
+    engines: Sequence[str], help: str, *, default: Sequence[str] = ()
+) -> Callable[[Command], Command]:
+    """Adds --engine, one or more of `engines`, handed to the command as `engines`."""
+    return click.option(
+        "--engine",
+        "engines",
+        type=_Engine(engines),
+        multiple=True,
+        default=default,
+        show_default=bool(default),
+        callback=lambda _, __, given: tuple(dict.fromkeys(given)),
+        help=help,
+    )
 
 
 def count_option(

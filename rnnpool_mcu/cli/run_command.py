@@ -11,7 +11,7 @@ import click
 from PIL import Image
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import FILE, compiled_folder, out_option
+from rnnpool_mcu.cli.options import FILE, compiled_folder, engine_option, out_option
 from rnnpool_mcu.cli.outputs import class_text, tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, read_rows, sample_bytes, save_boxes
 from rnnpool_mcu.cli.sequences import read_inputs
@@ -23,7 +23,7 @@ from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
 from rnnpool_mcu.system.arrays import is_array_file, open_rows
-from rnnpool_mcu.validate.engines import ENGINES, REFERENCE, Inputs, run_engine
+from rnnpool_mcu.validate.engines import INTEGER, Inputs, run_engine
 
 SHOWN_SCORES = 8
 """Of one run of a sequence, in text."""
@@ -32,7 +32,7 @@ SHOWN_SCORES = 8
 @click.command("run")
 @compiled_folder
 @click.argument("photo", type=FILE)
-@click.option("--engine", type=click.Choice([*ENGINES, REFERENCE]), default="qemu", show_default=True)
+@engine_option(INTEGER, "What runs it.", default="qemu")
 @out_option("Write PHOTO with its boxes here.")
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Boxes to show."

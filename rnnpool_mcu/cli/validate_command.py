@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rnnpool_mcu.cli.common import Speaker, common_options
-from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, picture_options
+from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, engines_option, picture_options
 from rnnpool_mcu.cli.pictures import inputs_of
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, is_float_file, source_runtime
@@ -30,14 +30,8 @@ _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 
 @click.command("validate")
 @compiled_folder
-@click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(validation.ENGINES),
-    multiple=True,
-    default=validation.PROVING,
-    show_default=True,
-    help="What to compare with numpy; may be given twice.",
+@engines_option(
+    validation.COMPARED, "What to compare with int8; may be given twice.", default=validation.PROVING
 )
 @click.option(
     "--source",
@@ -58,14 +52,14 @@ def validate_command(
     source: Path | None,
     pictures: PictureSource,
 ) -> None:
-    """Compare numpy, host C and the emulated board byte for byte on the model in DIR."""
+    """Compare int8, this computer's C and the emulated board byte for byte on the model in DIR."""
     project, report = Project.load(folder), read_report(folder)
     inputs = inputs_of(folder, project, pictures)
     pixels = inputs.bytes
     outcomes: list[ValidationResult] = []
-    with say.progress("numpy") as progress:
+    with say.progress(validation.REFERENCE) as progress:
         reference = validation.run_reference(load_graph(folder / FILE_NAME), pixels, progress)
-        for engine in dict.fromkeys(engines):
+        for engine in engines:
             outcome, run = validation.validate(folder, engine, pixels, reference, progress)
             outcomes.append(outcome)
             report = with_run(report, run) if engine == "qemu" else report
@@ -92,7 +86,9 @@ def validate_command(
         lines += agreement_lines(real.as_json())
     say.result(value, "\n".join(lines))
     if not joined.bit_exact:
-        raise ValidationError(f"{folder}: {joined.engine} differs from numpy: {joined.first_difference}")
+        raise ValidationError(
+            f"{folder}: {joined.engine} differs from {validation.REFERENCE}: {joined.first_difference}"
+        )
     if compared is not None and not compared.agrees:
         raise ValidationError(f"{source}: {worst_layer(compared)}")
     if real is not None and real.cosine < LEAST_COSINE:
@@ -134,5 +130,5 @@ def _compare(
 
 def _line(outcome: ValidationResult) -> str:
     if outcome.bit_exact:
-        return f"{outcome.engine}: equals numpy byte for byte on {outcome.images} images"
-    return f"{outcome.engine}: DIFFERS from numpy: {outcome.first_difference}"
+        return f"{outcome.engine}: equals {validation.REFERENCE} byte for byte on {outcome.images} images"
+    return f"{outcome.engine}: DIFFERS from {validation.REFERENCE}: {outcome.first_difference}"

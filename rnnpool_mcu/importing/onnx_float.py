@@ -25,7 +25,14 @@ from rnnpool_mcu.frontends.onnx.known import COMPUTED, check_known
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxInput, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
-from rnnpool_mcu.importing.onnx_rewrites import fold_gemm_factors, with_fused_limits
+from rnnpool_mcu.importing.onnx_rewrites import (
+    fold_gemm_factors,
+    grouped_transposed,
+    with_fused_limits,
+    with_own_ranges,
+    with_quantized_inputs,
+    without_marks,
+)
 from rnnpool_mcu.ir.source import PIXELS, InputForm
 from rnnpool_mcu.quantize.samples import input_quantization
 from rnnpool_mcu.quantize.several import several_samples
@@ -33,6 +40,8 @@ from rnnpool_mcu.quantize.several import several_samples
 QUANTIZABLE = COMPUTED - {"Identity", "Dropout"}
 _WARNINGS, _ERRORS = 2, 3  # severities of the runtime's messages
 CHANNELS_FIRST = [0, 3, 1, 2]
+_NOT_WANTED = ("MatMulAddFusion",)
+"""Optimizations that turn tokens [1, N, C] into a batch of N, which no integer operator takes."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,8 @@ def _prepared(
         raise refusal(problems)
     fold_gemm_factors(simple)
     _replace_normalisations(simple)
+    with_quantized_inputs(simple)
+    with_own_ranges(simple)
     return _Prepared(simple, factor, term, edges)
 
 
@@ -195,6 +206,8 @@ def _quantized(folder: Path, ready: _Prepared, given: Sequence[Given], samples: 
         one.name: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.int8)}]
         for one, (scale, zero) in zip(given, ready.edges, strict=True)
     }
+    # with groups the quantizer mistakes how many scales a transposed convolution's weights have
+    edges |= {name: [{"quant_type": QuantType.QInt8}] for name in grouped_transposed(ready.model)}
     quantize_static(
         ready.model,
         done,
@@ -207,10 +220,18 @@ def _quantized(folder: Path, ready: _Prepared, given: Sequence[Given], samples: 
         extra_options={
             "TensorQuantOverrides": edges,
             "QDQKeepRemovableActivations": True,  # they limit, even where no calibration input shows it
+            "ForceQuantizeNoInputCheck": True,  # operators that move values read the input, too
         },
     )
-    data: bytes = with_fused_limits(onnx.load_model(done)).SerializeToString()
+    data: bytes = with_fused_limits(without_marks(onnx.load_model(done))).SerializeToString()
     return data
+
+
+def _has_tokens(model: Any) -> bool:
+    """Whether a matrix product reads anything but rows of features, as far as is known."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in (*inferred.value_info, *inferred.input)}
+    return any(ranks.get(node.input[0]) != 2 for node in model.graph.node if node.op_type == "MatMul")
 
 
 def _simplified(model: Any, path: Path) -> Any:
@@ -222,7 +243,10 @@ def _simplified(model: Any, path: Path) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(
+        *(model.SerializeToString(), options, ["CPUExecutionProvider"]),
+        disabled_optimizers=_NOT_WANTED if _has_tokens(model) else (),
+    )
     return onnx.shape_inference.infer_shapes(onnx.load_model(path))
 
 

@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 _LIMITS = ("Relu", "Clip")
+_MARK = "rnnpool_mcu_mark"  # begins the names of nodes that are there for the quantizer alone
 
 
 def fold_gemm_factors(model: Any) -> None:
@@ -50,6 +51,46 @@ def _fold(
     kept = [attribute for attribute in node.attribute if attribute.name not in ("alpha", "beta")]
     del node.attribute[:]
     node.attribute.extend(kept)
+
+
+def with_own_ranges(model: Any) -> None:
+    """Outputs that one Relu or Clip reads get a second reader.
+
+    The quantizer takes what stands before a limit to be read by it alone, and gives it the range behind it.
+    """
+    outputs = {value.name for value in model.graph.output}
+    names = [node.input[0] for node in model.graph.node if node.op_type in _LIMITS]
+    for at, name in enumerate(name for name in dict.fromkeys(names) if name in outputs):
+        mark = f"{_MARK}_output_{at}"
+        model.graph.node.append(onnx.helper.make_node("Identity", [name], [mark], name=mark))
+
+
+def with_quantized_inputs(model: Any) -> None:
+    """Inputs that a Relu or Clip reads get a first reader that the quantizer takes: a transpose of no axes.
+
+    A limit is quantized only where its input is already.
+    """
+    read = {node.input[0] for node in model.graph.node if node.op_type in _LIMITS}
+    for at, value in enumerate(value for value in model.graph.input if value.name in read):
+        mark, rank = f"{_MARK}_input_{at}", len(value.type.tensor_type.shape.dim)
+        node = onnx.helper.make_node("Transpose", [value.name], [mark], name=mark, perm=list(range(rank)))
+        model.graph.node.insert(0, node)
+
+
+def without_marks(model: Any) -> Any:
+    """The quantized model (which is changed) without the nodes that were there for the quantizer alone."""
+    for node in [node for node in model.graph.node if node.name.startswith(_MARK)]:
+        model.graph.node.remove(node)
+    return model
+
+
+def grouped_transposed(model: Any) -> list[str]:
+    """Names of the weights of transposed convolutions in groups."""
+    return [
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type == "ConvTranspose" and any(a.name == "group" and a.i > 1 for a in node.attribute)
+    ]
 
 
 def with_fused_limits(model: Any) -> Any:

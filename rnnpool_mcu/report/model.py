@@ -116,7 +116,7 @@ class ReportInput:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """The outcome of comparing an engine with the numpy definition over `images` images."""
+    """The outcome of comparing an engine with the int8 definition over `images` images."""
 
     engine: str
     images: int

@@ -140,7 +140,7 @@ def _validation_line(validation: dict[str, Any]) -> str:
         return "Validation: not done yet; see rnnpool-mcu validate."
     if validation["bit_exact"]:
         return (
-            f"Validation: {validation['engine']} equals the numpy definition byte for byte "
+            f"Validation: {validation['engine']} equals the int8 definition byte for byte "
             f"on {validation['images']} images."
         )
     return f"Validation: {validation['engine']} DIFFERS: {validation['first_difference']}."

@@ -13,6 +13,7 @@ from rnnpool_mcu.run.process import execute
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.system import tools
 
+ENGINE = "c"
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 _SECONDS_PER_IMAGE = 60
 
@@ -52,14 +53,14 @@ def run(
         (folder / "input.bin").write_bytes(pixels)
         text = _execute([str(runner), "input.bin", "output.bin"], folder, len(images))
         outputs = (folder / "output.bin").read_bytes()
-    return protocol.result("host", text, outputs, output_bytes=described.output_bytes, images=len(images))
+    return protocol.result(ENGINE, text, outputs, output_bytes=described.output_bytes, images=len(images))
 
 
 def _execute(command: list[str], folder: Path, images: int) -> str:
-    done = execute("host", command, folder, images, _SECONDS_PER_IMAGE)
+    done = execute(ENGINE, command, folder, images, _SECONDS_PER_IMAGE)
     if done.returncode not in (0, 1):  # 1: an image failed, the report says which
         end = done.stdout[-500:] + done.stderr[-4000:]
-        raise RunError(f"host: runner ended with {done.returncode}:\n{end}")
+        raise RunError(f"{ENGINE}: runner ended with {done.returncode}:\n{end}")
     if "Sanitizer" in done.stderr or "runtime error" in done.stderr:
-        raise RunError(f"host: a sanitizer found:\n{done.stderr[-4000:]}")
+        raise RunError(f"{ENGINE}: a sanitizer found:\n{done.stderr[-4000:]}")
     return done.stdout

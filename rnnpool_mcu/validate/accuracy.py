@@ -2,7 +2,7 @@
 
     int8   the operators' own definitions, in numpy
     c      the generated C, built by this computer's compiler, in several processes at once
-    others the firmware on the emulated board, as `engines.EVALUATED` has them
+    others the firmware on the emulated board, as `engines.COMPARED` has them
 
 A checkpoint is compiled into a temporary folder when an engine needs one.
 """
@@ -36,9 +36,6 @@ from rnnpool_mcu.validate import engines as validation
 
 CHUNK = 16
 """Images that one process of an engine is given at a time."""
-
-NUMPY, HERE = "int8", "c"
-"""Of `engines.EVALUATED` those that no simulator runs."""
 
 Run = Callable[[NDArray[Any]], tuple[bytes, ...]]
 Progress = Callable[[str], None]
@@ -79,10 +76,10 @@ class IntegerModel:
 
         Samples are RGB or grey pixels (uint8), or real values as the model takes them.
         """
-        if engine == NUMPY:
+        if engine == validation.REFERENCE:
             return lambda samples: self._reference(self._batch(samples))
         folder = self._compiled(engine)
-        if engine == HERE:
+        if engine == validation.HERE:
             host.build(folder)  # once, before several processes find it built
         return lambda samples: self._run(folder, engine, self._batch(samples))
 
@@ -97,8 +94,8 @@ class IntegerModel:
         return validation.run_reference(self.graph, batch, self.progress).outputs
 
     def _run(self, folder: Path, engine: str, batch: Batch) -> tuple[bytes, ...]:
-        if engine != HERE:
-            return validation.run_engine(folder, validation.EVALUATED[engine], batch, self.progress).outputs
+        if engine != validation.HERE:
+            return validation.run_engine(folder, engine, batch, self.progress).outputs
         parts = batch.split(self.jobs, keep_sequences=False)
         with ThreadPoolExecutor(len(parts)) as pool:
             results = list(pool.map(lambda part: host.run(folder, part).outputs, parts))
@@ -119,7 +116,7 @@ class IntegerModel:
                 title="evaluated model",
                 source="evaluate",
             )
-            if engine == HERE:
+            if engine == validation.HERE:
                 pipeline.generate(self.graph, target, out, exact_effort=0)  # RAM is no matter here
             else:
                 pipeline.compile_graph(self.graph, target, out, progress=self.progress)
@@ -160,7 +157,7 @@ def open_model(
 
 def chunk_size(engine: str, jobs: int | None = None) -> int:
     """Images to hand an engine at a time, so that progress shows and memory stays small."""
-    emulated = engine in validation.EVALUATED and engine not in (NUMPY, HERE)
+    emulated = engine in validation.COMPARED and engine != validation.HERE
     return CHUNK if emulated else CHUNK * (jobs or os.cpu_count() or 1)
 
 

@@ -1,4 +1,4 @@
-"""The last step of compiling: one image through numpy, the host's C and the emulated board."""
+"""The last step of compiling: one image through the definition, the host's C and the emulated board."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import Report, with_validation, write_report
-from rnnpool_mcu.validate.engines import PROVING, joined, run_reference, validate
+from rnnpool_mcu.validate.engines import PROVING, REFERENCE, joined, run_reference, validate
 
 Progress = Callable[[str], None]
 RUNS = 1
@@ -25,7 +25,7 @@ def check_compiled(folder: Path, report: Report, progress: Progress, warn: Progr
     """The report with what random pixels gave; it is written into the compiled folder, too.
 
     An engine whose tools are not installed is left out, which `warn` is told. Raises ValidationError when
-    one gives other bytes than numpy.
+    one gives other bytes than the definition.
     """
     project = Project.load(folder)
     images = _random_images(project)
@@ -39,9 +39,9 @@ def check_compiled(folder: Path, report: Report, progress: Progress, warn: Progr
             continue
         if not outcome.bit_exact:
             raise ValidationError(
-                f"{project.name}: {engine} gives other bytes than numpy: {outcome.first_difference}; this is "
-                "a defect of rnnpool-mcu, please report it with the model; without the check (--no-check) "
-                "the folder is written as it is"
+                f"{project.name}: {engine} gives other bytes than {REFERENCE}: {outcome.first_difference}; "
+                "this is a defect of rnnpool-mcu, please report it with the model; without the check "
+                "(--no-check) the folder is written as it is"
             )
         outcomes.append(outcome)
     shutil.rmtree(folder / "build", ignore_errors=True)

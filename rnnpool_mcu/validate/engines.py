@@ -1,4 +1,10 @@
-"""Compares engines with the numpy definition, byte for byte, and finds the first layer that differs."""
+"""The engines by name: each against the definition, byte for byte, down to the first layer that differs.
+
+torch, source  the float model, or the model file's own runtime: `evaluate` only, see `accuracy`
+int8           the operators' own definitions, in numpy
+c              the generated C, built by this computer's compiler
+qemu, renode   the firmware on an emulated board
+"""
 
 from __future__ import annotations
 
@@ -17,24 +23,29 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import ValidationResult
 from rnnpool_mcu.run import host, qemu, renode
 
-REFERENCE = "numpy"
+TORCH, SOURCE = "torch", "source"
+"""The float model: torch's own, or that of another file's runtime."""
+REFERENCE, HERE = "int8", "c"
 JOBS = 2  # emulators side by side
 
 Inputs = Images | Batch  # uint8 [N, H, W, C] of a model with one input, or a batch
 Progress = Callable[[str], None]
 
 _RUNNERS: Mapping[str, Callable[[Path, Inputs, bool], RunResult]] = {
-    "host": lambda folder, images, trace: host.run(folder, images, trace=trace),
+    HERE: lambda folder, images, trace: host.run(folder, images, trace=trace),
     "qemu": lambda folder, images, trace: qemu.run(folder, images, trace=trace, jobs=JOBS),
     "renode": lambda folder, images, trace: renode.run(folder, images, trace=trace),
 }
 """How an engine runs a compiled folder, traced or not; a new engine is a module of `run` and a line here."""
 
-ENGINES = tuple(_RUNNERS)
-PROVING = ("host", "qemu")
+COMPARED = tuple(_RUNNERS)
+"""The engines that run a compiled folder and must give the definition's bytes."""
+INTEGER = (REFERENCE, *COMPARED)
+EVERY = (TORCH, SOURCE, *INTEGER)
+PROVING = (HERE, "qemu")
 """The engines that prove a model unless others are asked for: they are on every machine of ours."""
-EVALUATED = {"int8": REFERENCE, "c": "host", "qemu": "qemu", "renode": "renode"}
-"""Engine by the name that `evaluate` takes: the name it has here."""
+SYNONYMS = {"numpy": REFERENCE, "host": HERE}
+"""Names of before, which are still understood."""
 
 _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
 
@@ -43,7 +54,7 @@ def run_reference(graph: Graph, images: Inputs, progress: Progress, *, trace: bo
     """Every run of a batch through the operators' own definitions, states from one to the next."""
     outputs, traces = [], []
     for number, values in enumerate(evaluate_batch(graph, images), start=1):
-        progress(f"numpy: image {number} of {len(images)}")
+        progress(f"{REFERENCE}: image {number} of {len(images)}")
         outputs.append(b"".join(values[name].tobytes() for name in graph.outputs))
         if trace:
             traces.append(_traces(graph, values))
@@ -54,11 +65,11 @@ def run_reference(graph: Graph, images: Inputs, progress: Progress, *, trace: bo
 def run_engine(
     folder: Path, engine: str, images: Inputs, progress: Progress, *, trace: bool = False
 ) -> RunResult:
-    """Builds a compiled folder for `engine` (REFERENCE or one of ENGINES) and runs it over `images`."""
+    """Builds a compiled folder for `engine` (one of INTEGER) and runs it over `images`."""
     if engine == REFERENCE:
         return run_reference(load_graph(folder / FILE_NAME), images, progress, trace=trace)
     if engine not in _RUNNERS:
-        raise ToolMissingError(f"engine '{engine}' is not known; known: {', '.join((REFERENCE, *ENGINES))}")
+        raise ToolMissingError(f"engine '{engine}' is not known; known: {', '.join(INTEGER)}")
     progress(f"{engine}: {len(images)} images")
     return _RUNNERS[engine](folder, images, trace)
 

@@ -106,7 +106,7 @@ def test_validate_takes_the_float_file(tmp_path: Path, pictures: Path) -> None:
     assert (
         _run("compile", path, "--calibration", pictures, *options, "--ram", "64k", "-o", out).exit_code == 0
     )
-    check = ["validate", out, "--source", path, "--engine", "host", "--json", tmp_path / "v.json"]
+    check = ["validate", out, "--source", path, "--engine", "c", "--json", tmp_path / "v.json"]
     done = _run(*check, "--images", pictures, "--count", PICTURES)
     assert done.exit_code == 0, done.stderr
     found = json.loads((tmp_path / "v.json").read_text())["float"]
@@ -121,9 +121,9 @@ def test_validate_refuses_another_float_file(tmp_path: Path, pictures: Path) -> 
     path, out = _saved(tmp_path / "net.onnx", small_network()), tmp_path / "out"
     assert _run("compile", path, "--calibration", pictures, "--ram", "64k", "-o", out).exit_code == 0
     other = _saved(tmp_path / "other.onnx", _loud(1.0))
-    done = _run("validate", out, "--source", other, "--engine", "host")
+    done = _run("validate", out, "--source", other, "--engine", "c")
     assert done.exit_code == 5 and "other.onnx: is not the model that was compiled" in done.stderr
     noisy = small_network()
     noisy.graph.initializer[0].raw_data = bytes(len(noisy.graph.initializer[0].raw_data))
-    again = _run("validate", out, "--source", _saved(tmp_path / "noisy.onnx", noisy), "--engine", "host")
+    again = _run("validate", out, "--source", _saved(tmp_path / "noisy.onnx", noisy), "--engine", "c")
     assert again.exit_code == 5 and "cosine similarity" in again.stderr

@@ -268,7 +268,7 @@ def test_a_disk_that_fills_up_while_results_are_written(
             save_boxes(Image.open(tmp_path / "photo.png"), [], result)
         assert caught.value.filename == str(result)
     else:
-        arguments = ["run", str(tmp_path / "out"), str(tmp_path / "photo.png"), "--engine", "numpy"]
+        arguments = ["run", str(tmp_path / "out"), str(tmp_path / "photo.png"), "--engine", "int8"]
         refused = CliRunner().invoke(main, [*arguments, "--json", str(result)])
         _refused(refused, 2, f"{result}: no space left on device")
     assert [path.name for path in full_disk.iterdir()] == ["fill"]

@@ -50,7 +50,7 @@ def wrong_reference(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_board
 def test_the_report_says_what_agreed_and_no_build_is_left(model: Path) -> None:
     assert compile_it(model).exit_code == 0
-    expected = {"engine": "host+qemu", "images": 1, "bit_exact": True, "first_difference": None}
+    expected = {"engine": "c+qemu", "images": 1, "bit_exact": True, "first_difference": None}
     assert validation_of(model.parent / "out") == expected
     assert not (model.parent / "out" / "build").exists()
 
@@ -60,7 +60,7 @@ def test_other_bytes_end_with_5_and_write_nothing(model: Path, monkeypatch: pyte
     wrong_reference(monkeypatch)
     result = compile_it(model)
     assert result.exit_code == 5 and not (model.parent / "out").exists()
-    assert "host gives other bytes than numpy: image 0" in result.output and "--no-check" in result.output
+    assert "c gives other bytes than int8: image 0" in result.output and "--no-check" in result.output
 
 
 @needs_board
@@ -82,7 +82,7 @@ def test_without_an_emulator_the_host_is_checked(model: Path, monkeypatch: pytes
     monkeypatch.setattr(engines, "run_engine", no_emulator)
     result = compile_it(model)
     assert result.exit_code == 0 and "not checked on qemu: qemu-system-arm is not on PATH" in result.output
-    assert validation_of(model.parent / "out")["engine"] == "host"
+    assert validation_of(model.parent / "out")["engine"] == "c"
 
 
 @needs_board
@@ -90,9 +90,9 @@ def test_the_module_call_checks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     torch = pytest.importorskip("torch")
     module, images = torch.nn.Conv2d(1, 2, 3), torch.rand(2, 1, 8, 8)
     compiled = rnnpool_mcu.compile(module.eval(), images[:1], images, ram="32k", out=tmp_path / "out")
-    assert compiled.report["validation"]["engine"] == "host+qemu"
+    assert compiled.report["validation"]["engine"] == "c+qemu"
     wrong_reference(monkeypatch)
-    with pytest.raises(ValidationError, match="gives other bytes than numpy"):
+    with pytest.raises(ValidationError, match="gives other bytes than int8"):
         rnnpool_mcu.compile(module.eval(), images[:1], images, ram="32k", out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
     rnnpool_mcu.compile(module.eval(), images[:1], images, ram="32k", out=tmp_path / "other", check=False)

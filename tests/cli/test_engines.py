@@ -20,6 +20,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.conv2d import Conv2d
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.pipeline import Target, compile_graph
+from rnnpool_mcu.validate.engines import EVERY
 
 needs_board = pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
@@ -81,11 +82,11 @@ def test_validate_proves_both_engines_and_fills_in_the_report(
 ) -> None:
     result = _run("validate", tiny, "--images", photos, "--count", "3", "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.output
-    assert "host: equals numpy byte for byte on 3 images" in result.stdout
-    assert "qemu: equals numpy byte for byte on 3 images" in result.stdout
+    assert "c: equals int8 byte for byte on 3 images" in result.stdout
+    assert "qemu: equals int8 byte for byte on 3 images" in result.stdout
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["bit_exact"] is True
     report = json.loads((tiny / "report.json").read_text(encoding="utf-8"))
-    expected = {"engine": "host+qemu", "images": 3, "bit_exact": True, "first_difference": None}
+    expected = {"engine": "c+qemu", "images": 3, "bit_exact": True, "first_difference": None}
     assert report["validation"] == expected
     assert report["instructions"] > report["macs"] / 2
     assert 0 < report["ram"]["stack_measured_bytes"] <= report["ram"]["stack_bytes"]
@@ -93,7 +94,7 @@ def test_validate_proves_both_engines_and_fills_in_the_report(
 
 
 @needs_board
-@pytest.mark.parametrize("engine", ["host", "qemu"])
+@pytest.mark.parametrize("engine", ["c", "qemu"])
 def test_validate_names_the_first_layer_that_differs(tiny: Path, photos: Path, engine: str) -> None:
     weights = tiny / "src" / "tiny_weights.c"
     text = weights.read_text(encoding="utf-8")
@@ -104,7 +105,7 @@ def test_validate_names_the_first_layer_that_differs(tiny: Path, photos: Path, e
     weights.write_text(changed, encoding="utf-8")
     result = _run("validate", tiny, "--images", photos, "--count", "2", "--engine", engine)
     assert result.exit_code == 5
-    assert f"{engine} differs from numpy: image 0, layer 2 'second' (conv2d_s8)" in result.stderr
+    assert f"{engine} differs from int8: image 0, layer 2 'second' (conv2d_s8)" in result.stderr
     report = json.loads((tiny / "report.json").read_text(encoding="utf-8"))
     assert report["validation"]["bit_exact"] is False
 
@@ -112,13 +113,13 @@ def test_validate_names_the_first_layer_that_differs(tiny: Path, photos: Path, e
 @needs_board
 def test_run_gives_the_outputs_and_what_they_took(tiny: Path, photos: Path, tmp_path: Path) -> None:
     outputs = {}
-    for engine in ("numpy", "host", "qemu"):
+    for engine in ("int8", "c", "qemu"):
         found = tmp_path / f"{engine}.json"
         result = _run("run", tiny, photos / "1.png", "--engine", engine, "--json", found)
         assert result.exit_code == 0, result.output
         outputs[engine] = json.loads(found.read_text(encoding="utf-8"))
-    assert outputs["numpy"]["outputs"] == outputs["host"]["outputs"] == outputs["qemu"]["outputs"]
-    assert outputs["host"]["instructions"] is None
+    assert outputs["int8"]["outputs"] == outputs["c"]["outputs"] == outputs["qemu"]["outputs"]
+    assert outputs["c"]["instructions"] is None
     assert outputs["qemu"]["instructions"] > 0
 
 
@@ -176,7 +177,7 @@ def test_validate_needs_a_whole_folder(tiny: Path, photos: Path, lost: str, code
     assert lost in result.stderr
 
 
-@pytest.mark.parametrize(("engine", "tool"), [("host", "gcc"), ("qemu", "qemu-system-arm")])
+@pytest.mark.parametrize(("engine", "tool"), [("c", "gcc"), ("qemu", "qemu-system-arm")])
 def test_a_missing_tool_is_named(
     tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, engine: str, tool: str
 ) -> None:
@@ -256,3 +257,22 @@ def test_what_needs_torch_says_how_to_get_it(command: str, tmp_path: Path) -> No
     assert done.returncode == 6, done.stderr
     assert "torch is not installed; pip install 'rnnpool-mcu[torch]'" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+@pytest.mark.parametrize(("before", "name"), [("numpy", "int8"), ("host", "c")])
+def test_engines_are_known_by_their_names_of_before(
+    tiny: Path, photos: Path, tmp_path: Path, before: str, name: str
+) -> None:
+    found = tmp_path / "found.json"
+    result = _run("run", tiny, photos / "1.png", "--engine", before, "--json", found)
+    assert result.exit_code == 0, result.output
+    assert json.loads(found.read_text(encoding="utf-8"))["engine"] == name
+
+
+def test_commands_list_one_set_of_names(tiny: Path) -> None:
+    for command in ("run", "validate", "evaluate"):
+        shown = _run(command, "--help").output
+        names = re.search(r"--engine \[([a-z0-9|]+)\]", shown)
+        assert names is not None and set(names[1].split("|")) <= set(EVERY), shown
+    refused = _run("run", tiny, tiny / "report.json", "--engine", "numpi")
+    assert refused.exit_code == 2 and "'int8', 'c', 'qemu', 'renode'" in refused.stderr

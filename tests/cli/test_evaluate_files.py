@@ -88,7 +88,7 @@ def test_a_compiled_folder_keeps_it(model: Path, data: Path, tmp_path: Path) -> 
     assert done.exit_code == 0, done.stderr
     assert _top1(_run("evaluate", out, "--data", data, "--json", result), result) >= 0.9
     photo = next((data / "test" / "1").glob("*.png"), None) or next(data.glob("test/*/*.png"))
-    shown = _run("run", out, photo, "--engine", "host", "--json", result)
+    shown = _run("run", out, photo, "--engine", "c", "--json", result)
     assert shown.exit_code == 0
     expected = _best(model, np.asarray(Image.open(photo)))
     assert json.loads(result.read_text())["top1"] == expected == int(photo.parent.name)
@@ -142,9 +142,9 @@ def test_features_from_each_kind_of_file(tmp_path: Path, suffix: str) -> None:
     assert report["calibration"] == f"40 rows of x.{suffix}"
     scale = report["input"]["scale"]
     assert scale == pytest.approx((x.max() - x.min()) / 255, rel=1e-6)
-    checked = _run("validate", out, "--engine", "host", "--images", file, "--source", path, "--count", 5)
+    checked = _run("validate", out, "--engine", "c", "--images", file, "--source", path, "--count", 5)
     assert checked.exit_code == 0 and "cosine" in checked.stdout
-    shown = _run("run", out, file, "--engine", "host", "--json", tmp_path / "r.json")
+    shown = _run("run", out, file, "--engine", "c", "--json", tmp_path / "r.json")
     assert shown.exit_code == 0
     (output,) = json.loads((tmp_path / "r.json").read_text())["outputs"]
     real = (np.array(output["values"]).ravel() - output["zero_point"]) * output["scale"]

@@ -28,7 +28,7 @@ def test_boxes_come_with_their_class(tmp_path: Path) -> None:
     generate(load_graph(model).graph, target, out, exact_effort=0)
     pixels = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    arguments = ["run", str(out), str(tmp_path / "photo.png"), "--engine", "numpy"]
+    arguments = ["run", str(out), str(tmp_path / "photo.png"), "--engine", "int8"]
     result = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "boxes.json")])
     assert result.exit_code == 0, result.output
     assert "class 2 (owl)" in result.output

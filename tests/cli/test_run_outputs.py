@@ -37,7 +37,7 @@ def _run(graph: Graph, tmp_path: Path) -> tuple[str, dict[str, Any], dict[str, A
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8)).save(photo)
     done = CliRunner().invoke(
         main,
-        ["run", str(out), str(photo), "--engine", "numpy", "--json", str(result)],
+        ["run", str(out), str(photo), "--engine", "int8", "--json", str(result)],
         catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output

@@ -62,7 +62,7 @@ def test_all_rows_are_one_sequence(ring: tuple[Graph, Path], tmp_path: Path) -> 
     graph, folder = ring
     frames = np.random.default_rng(0).integers(0, 256, (6, 1, 4, 4), dtype=np.uint8)
     np.save(tmp_path / "frames.npy", frames.astype(np.float32) / 255)
-    code, text, found = _called(tmp_path, "run", folder, tmp_path / "frames.npy", "--engine", "host")
+    code, text, found = _called(tmp_path, "run", folder, tmp_path / "frames.npy", "--engine", "c")
     assert code == 0, text
     expected = [v[graph.outputs[0]].ravel().tolist() for v in evaluate_batch(graph, frames)]
     assert [run["logits"] for run in found["runs"]] == expected
@@ -74,12 +74,12 @@ def test_one_array_for_each_input(pair: tuple[Graph, Path], tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     arrays = {name: rng.integers(0, 256, (4, 5, 4, 3), dtype=np.uint8) for name in ("input2", "input")}
     np.savez(tmp_path / "both.npz", **arrays)
-    code, text, found = _called(tmp_path, "run", folder, tmp_path / "both.npz", "--engine", "host")
+    code, text, found = _called(tmp_path, "run", folder, tmp_path / "both.npz", "--engine", "c")
     assert code == 0, text
     batch = Batch.sequence(arrays["input"], arrays["input2"])
     expected = next(iter(evaluate_batch(graph, batch)))
     assert found["logits"] == expected[graph.outputs[0]].ravel().tolist()
-    options = ("--images", tmp_path / "both.npz", "--count", 4, "--engine", "host")
+    options = ("--images", tmp_path / "both.npz", "--count", 4, "--engine", "c")
     code, text, found = _called(tmp_path, "validate", folder, *options)
     assert code == 0 and found["bit_exact"], text
 
@@ -96,19 +96,19 @@ def test_other_arrays_are_refused(
     arrays: dict[str, tuple[int, ...]], words: str, pair: tuple[Graph, Path], tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "x.npz", **{name: np.zeros(shape, np.uint8) for name, shape in arrays.items()})
-    code, text, _ = _called(tmp_path, "run", pair[1], tmp_path / "x.npz", "--engine", "numpy")
+    code, text, _ = _called(tmp_path, "run", pair[1], tmp_path / "x.npz", "--engine", "int8")
     assert code == 2 and words in " ".join(text.split())
 
 
 def test_values_that_are_not_finite_are_refused(pair: tuple[Graph, Path], tmp_path: Path) -> None:
     bad = np.full((1, 5, 4, 3), np.nan, np.float32)
     np.savez(tmp_path / "x.npz", input=bad, input2=np.zeros_like(bad))
-    code, text, _ = _called(tmp_path, "run", pair[1], tmp_path / "x.npz", "--engine", "numpy")
+    code, text, _ = _called(tmp_path, "run", pair[1], tmp_path / "x.npz", "--engine", "int8")
     assert code == 2 and "'input' holds NaN or infinity" in " ".join(text.split())
 
 
 def test_pictures_are_refused(pair: tuple[Graph, Path], tmp_path: Path) -> None:
     photo = tmp_path / "x.png"
     photo.write_bytes(b"")
-    code, text, _ = _called(tmp_path, "run", pair[1], photo, "--engine", "numpy")
+    code, text, _ = _called(tmp_path, "run", pair[1], photo, "--engine", "int8")
     assert code == 2 and "takes several inputs; give an .npz" in " ".join(text.split())

@@ -49,7 +49,7 @@ def _run(*arguments: object) -> Result:
 def test_layers_and_outputs_are_compared_with_the_interpreter(compiled: Path, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     found = _run(
-        *("validate", compiled / "out", "--source", compiled / "net.tflite", "--engine", "host"),
+        *("validate", compiled / "out", "--source", compiled / "net.tflite", "--engine", "c"),
         *("--count", 6, "--json", out),
     )
     assert found.exit_code == 0, found.stderr
@@ -67,7 +67,7 @@ def test_layers_and_outputs_are_compared_with_the_interpreter(compiled: Path, tm
 @needs_board
 def test_another_model_is_told_apart(compiled: Path, tmp_path: Path) -> None:
     (tmp_path / "other.tflite").write_bytes(_network(2))
-    found = _run("validate", compiled / "out", "--source", tmp_path / "other.tflite", "--engine", "host")
+    found = _run("validate", compiled / "out", "--source", tmp_path / "other.tflite", "--engine", "c")
     assert found.exit_code == 5
     assert "was not compiled from" in found.stderr
 
@@ -85,13 +85,13 @@ def test_a_wrong_layer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     model, out = tmp_path / "net.tflite", tmp_path / "out"
     model.write_bytes(_network(1))
     assert _run("compile", model, "--ram", "64k", "-o", out, "-q").exit_code == 0
-    found = _run("validate", out, "--source", model, "--engine", "host", "--count", 2)
+    found = _run("validate", out, "--source", model, "--engine", "c", "--count", 2)
     assert found.exit_code == 5
     assert "'layer_1' (Conv2d, 'layer_1') differs from the TFLite interpreter" in found.stderr
 
 
 def test_a_format_without_a_runtime_is_refused(compiled: Path, tmp_path: Path) -> None:
     (tmp_path / "net.bin").write_bytes(b"x")
-    found = _run("validate", compiled / "out", "--source", tmp_path / "net.bin", "--engine", "host")
+    found = _run("validate", compiled / "out", "--source", tmp_path / "net.bin", "--engine", "c")
     assert found.exit_code == 3
     assert "no runtime to compare with" in found.stderr

@@ -109,7 +109,7 @@ def test_a_difference_is_found_in_the_run_where_it_begins(tmp_path: Path) -> Non
     source.write_text(broken, encoding="utf-8")
     batch = _batch(graph)
     reference = run_reference(graph, batch, lambda _: None)
-    outcome, _ = validate(tmp_path, "host", batch, reference, lambda _: None)
+    outcome, _ = validate(tmp_path, "c", batch, reference, lambda _: None)
     assert not outcome.bit_exact
     assert outcome.first_difference is not None and outcome.first_difference.startswith("image 1, layer 1 ")
 

@@ -33,7 +33,7 @@ def test_the_example_compiles_and_agrees_with_the_runtime(kind: str, tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "qemu: equals numpy byte for byte on 4 images" in done.stdout
+    assert "qemu: equals int8 byte for byte on 4 images" in done.stdout
     assert "same largest output on 4 of 4 images" in done.stdout
     assert (tmp_path / "out" / "src" / "net.c").is_file()
 
@@ -52,7 +52,7 @@ def test_the_streaming_example_hears_what_it_was_given(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "qemu: equals numpy byte for byte on 40 images" in done.stdout
+    assert "qemu: equals int8 byte for byte on 40 images" in done.stdout
     assert done.stdout.endswith("frame 31: rising\nframe 71: falling\n")
 
 

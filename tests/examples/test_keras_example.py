@@ -23,7 +23,7 @@ def test_the_compiled_model_sees_what_keras_sees(tmp_path: Path) -> None:
         [sys.executable, EXAMPLE, "-o", tmp_path / "out"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "qemu: equals numpy byte for byte on 4 images" in done.stdout
+    assert "qemu: equals int8 byte for byte on 4 images" in done.stdout
     assert "same class as Keras on 8 of 8 pictures" in done.stdout
     assert (tmp_path / "out" / "src" / "net.c").is_file()
 

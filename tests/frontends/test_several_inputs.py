@@ -94,7 +94,7 @@ def test_commands_take_such_models(tmp_path: Path) -> None:
     assert made.exit_code == 0 and "10x12x3 + 5x6x8 + 1x1x7" in made.output
     checked = CliRunner().invoke(main, ["validate", str(out), "--count", "4", "--source", str(path)])
     assert checked.exit_code == 0, checked.output
-    assert "host: equals numpy byte for byte on 4 images" in checked.output
+    assert "c: equals int8 byte for byte on 4 images" in checked.output
 
 
 def test_a_float_onnx_file_is_calibrated_with_an_array_for_each(tmp_path: Path) -> None:

@@ -182,10 +182,10 @@ def test_text_says_where_the_peak_is_and_how_good_the_plan() -> None:
 
 def test_text_names_an_exceeded_budget_and_a_difference() -> None:
     report = build_report(dataclasses.replace(SOURCE, ram_budget_bytes=100_000))
-    report = with_validation(report, ValidationResult("host", 3, False, "layer 'pool' row 4"))
+    report = with_validation(report, ValidationResult("c", 3, False, "layer 'pool' row 4"))
     text = render_text(report)
     assert f"exceeded by {NEEDED - 100_000:,}" in text
-    assert "host DIFFERS: layer 'pool' row 4" in text
+    assert "c DIFFERS: layer 'pool' row 4" in text
 
 
 @pytest.mark.parametrize("resident", [False, True])
