@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet "torch==2.13.0+cpu" hatchling editables ".[torch,onnx,tflite,plan,plot,evaluate,demo,dev]"
+"$folder/venv/bin/python" -m pip install --quiet "torch==2.13.0+cpu" hatchling editables ".[torch,onnx,tflite,plan,plot,evaluate,demo,hardware,dev]"
 {
     sed -n '/^#/p' requirements.lock
     "$folder/venv/bin/python" -m pip freeze --exclude rnnpool-mcu | sort -f

@@ -265,9 +265,11 @@ static int32_t run_image(int32_t image, uint32_t overhead_ticks)
         return 1;
     }
     paint_stack();
+    const uint32_t waited_before = io_waited_ticks();
     port_count_start();
     const model_status status = run_model();
-    const uint32_t ticks = port_count_ticks();
+    uint32_t ticks = port_count_ticks();
+    ticks -= io_waited_ticks() - waited_before; /* modulo 2^32, however long the waiting was */
     print_image(image, status, ticks > overhead_ticks ? ticks - overhead_ticks : 0u);
     skip_rest_of_image();
     if (io_write_output((const uint8_t *)&buffers.output, (int32_t)sizeof buffers.output) != 0) {

@@ -1,4 +1,4 @@
-/* Where images come from and results go: io_semihosting.c or io_uart.c. */
+/* Where images come from and results go: io_semihosting.c, io_uart.c or io_window.c. */
 #ifndef IO_H
 #define IO_H
 
@@ -15,8 +15,11 @@ int32_t io_open(int32_t image_bytes);
 /* Reads exactly `bytes`; 0, or -1 when the input ends early. */
 int32_t io_read(uint8_t *to, int32_t bytes);
 
-/* What is read next begins at that byte of the input; -1 where it comes as a stream. */
+/* What is read next begins at that byte of the input; 0, or -1. */
 int32_t io_seek(int32_t byte);
+
+/* Ticks of the board's counter, since the program began, in which reading waited for somebody else. */
+uint32_t io_waited_ticks(void);
 
 /* Hands over the output of one image; 0, or -1 when it cannot be written. */
 int32_t io_write_output(const uint8_t *from, int32_t bytes);

@@ -31,6 +31,11 @@ int32_t io_seek(int32_t byte)
     return semihosting_seek(input_file, byte);
 }
 
+uint32_t io_waited_ticks(void)
+{
+    return 0;
+}
+
 int32_t io_write_output(const uint8_t *from, int32_t bytes)
 {
     return semihosting_write(output_file, from, bytes) == 0 ? 0 : -1;

@@ -26,7 +26,14 @@ HUNG_UP = 129
 PIPE_CLOSED = 1  # as click itself does
 
 _EXTRAS = {
-    **{"torch": "torch", "torchao": "torch", "onnx": "onnx", "onnxruntime": "onnx", "skimage": "demo"},
+    **{
+        "torch": "torch",
+        "torchao": "torch",
+        "onnx": "onnx",
+        "onnxruntime": "onnx",
+        "skimage": "demo",
+        "serial": "hardware",
+    },
     **{"tflite": "tflite", "flatbuffers": "tflite", "ai_edge_litert": "tflite", "tensorflow": "tensorflow"},
 }
 """Packages the base install leaves out, and the extra that brings each."""

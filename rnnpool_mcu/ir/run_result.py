@@ -31,6 +31,15 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How a serial line did in a run: frames that came whole, damaged ones, requests asked again."""
+
+    frames: int
+    damaged: int
+    repeated: int
+
+
+@dataclass(frozen=True)
 class RunResult:
     """Outputs and measurements of one run; per-image tuples are in the order of the input."""
 
@@ -43,6 +52,8 @@ class RunResult:
     stack_high_water_bytes: int | None = None
     memory: MemoryUse | None = None
     traces: tuple[tuple[LayerTrace, ...], ...] = ()  # per image; empty when not traced
+    cycles: tuple[int, ...] | None = None  # per image, counted by the board; None where nothing counts them
+    transfer: Transfer | None = None  # None where no line was in between
 
     @property
     def static_bytes(self) -> int | None:

@@ -100,7 +100,10 @@ def _broken_off(engine: str, text: str) -> str:
 
 
 def _result(engine: str, report: Report, outputs: bytes, output_bytes: int, images: int) -> RunResult:
-    counted = all(image.get("unit") == "instructions" for image in report.images)
+    units = {image.get("unit") for image in report.images}
+    counts = tuple(_count(image) for image in report.images) if units & {"instructions", "cycles"} else ()
+    counted = units == {"instructions"}
+    timed = units == {"cycles"} and all(counts)  # where no counter runs, it stays at 0
     marks = [int(image["stack_high_water"]) for image in report.images if "stack_high_water" in image]
     traces: list[list[LayerTrace]] = [[] for _ in range(images)]
     for traced in report.traces:
@@ -110,8 +113,9 @@ def _result(engine: str, report: Report, outputs: bytes, output_bytes: int, imag
         outputs=tuple(outputs[i * output_bytes : (i + 1) * output_bytes] for i in range(images)),
         statuses=tuple(int(image["status"]) for image in report.images),
         canaries_ok=all(image["canaries_ok"] == "1" for image in report.images),
-        instructions=tuple(_count(image) for image in report.images) if counted else None,
-        instruction_resolution=int(report.images[0]["per_tick"]) if counted and images else 1,
+        instructions=counts if counted else None,
+        instruction_resolution=int(report.images[0]["per_tick"]) if counted else 1,
+        cycles=counts if timed else None,
         stack_high_water_bytes=max(marks) if marks else None,
         memory=report.memory,
         traces=tuple(tuple(rows) for rows in traces) if report.traces else (),

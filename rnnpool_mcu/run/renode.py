@@ -85,7 +85,7 @@ def run(
         output_bytes=described.output_bytes,
         images=len(images),
     )
-    return replace(result, instructions=None, instruction_resolution=1)
+    return replace(result, instructions=None, instruction_resolution=1, cycles=None)
 
 
 def monitor_path(path: Path) -> str:

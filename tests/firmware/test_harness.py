@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from rnnpool_mcu.errors import BudgetError, UsageError
 from rnnpool_mcu.ir.run_result import first_difference
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.run.protocol import RunError
-from rnnpool_mcu.run.renode import outputs_of
 from rnnpool_mcu.toolchain import gcc, size, stack
 from rnnpool_mcu.toolchain.board import load_board
 
@@ -170,47 +167,7 @@ def test_images_of_another_size_are_refused(fake_project: Path, images: Images) 
         qemu.run(fake_project, images[:, :20])
 
 
-@pytest.mark.parametrize(
-    ("board", "machine", "serial_ports_before"),
-    [("mps2-an386", "mps2-an386", 0), ("nucleo-f439zi", "netduinoplus2", 2)],
-)
-def test_console_transport_carries_images_and_outputs(
-    fake_project: Path, images: Images, board: str, machine: str, serial_ports_before: int
-) -> None:
-    """The build for boards without a debugger: images in and outputs out over the serial console.
-
-    The Nucleo's firmware runs on QEMU's nearest chip, an STM32F405: same addresses, USART3 is its third
-    port, its clocks never start, and it counts no cycles.
-    """
-    elf = gcc.build(fake_project, load_board(board), ram_bytes=8192, image_mode="streamed", io="uart")
-    command = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none"]
-    command += ["-serial", "null"] * serial_ports_before
-    emulator = subprocess.Popen(
-        [*command, "-serial", "stdio", "-kernel", str(elf.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert emulator.stdin is not None and emulator.stdout is not None
-    watchdog = threading.Timer(60, emulator.kill)
-    watchdog.start()
-    try:
-        lines = []
-        for line in emulator.stdout:
-            lines.append(line.decode().strip())
-            if lines[-1] == "ready":
-                emulator.stdin.write(struct.pack("<i", len(images)) + images.tobytes())
-                emulator.stdin.flush()
-            if lines[-1].startswith("exit"):
-                break
-    finally:
-        watchdog.cancel()
-        emulator.kill()
-        emulator.wait()
-    assert lines[-1] == "exit 0"
-    assert outputs_of("\n".join(lines)) == b"".join(expected_output(image) for image in images)
-
-
-@pytest.mark.parametrize("io", ["semihosting", "uart"])
+@pytest.mark.parametrize("io", ["semihosting", "uart", "window"])
 def test_nucleo_firmware_builds(fake_project: Path, io: str) -> None:
     elf = gcc.build(fake_project, load_board("nucleo-f439zi"), ram_bytes=65536, image_mode="resident", io=io)
     assert size.measure(elf).buffers_bytes >= 24 * 32 + 24

@@ -18,12 +18,14 @@ from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.run import renode
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.run.renode_test import expected_lines, image_window
+from rnnpool_mcu.system import tools
+from rnnpool_mcu.system.programs import started
 from rnnpool_mcu.toolchain import gcc
-from rnnpool_mcu.toolchain.board import load_board
 from tests.firmware.conftest import FAKE, write_fake_project
 from tests.firmware.test_harness import expected_output
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 24, 32, 1), dtype=np.uint8)
+WINDOW = "0x21000000"  # memory of the emulated board that the program does not use
 REPORT = (
     "runner 1\nmemory ram 8192 stack 2048 data 0 bss 8 pixels 32 output 24 arena 1024 canaries 16 free 1000\n"
 )
@@ -137,8 +139,11 @@ def test_images_of_the_window_are_as_the_firmware_reads_them() -> None:
 
 
 def _report_on_qemu(project: Path, images: np.ndarray) -> str:
-    """What the firmware prints on its serial port, the console build on QEMU."""
-    elf = gcc.build(project, load_board("mps2-an386"), ram_bytes=8192, image_mode="streamed", io="uart")
+    """What the firmware prints on its serial port, images in QEMU's memory as they are in Renode's."""
+    variables = {"IO": "window", "IMAGE_WINDOW": WINDOW, "BUILD": "build/window"}
+    tools.make(project, "elf", variables, compiler=gcc.COMPILER)
+    window = project / "window.bin"
+    window.write_bytes(image_window(images))
     command = [
         "qemu-system-arm",
         "-M",
@@ -150,22 +155,15 @@ def _report_on_qemu(project: Path, images: np.ndarray) -> str:
         "-serial",
         "stdio",
     ]
-    emulator = subprocess.Popen(
-        [*command, "-kernel", str(elf.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert emulator.stdin is not None and emulator.stdout is not None
+    command += ["-device", f"loader,file={window},addr={WINDOW},force-raw=on"]
+    command += ["-kernel", str(project / "build" / "window" / "fake.elf")]
     lines = []
-    try:
+    with started(command, stdout=subprocess.PIPE) as emulator:
+        assert emulator.stdout is not None
         for line in emulator.stdout:
             lines.append(line.decode().rstrip("\r\n"))
-            if lines[-1] == "ready":
-                emulator.stdin.write(image_window(images)[:4] + images.tobytes())
-                emulator.stdin.flush()
             if lines[-1].startswith("exit"):
                 break
-    finally:
-        emulator.kill()
-        emulator.wait()
     return "\n".join(lines)
 
 

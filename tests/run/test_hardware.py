@@ -1,0 +1,148 @@
+"""Runs over a serial line on firmware that QEMU executes.
+
+The Nucleo's on its nearest chip, an STM32F405: same addresses, USART3 is its third port, its clocks never
+start, and it counts no cycles. The default board counts instructions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnpool_mcu.ir.batch import Batch
+from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.pipeline import Target, compile_graph
+from rnnpool_mcu.run import hardware, host, qemu
+from rnnpool_mcu.run.protocol import RunError
+from rnnpool_mcu.system.serial_lines import SerialPort
+from rnnpool_mcu.toolchain import gcc, stack
+from rnnpool_mcu.toolchain.board import load_board
+from rnnpool_mcu.toolchain.project_files import write_project_files
+from rnnpool_mcu.validate.engines import run_reference
+from tests.codegen.test_compilers import network
+from tests.codegen.test_states import _batch, _listener
+from tests.firmware.conftest import FAKE, write_fake_project
+from tests.firmware.test_harness import expected_output
+from tests.run.serial_boards import Line, Noise, Noisy, clean, emulated
+
+BOARD, MACHINE, PORTS_BEFORE = "nucleo-f439zi", "netduinoplus2", 2
+IMAGES = np.random.default_rng(7).integers(0, 256, (3, 24, 32, 1), dtype=np.uint8)
+EXPECTED = tuple(expected_output(image) for image in IMAGES)
+
+
+def _fake(folder: Path, board: str = BOARD, **settings: int) -> Path:
+    write_fake_project(folder, **settings)
+    write_project_files(folder, dataclasses.replace(FAKE, board=board))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _fake(tmp_path_factory.mktemp("fake"))
+
+
+@contextmanager
+def _on_nucleo(
+    project: Path, *, mode: str | None = None, trace: bool = False, to: Noise = clean, back: Noise = clean
+) -> Iterator[Line]:
+    described = Project.load(project)
+    elf = gcc.build(
+        *(project, load_board(BOARD)),
+        ram_bytes=described.ram_bytes,
+        image_mode=mode or described.image_mode,
+        trace=trace,
+        io="uart",
+    )
+    with emulated(elf.path, MACHINE, ports_before=PORTS_BEFORE, to=to, back=back) as line:
+        yield line
+
+
+@pytest.mark.parametrize("mode", ["streamed", "resident"])
+def test_one_board_serves_run_after_run(fake: Path, mode: str) -> None:
+    with _on_nucleo(fake, mode=mode) as line:
+        for images, expected in ((IMAGES, EXPECTED), (IMAGES[1:2], EXPECTED[1:2])):
+            result = hardware.run(fake, images, SerialPort(line.path))
+            assert result.outputs == expected
+            assert result.canaries_ok and result.memory is not None
+            assert result.cycles is None and result.instructions is None  # no counter there, and no 0 either
+            assert result.transfer is not None and result.transfer.damaged == 0
+            assert 0 < (result.stack_high_water_bytes or 0) < 900
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_noisy_line_changes_no_byte(fake: Path, seed: int) -> None:
+    """Bytes that are lost, flipped, doubled and made up, in both directions."""
+    to, back = Noisy(0.002, seed), Noisy(0.002, seed + 100)
+    with _on_nucleo(fake, to=to, back=back) as line:
+        result = hardware.run(fake, IMAGES, SerialPort(line.path))
+    assert result.outputs == EXPECTED
+    assert to.hits + back.hits > 3
+    assert result.transfer is not None and result.transfer.damaged + result.transfer.repeated > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bad_line_changes_no_byte(fake: Path, seed: int) -> None:
+    to, back = Noisy(0.01, seed), Noisy(0.01, seed + 100)
+    with _on_nucleo(fake, to=to, back=back) as line:
+        assert hardware.run(fake, IMAGES, SerialPort(line.path)).outputs == EXPECTED
+
+
+@pytest.mark.parametrize("image", ["streamed", "resident"])
+def test_models_of_every_kind_give_the_definitions_bytes(tmp_path: Path, image: str) -> None:
+    """One input, and two inputs with states; rows that are asked for, and whole images."""
+    rng = np.random.default_rng(1)
+    plain, several = network(), _listener()
+    pixels = rng.integers(0, 256, (2, *plain.input_type.shape), dtype=np.uint8)
+    for name, graph, batch in (("one", plain, Batch.sequence(pixels)), ("two", several, _batch(several))):
+        folder = tmp_path / name
+        folder.mkdir()
+        compile_graph(graph, Target("net", 96 * 1024, image, BOARD, "test", "none"), folder)
+        elf = gcc.build(folder, load_board(BOARD), ram_bytes=96 * 1024, image_mode=image, io="uart")
+        reserve = Project.load(folder).stack_bytes + 256  # what the Makefile adds
+        assert stack.worst_case(elf).bytes <= reserve
+        with _on_nucleo(folder, trace=name == "two") as line:
+            result = hardware.run(folder, batch, SerialPort(line.path))
+        expected = run_reference(graph, batch, lambda _: None, trace=True)
+        assert result.outputs == expected.outputs
+        assert result.traces == (expected.traces if name == "two" else ())
+
+
+def test_a_budget_of_all_the_ram_leaves_no_more_for_the_frames(tmp_path: Path) -> None:
+    board = load_board(BOARD)
+    project = write_fake_project(tmp_path / "fake")
+    write_project_files(project, dataclasses.replace(FAKE, board=BOARD, ram_bytes=board.ram_bytes))
+    elf = gcc.build(project, board, ram_bytes=board.ram_bytes, image_mode="streamed", io="uart")
+    assert elf.path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [(1, "canary"), (2, "stack overflowed"), (4, "0x1fffffff"), (7, "status 1")]
+)
+def test_faults_come_over_the_line(tmp_path: Path, fault: int, message: str) -> None:
+    project = _fake(tmp_path / "fake", FAKE_FAULT=fault)
+    with _on_nucleo(project) as line:
+        for _ in range(2):  # the board begins anew after it
+            with pytest.raises(RunError, match=message):
+                hardware.run(project, IMAGES[:1], SerialPort(line.path))
+
+
+@pytest.mark.parametrize("mode", ["streamed", "resident"])
+def test_waiting_for_rows_is_not_measured(tmp_path: Path, mode: str) -> None:
+    """The default board's firmware counts instructions: as many over a line as from a file, but for a few at
+    each row, though waiting for one takes thousands."""
+    project = _fake(tmp_path / "fake", "mps2-an386")
+    elf = gcc.build(project, load_board("mps2-an386"), ram_bytes=8192, image_mode=mode, io="uart")
+    with emulated(elf.path, "mps2-an386", options=("-icount", "shift=0")) as line:
+        over_line = hardware.run(project, IMAGES[:2], SerialPort(line.path))
+    from_file = qemu.run(project, IMAGES[:2], image_mode=mode)
+    assert over_line.outputs == EXPECTED[:2] == host.run(project, IMAGES[:2]).outputs
+    assert over_line.instructions is not None and from_file.instructions is not None
+    rows = 24 if mode == "streamed" else 0
+    for here, there in zip(over_line.instructions, from_file.instructions, strict=True):
+        assert abs(here - there) <= 80 + rows * 60
