@@ -22,7 +22,7 @@ from rnnpool_mcu.ir.source import AS_IT_IS, ModelInput, Preprocessing
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
-from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, LEAST_COSINE, FloatSource
+from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, FloatSource
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
 from rnnpool_mcu.report.provenance import file_sha256, provenance
 from rnnpool_mcu.run.renode_test import write_renode_test
@@ -123,18 +123,18 @@ def agreement_with_float(
 ) -> dict[str, Any] | None:
     """How far a model that was quantized here is from its float form, for the report; None for others.
 
-    Warns below GOOD_COSINE. Raises ModelError below LEAST_COSINE, unless `accept_loss`.
+    Warns below GOOD_COSINE. Raises ModelError where it is far (LEAST_COSINE), unless `accept_loss`.
     """
     if floating is None:
         return None
     found = floating.compare(progress)
-    if found.cosine < LEAST_COSINE and not accept_loss:
+    if found.is_far and not accept_loss:
         raise ModelError(
-            f"{name}: {found.verdict}; allowed: at least {LEAST_COSINE:g}; give typical --calibration "
+            f"{name}: {found.verdict}; give typical --calibration "
             "inputs, more of them (--count), and the preprocessing it was trained with, or go on with "
             "--accept-loss"
         )
-    if found.cosine < GOOD_COSINE:
+    if found.cosine < GOOD_COSINE or found.is_far:
         warn(f"warning: {name}: {found.verdict}")
     return found.as_json()
 

@@ -39,14 +39,15 @@ def check_channels(channels: int, given: str, remedy: str) -> None:
 class Inputs:
     """What a compiled model is given: samples as the float model takes them, and the bytes of the C."""
 
-    samples: NDArray[Any]  # [N, H, W, C]: pixels (uint8) in the model's order of channels, or real values
+    samples: Any  # [N, H, W, C]: pixels (uint8) in the model's order of channels, or real values; or tuples
     bytes: NDArray[np.uint8] | Batch  # [N, H, W, C]; of several inputs a batch, whose runs are one sequence
 
 
 def inputs_of(folder: Path, project: Project, source: PictureSource) -> Inputs:
     """Photographs, rows of a file of arrays, or random bytes, for the model in `folder`."""
     if project.inputs:
-        return Inputs(np.empty(0, np.uint8), several_inputs(folder, project, source))
+        together = several_inputs(folder, project, source)
+        return Inputs(together.samples, together.batch)
     shape, given = project.input_shape, project.model_input
     kind = load_graph(folder / FILE_NAME).input_type
     if source.folder is None:

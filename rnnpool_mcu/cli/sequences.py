@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +13,82 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.cli.options import PictureSource
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.ir.batch import Batch, Images
+from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.project import Project
-from rnnpool_mcu.ir.source import input_bytes
+from rnnpool_mcu.ir.source import InputForm, input_bytes, real_values
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
+from rnnpool_mcu.quantize.samples import squeezed
 
 
-def several_inputs(folder: Path, project: Project, source: PictureSource) -> Batch:
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Values of several inputs over some runs, one sequence."""
+
+    columns: tuple[NDArray[Any], ...]  # of each input [N, H, W, C]: bytes of the C, or real values
+    kinds: tuple[TensorType, ...]
+
+    @property
+    def batch(self) -> Batch:
+        """What the C takes."""
+        return Batch.sequence(*map(input_bytes, self.kinds, self.columns))
+
+    @property
+    def samples(self) -> list[tuple[NDArray[np.float32], ...]]:
+        """The real values, run by run."""
+        real = [
+            column if column.dtype != np.uint8 else real_values(column, kind)
+            for column, kind in zip(self.columns, self.kinds, strict=True)
+        ]
+        return list(zip(*real, strict=True))
+
+    def part(self, count: int) -> Together:
+        """The first so many runs."""
+        return Together(tuple(column[:count] for column in self.columns), self.kinds)
+
+
+def several_inputs(folder: Path, project: Project, source: PictureSource) -> Together:
     """The first runs of an .npz with an array for each input, or random bytes, as one sequence."""
     if source.folder is not None:
-        batch = read_inputs(folder, project, source.folder)
-        if len(batch) < source.count:
+        found = _read(folder, project, source.folder)
+        if len(found.columns[0]) < source.count:
             raise UsageError(
-                f"{source.folder}: holds {len(batch)} rows, {source.count} asked for; give --count "
-                f"{len(batch)}"
+                f"{source.folder}: holds {len(found.columns[0])} rows, {source.count} asked for; give "
+                f"--count {len(found.columns[0])}"
             )
-        return batch.part(0, source.count)
+        return found.part(source.count)
     rng = np.random.default_rng(source.seed)
     shapes = [(source.count, *given.shape) for given in project.inputs]
-    return Batch.sequence(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
+    return Together(tuple(rng.integers(0, 256, shape, np.uint8) for shape in shapes), _kinds(folder))
 
 
 def read_inputs(folder: Path, project: Project, path: Path) -> Batch:
     """All rows of an .npz that holds one array for each input, under its name, as one sequence."""
-    arrays, graph = _arrays(path), load_graph(folder / FILE_NAME)
+    return _read(folder, project, path).batch
+
+
+def _kinds(folder: Path) -> tuple[TensorType, ...]:
+    return tuple(given.type for given in load_graph(folder / FILE_NAME).inputs)
+
+
+def _read(folder: Path, project: Project, path: Path) -> Together:
+    """The rows of an .npz: each input's under its name in C or in the model file."""
+    arrays, kinds, several = _arrays(path), _kinds(folder), project.model_input.several
     fields = [given.field for given in project.inputs]
-    wanted = ", ".join(f"'{given.field}' {list(given.shape)}" for given in project.inputs)
-    if set(arrays) != set(fields):
+    told = [each.name for each in several] or fields
+    forms: list[InputForm | None] = [each.form for each in several] or [None] * len(fields)
+    names = next((names for names in (fields, told) if set(names) == set(arrays)), None)
+    if names is None:
+        wanted = ", ".join(f"'{given.field}' {list(given.shape)}" for given in project.inputs)
         raise UsageError(
             f"{path}: holds {', '.join(arrays) or 'nothing'}, allowed: one array [N, ...] for each of "
             f"{wanted}"
         )
-    kinds = [given.type for given in graph.inputs]
-    found = [_bytes(path, name, arrays[name], kind) for name, kind in zip(fields, kinds, strict=True)]
+    found = [_column(path, *one, arrays[one[0]]) for one in zip(names, kinds, forms, strict=True)]
     if len({len(one) for one in found}) != 1:
         counts = ", ".join(f"{len(one)} of '{name}'" for name, one in zip(fields, found, strict=True))
         raise UsageError(f"{path}: holds {counts}, allowed: as many rows of each")
-    return Batch.sequence(*found)
+    return Together(tuple(found), kinds)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -62,14 +102,29 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise UsageError(f"{path}: is not a readable .npz ({reason}); save it anew") from error
 
 
-def _bytes(path: Path, name: str, rows: NDArray[Any], kind: TensorType) -> Images:
-    """Rows [N, ...] of bytes or of real values, in the graph's order, as the C takes them."""
-    wanted = f"[N, {', '.join(map(str, kind.shape))}] of uint8 or of real values"
-    if rows.ndim < 2 or len(rows) == 0 or rows[0].size != kind.bytes or rows.dtype.kind not in "uf":
+def _column(
+    path: Path, name: str, kind: TensorType, form: InputForm | None, rows: NDArray[Any]
+) -> NDArray[Any]:
+    """Rows [N, ...] in the graph's order: bytes are in it, real values in the shape of the model file."""
+    taken = kind.shape if form is None else form.shape[1:]
+    wanted = f"[N, {', '.join(map(str, kind.shape))}] of uint8"
+    wanted += f", or {'' if taken == kind.shape else f'[N, {_sides(taken)}] '}of real values"
+    if rows.dtype.kind not in "uf" or (rows.dtype.kind == "u" and rows.dtype != np.uint8):
         raise UsageError(f"{path}: '{name}' is {rows.dtype} {list(rows.shape)}, allowed: {wanted}")
-    if rows.dtype.kind == "u" and rows.dtype != np.uint8:
-        raise UsageError(f"{path}: '{name}' is {rows.dtype}, allowed: {wanted}")
-    if not np.isfinite(rows).all():
+    shape = kind.shape if rows.dtype == np.uint8 else taken
+    flat = (int(np.prod(shape)),)
+    if rows.ndim < 2 or len(rows) == 0 or squeezed(rows.shape[1:]) not in (squeezed(shape), squeezed(flat)):
+        raise UsageError(f"{path}: '{name}' is {rows.dtype} {list(rows.shape)}, allowed: {wanted}")
+    if rows.dtype == np.uint8:
+        return rows.reshape(len(rows), *kind.shape)
+    with np.errstate(over="ignore"):
+        values = rows.astype(np.float32)
+    if not np.isfinite(values).all():
         raise UsageError(f"{path}: '{name}' holds NaN or infinity; leave such rows out")
-    samples = rows.reshape(len(rows), *kind.shape)
-    return input_bytes(kind, samples if samples.dtype == np.uint8 else samples.astype(np.float32))
+    if form is None:
+        return values.reshape(len(rows), *kind.shape)
+    return np.stack([form.to_graph(value) for value in values])
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))

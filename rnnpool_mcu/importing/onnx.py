@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rnnpool_mcu.frontends.onnx.runtime import FloatOnnxRuntime, OnnxRuntime
 from rnnpool_mcu.importing.imported import Calibration, Imported, input_of_integers
 from rnnpool_mcu.importing.onnx_float import is_float, quantize_onnx
 from rnnpool_mcu.ir.operator import Operator
-from rnnpool_mcu.ir.source import InputForm, ModelInput
+from rnnpool_mcu.ir.source import InputForm, ModelInput, NamedForm
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.numerics.lookup_tables import NONLINEARITIES
 from rnnpool_mcu.passes import run_passes
@@ -44,7 +45,7 @@ def _quantized(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[
     found = _converted(path, parse_onnx(made.data, str(path)))
     runtime = FloatOnnxRuntime(made.stored, found, made.forms, calibration.normalisation)
     floating = FloatSource(found.graph, runtime, made.samples, found.sources)
-    given = ModelInput(made.forms[0], calibration.preprocessing)
+    given = ModelInput(made.forms[0], calibration.preprocessing, several=_several(model, made.forms))
     return replace(_imported(found, made.origin, model), floating=floating, input=given), made.data
 
 
@@ -119,11 +120,18 @@ def _imported(
     found: ImportedOnnx, origin: str, model: OnnxModel, calibration: Calibration = NONE
 ) -> Imported:
     detects = any(isinstance(kind, DetectionsType) for kind in found.graph.types.values())
-    form = InputForm(input_shape(model.inputs[0]), found.graph.input_name in found.channels_last)
+    pairs = zip(model.inputs, found.graph.inputs, strict=True)
+    forms = [InputForm(input_shape(told), one.name in found.channels_last) for told, one in pairs]
     return Imported(
         graph=found.graph,
         kind="detector" if detects else "classifier",
         calibration=origin,
         sources=found.sources,
-        input=input_of_integers(form, calibration),
+        input=replace(input_of_integers(forms[0], calibration), several=_several(model, forms)),
     )
+
+
+def _several(model: OnnxModel, forms: Sequence[InputForm]) -> tuple[NamedForm, ...]:
+    """The inputs by the names that the file has for them, where there are several."""
+    named = (NamedForm(told.name, form) for told, form in zip(model.inputs, forms, strict=True))
+    return tuple(named) if len(forms) > 1 else ()

@@ -8,7 +8,7 @@ from pathlib import Path
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite, import_tflite
 from rnnpool_mcu.frontends.tflite.runtime import TfliteRuntime
 from rnnpool_mcu.importing.imported import Calibration, Imported, input_of_integers
-from rnnpool_mcu.ir.source import InputForm
+from rnnpool_mcu.ir.source import InputForm, NamedForm
 from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.passes import run_passes
 
@@ -26,7 +26,11 @@ def load_tflite(path: Path, calibration: Calibration = NONE) -> ImportedTfliteFi
     """Integer graph of a .tflite file, passes run; ModelError for one that cannot be taken."""
     imported = _imported(import_tflite(path))
     form = InputForm((1, *imported.graph.input_type.shape), channels_last=True)
-    given = input_of_integers(form, calibration)
+    several = tuple(
+        NamedForm(imported.sources[one.name], InputForm((1, *one.type.shape), channels_last=True))
+        for one in imported.graph.inputs
+    )
+    given = replace(input_of_integers(form, calibration), several=several if len(several) > 1 else ())
     return replace(imported, graph=run_passes(imported.graph), input=given)
 
 

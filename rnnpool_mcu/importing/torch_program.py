@@ -22,7 +22,7 @@ from rnnpool_mcu.frontends.torch.pt2_reader import read_pt2
 from rnnpool_mcu.importing.checkpoint import TORCH_CONVERTERS
 from rnnpool_mcu.importing.imported import Calibration, Imported, Normalisation, input_of_integers
 from rnnpool_mcu.importing.program_sides import input_shapes, with_sides
-from rnnpool_mcu.ir.source import InputForm, ModelInput
+from rnnpool_mcu.ir.source import InputForm, ModelInput, NamedForm
 from rnnpool_mcu.ir.tensor_type import FrameworkShape
 from rnnpool_mcu.passes import run_passes
 from rnnpool_mcu.quantize.calibration import as_batches
@@ -206,6 +206,10 @@ def import_quantized(
         module = program
     sizes = [image_shape("input", shape) for shape in shapes]
     found = import_exported(module, sizes, TORCH_CONVERTERS)
+    several = tuple(
+        NamedForm(found.sources[given.name], InputForm(shape))
+        for given, shape in zip(found.graph.inputs, shapes, strict=True)
+    )
     return ImportedProgram(
         graph=found.graph,
         kind="classifier",
@@ -215,7 +219,7 @@ def import_quantized(
         shapes=shapes,
         last=found.last,
         outputs=found.outputs,
-        input=ModelInput(InputForm(shapes[0])),
+        input=ModelInput(InputForm(shapes[0]), several=several if len(shapes) > 1 else ()),
     )
 
 
@@ -225,7 +229,8 @@ def _import_file(path: Path, calibration: Calibration) -> ImportedProgram:
         imported = _quantized_by_pictures(path, program, calibration).imported()
         return replace(imported, input=replace(imported.input, preprocessing=calibration.preprocessing))
     imported = import_quantized(program, origin="stored in the .pt2 file")
-    return replace(imported, input=input_of_integers(InputForm(imported.shape), calibration))
+    given = replace(input_of_integers(InputForm(imported.shape), calibration), several=imported.input.several)
+    return replace(imported, input=given)
 
 
 def _quantized_by_pictures(

@@ -123,6 +123,15 @@ class InputForm:
         """Whether pictures can be its input."""
         return len(self.shape) == 4 and self.size[2] in (1, 3)
 
+    def as_json(self) -> dict[str, Any]:
+        """Its fields by name, as JSON has them."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> InputForm:
+        """Of what `as_json` gave; KeyError and TypeError for anything else."""
+        return cls(tuple(int(side) for side in value["shape"]), bool(value["channels_last"]))
+
     def to_graph(self, given: NDArray[Any]) -> NDArray[Any]:
         """One input in the framework's order, of whatever shape, as the graph's [H, W, C]."""
         height, width, channels = self.size
@@ -137,12 +146,21 @@ class InputForm:
 
 
 @dataclass(frozen=True)
+class NamedForm:
+    """One of several inputs: its name in the file, and its form there."""
+
+    name: str
+    form: InputForm
+
+
+@dataclass(frozen=True)
 class ModelInput:
     """How inputs reach the graph."""
 
     form: InputForm | None = None  # as the model's framework has it; None: not known
     preprocessing: Preprocessing = AS_IT_IS
     takes_pixels: bool = True  # what remains of the preprocessing is in the graph and its input's scale
+    several: tuple[NamedForm, ...] = ()  # every input, in the graph's order, where there are several
 
     def bytes_of(self, pixels: NDArray[np.uint8], kind: TensorType) -> NDArray[np.uint8]:
         """What the C takes for RGB or grey pixels [.., H, W, C]; `kind` is the graph's input."""
@@ -180,15 +198,20 @@ class ModelInput:
 
     def as_json(self) -> dict[str, Any]:
         """Its fields by name, as JSON has them."""
-        form = None if self.form is None else {k: _plain(v) for k, v in asdict(self.form).items()}
-        return {**self.preprocessing.as_json(), "takes_pixels": self.takes_pixels, "form": form}
+        form = None if self.form is None else self.form.as_json()
+        more = {"several": [{"name": each.name, **each.form.as_json()} for each in self.several]}
+        told = {**self.preprocessing.as_json(), "takes_pixels": self.takes_pixels, "form": form}
+        return {**told, **more} if self.several else told
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelInput:
         """Of what `as_json` gave; KeyError, TypeError and ValueError for anything else."""
         form = value["form"]
-        known = None if form is None else InputForm(tuple(form["shape"]), bool(form["channels_last"]))
-        return cls(known, Preprocessing.from_json(value), bool(value["takes_pixels"]))
+        known = None if form is None else InputForm.from_json(form)
+        several = tuple(
+            NamedForm(str(each["name"]), InputForm.from_json(each)) for each in value.get("several", ())
+        )
+        return cls(known, Preprocessing.from_json(value), bool(value["takes_pixels"]), several)
 
 
 def _plain(value: Any) -> Any:

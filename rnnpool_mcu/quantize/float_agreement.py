@@ -2,6 +2,10 @@
 
 Cosine similarity, signal-to-quantization-noise ratio and the largest difference of every value, errors of all
 layers before it included; of classes also how often both have the same largest one.
+
+A value is judged by its cosine, unless the inputs leave it quiet: scores of a detector that sees nothing are
+all within a few steps of zero, so that their cosine is that of roundings. What uses less than an eighth of
+int8's steps and is on average within one of them agrees as far as its scale can tell.
 """
 
 from __future__ import annotations
@@ -27,6 +31,12 @@ LEAST_COSINE = 0.9
 """Below it the integer graph is another model: compiling ends with an error unless the loss is accepted."""
 SILENT_STEPS = 1.0
 """Values that are all within a step of zero on both sides have no direction to compare."""
+LEAST_SQNR_DB = 3.0
+"""Below it the error has half the signal's power: no cosine sees that all values are larger alike."""
+QUIET_STEPS = 32.0
+"""A value is quiet if float and integers, over all inputs, lie within so many steps of each other."""
+QUIET_RMS_STEPS = 1.0
+"""Root mean square of the difference up to which a quiet value agrees; rounding alone has 0.29."""
 INPUTS = 32
 WORK_MACS = 400_000_000
 LEAST_INPUTS = 4
@@ -43,12 +53,25 @@ class ValueAgreement:
     sqnr_db: float  # signal over error; inf without error, -inf where the float model is silent
     max_difference: float  # in the model's own unit
     max_steps: float  # the same in steps of the value's scale
+    rms_steps: float  # root mean square of the difference
+    span_steps: float  # from the least to the largest value, float and integers together
     same_top1: int | None = None  # of a vector inputs, of a map of classes pixels, with the same largest one
     compared_top1: int | None = None  # of how many
 
+    @property
+    def quiet(self) -> bool:
+        """Whether it is judged by steps, and agrees."""
+        return self.span_steps <= QUIET_STEPS and self.rms_steps <= QUIET_RMS_STEPS
+
+    @property
+    def judged_cosine(self) -> float:
+        """The cosine by which it is judged: 1 where there is none, or where it is quiet."""
+        return 1.0 if self.cosine is None or self.quiet else self.cosine
+
     def as_json(self) -> dict[str, Any]:
         """For the report: a ratio that is not finite is null."""
-        return asdict(self) | {"sqnr_db": self.sqnr_db if math.isfinite(self.sqnr_db) else None}
+        ratio = self.sqnr_db if math.isfinite(self.sqnr_db) else None
+        return asdict(self) | {"sqnr_db": ratio, "quiet": self.quiet}
 
 
 @dataclass(frozen=True)
@@ -62,27 +85,45 @@ class FloatAgreement:
 
     @property
     def worst(self) -> ValueAgreement:
-        """The output with the least cosine."""
-        return min(self.outputs, key=lambda found: 1.0 if found.cosine is None else found.cosine)
+        """The output with the least cosine to judge by."""
+        return min(self.outputs, key=lambda found: found.judged_cosine)
 
     @property
     def cosine(self) -> float:
-        """Of the worst output; 1 where none has any."""
-        return 1.0 if self.worst.cosine is None else self.worst.cosine
+        """Of the worst output; 1 where none is judged by it."""
+        return self.worst.judged_cosine
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the integer graph is another model."""
+        return self.cosine < LEAST_COSINE or self._loudest_error is not None
+
+    @property
+    def _loudest_error(self) -> ValueAgreement | None:
+        """The output with the least ratio of signal to error, if that is too small."""
+        judged = [v for v in self.outputs if v.cosine is not None and not v.quiet]
+        worst = min(judged, key=lambda found: found.sqnr_db, default=None)
+        return worst if worst is not None and worst.sqnr_db < LEAST_SQNR_DB else None
 
     @property
     def first_bad(self) -> ValueAgreement | None:
         """The first layer below GOOD_COSINE; an output where no layer is, None where all are above."""
         values = (*self.layers, *self.outputs)
-        return next((v for v in values if v.cosine is not None and v.cosine < GOOD_COSINE), None)
+        return next((v for v in values if v.judged_cosine < GOOD_COSINE), None)
 
     @property
     def verdict(self) -> str:
         """One sentence on the worst output, and where it begins."""
-        bad, output = self.first_bad, self.worst
+        bad, output, loud = self.first_bad, self.worst, self._loudest_error
+        if loud is not None and self.cosine >= LEAST_COSINE:
+            return (
+                f"output '{loud.name}' has an SQNR of {loud.sqnr_db:.1f} dB with the float model "
+                f"({self.runtime}) over {self.inputs} inputs, allowed: at least {LEAST_SQNR_DB:g} dB"
+            )
         text = (
             f"output '{output.name}' has a cosine similarity of {self.cosine:.3f} with the float model "
             f"({self.runtime}) over {self.inputs} inputs"
+            + (f", allowed: at least {LEAST_COSINE:g}" if self.cosine < LEAST_COSINE else "")
         )
         if bad is None or bad.name == output.name:
             return text
@@ -191,7 +232,8 @@ class _Tally:
     def __init__(self, kind: TensorType, indices: bool) -> None:
         self._kind, self._indices = kind, indices
         self._signal = self._found = self._product = self._noise = self._largest = self._loudest = 0.0
-        self._same, self._compared = 0, 0
+        self._same, self._compared, self._count = 0, 0, 0
+        self._least, self._most = math.inf, -math.inf
 
     def add(self, ours: NDArray[Any], real: NDArray[Any]) -> None:
         """Count one input's int8 values and the float model's."""
@@ -203,6 +245,9 @@ class _Tally:
         self._product += float((signal * found).sum())
         self._noise += float((error * error).sum())
         self._largest = max(self._largest, float(np.abs(error).max()))
+        self._count += error.size
+        self._least = min(self._least, float(signal.min()), float(found.min()))
+        self._most = max(self._most, float(signal.max()), float(found.max()))
         self._loudest = max(self._loudest, float(np.abs(signal).max()), float(np.abs(found).max()))
         if self._indices:
             self._same += int((np.rint(signal) == found).sum())
@@ -216,7 +261,9 @@ class _Tally:
         counted = (self._same, self._compared) if self._compared else (None, None)
         return ValueAgreement(
             *(name, source, operator, self._cosine(), sqnr_db(self._signal, self._noise)),
-            *(self._largest, self._largest / self._kind.scale, *counted),
+            *(self._largest, self._largest / self._kind.scale),
+            *(math.sqrt(self._noise / self._count) / self._kind.scale,),
+            *((self._most - self._least) / self._kind.scale, *counted),
         )
 
     def _cosine(self) -> float | None:

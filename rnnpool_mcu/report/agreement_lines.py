@@ -25,6 +25,9 @@ def _figures(value: dict[str, Any]) -> str:
         parts.append(f"largest difference {value['max_difference']:.4g} ({value['max_steps']:.1f} steps)")
     if value["compared_top1"] is not None:
         parts.append(f"same largest {value['same_top1']} of {value['compared_top1']}")
+    if value.get("quiet"):
+        used, apart = value["span_steps"], value["rms_steps"]
+        parts.append(f"{used:.0f} of 255 steps in use, {apart:.2f} apart: judged by steps")
     return ", ".join(parts)
 
 

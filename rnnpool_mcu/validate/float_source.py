@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rnnpool_mcu.errors import UsageError, ValidationError
+from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.importing import load_float
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.source import InputForm, ModelInput, in_order
 from rnnpool_mcu.quantize.float_agreement import FloatAgreement, compare_with_float
 from rnnpool_mcu.quantize.samples import Samples
+from rnnpool_mcu.quantize.several import Sample
 
 Progress = Callable[[str], None]
 
 
 def float_agreement(
-    source: Path, graph: Graph, given: ModelInput, samples: Samples, progress: Progress
+    source: Path,
+    graph: Graph,
+    given: ModelInput,
+    samples: Samples | Sequence[Sample],
+    progress: Progress,
 ) -> FloatAgreement:
     """The figures of `compare_with_float` for the graph of a compiled folder.
 
     The file is imported anew with the samples as its calibration inputs: its values have the names that they
-    had when it was compiled. Raises ValidationError for a file of another model, UsageError for one of
-    several inputs.
+    had when it was compiled. Raises ValidationError for a file of another model.
     """
-    if graph.more_inputs:
-        raise UsageError(
-            f"{source}: is float and takes several inputs; quantize it by `rnnpool-mcu quantize "
-            f"{source.name} --calibration FILE.npz -o int8{source.suffix}`, compile that file, and compare "
-            "with it"
-        )
     progress(f"reading {source}")
-    form = given.form_in(graph.input_type)
     with tempfile.TemporaryDirectory() as folder:
-        path = _saved(Path(folder) / "samples.npy", samples, form, given)
-        pixels = samples.dtype == np.uint8
-        shape = given.shape_in_file
+        if isinstance(samples, np.ndarray):
+            path = _saved(Path(folder) / "samples.npy", samples, given.form_in(graph.input_type), given)
+        else:
+            path = _saved_together(Path(folder) / "samples.npz", samples, given)
+        pixels = isinstance(samples, np.ndarray) and samples.dtype == np.uint8
+        shape = None if given.several else given.shape_in_file
         floating = load_float(source, path, len(samples), given.preprocessing, pixels, shape)
     outputs = floating.graph.outputs
-    same = floating.graph.input_type.shape == graph.input_type.shape
+    same = [one.type.shape for one in floating.graph.inputs] == [one.type.shape for one in graph.inputs]
     if not same or any(_size(graph, name) != _size(floating.graph, name) for name in outputs):
         raise ValidationError(f"{source}: is not the model that was compiled; give that file")
     progress("comparing with the float model")
@@ -51,6 +51,16 @@ def float_agreement(
 def _size(graph: Graph, name: str) -> int:
     """Bytes of a value; 0 where there is none of the name."""
     return graph.types[name].bytes if name in graph.types else 0
+
+
+def _saved_together(path: Path, samples: Sequence[Sample], given: ModelInput) -> Path:
+    """Samples of several inputs as the user would give them: an array of rows for each, by its name."""
+    columns = zip(given.several, zip(*samples, strict=True), strict=True)
+    arrays = {
+        told.name: np.stack([told.form.from_graph(value)[0] for value in values]) for told, values in columns
+    }
+    np.savez(path, allow_pickle=False, **arrays)
+    return path
 
 
 def _saved(path: Path, samples: Samples, form: InputForm, given: ModelInput) -> Path:

@@ -127,3 +127,29 @@ def test_validate_refuses_another_float_file(tmp_path: Path, pictures: Path) -> 
     noisy.graph.initializer[0].raw_data = bytes(len(noisy.graph.initializer[0].raw_data))
     again = _run("validate", out, "--source", _saved(tmp_path / "noisy.onnx", noisy), "--engine", "c")
     assert again.exit_code == 5 and "cosine similarity" in again.stderr
+
+
+def _detector(bias: float, spread: float = 4.0) -> Any:
+    """Scores of pixels: near one where all channels are bright, near zero in the dark."""
+    b = Builder(1)
+    weights = np.array([[1.0, 1.0, 1.0], [1.2, 0.6, 1.2]], np.float32).reshape(2, 3, 1, 1) * spread
+    x = b.node("Conv", b.input(1, 3, 12, 10), b.stored(weights), b.stored(np.full(2, bias, np.float32)))
+    return b.finish(b.node("Sigmoid", x))
+
+
+def test_scores_that_are_all_near_zero_are_judged_by_steps(tmp_path: Path, pictures: Path) -> None:
+    path, out = _saved(tmp_path / "net.onnx", _detector(-6.5)), tmp_path / "out"
+    assert _run("compile", path, "--calibration", pictures, "--ram", "64k", "-o", out).exit_code == 0
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for index in range(PICTURES):
+        pixels = np.random.default_rng(index).integers(0, 30, (12, 10, 3), np.uint8)
+        Image.fromarray(pixels).save(dark / f"{index}.png")
+    check = ["validate", out, "--engine", "c", "--images", dark, "--count", PICTURES]
+    done = _run(*check, "--source", path, "--json", tmp_path / "v.json")
+    assert done.exit_code == 0 and "judged by steps" in done.stdout, done.output
+    (output,) = json.loads((tmp_path / "v.json").read_text())["float"]["outputs"]
+    assert output["quiet"] and output["cosine"] < 0.99
+    for other in (_detector(-3.5), _detector(-9.5, 40.0)):
+        done = _run(*check, "--source", _saved(tmp_path / "other.onnx", other))
+        assert done.exit_code == 5 and "with the float model" in done.stderr, done.output

@@ -98,6 +98,37 @@ def test_values_within_a_step_of_zero_have_no_direction() -> None:
     assert lit.outputs[0].cosine == 0.0  # silent here alone
 
 
+QUIET = np.array([[[[1, 3, 2]]], [[[0, 2, 5]]]], np.uint8)  # of 255
+
+
+def _quiet(change: Any) -> FloatAgreement:
+    graph = _graph(SAME)
+    return compare_with_float(graph, Fake(graph, change), QUIET, {})
+
+
+def test_quiet_values_are_judged_by_steps() -> None:
+    """A step apart, at a cosine that would be bad: what a detector gives of an empty picture."""
+    found = _quiet(lambda real: np.maximum(real + np.array([1.0, -1.0, 0.0]) / 255, 0.0))
+    (output,) = found.outputs
+    assert output.cosine is not None and output.cosine < 0.99 and output.quiet
+    assert output.span_steps == pytest.approx(5.0)
+    assert output.rms_steps == pytest.approx(np.sqrt(4 / 6))
+    assert found.cosine == 1.0 and found.first_bad is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda real: real[..., ::-1] * 3,  # as quiet, and other values
+        lambda real: np.full_like(real, 7 / 255),
+        lambda real: real + np.array([0.0, 0.0, 0.4]),  # quiet on one side alone
+    ],
+)
+def test_quiet_values_of_another_model_do_not_agree(change: Any) -> None:
+    found = _quiet(change)
+    assert not found.outputs[0].quiet and found.cosine < 0.9
+
+
 def test_a_missing_output_is_an_error() -> None:
     graph = _graph(SAME)
     with pytest.raises(ModelError, match="output 'same': fake has no such value"):
@@ -106,3 +137,11 @@ def test_a_missing_output_is_an_error() -> None:
 
 def test_larger_networks_are_compared_over_fewer_inputs() -> None:
     assert inputs_for(_graph(SAME)) == 32
+
+
+def test_values_that_are_all_twice_as_large_are_another_models() -> None:
+    found = _compared(_graph(SAME), lambda real: real * 2.0)
+    assert found.cosine == pytest.approx(1.0) and not found.is_far  # 6 dB
+    found = _compared(_graph(SAME), lambda real: real * 0.4)
+    assert found.cosine == pytest.approx(1.0) and found.is_far
+    assert "'same' has an SQNR of -3.5 dB" in found.verdict and "allowed: at least 3 dB" in found.verdict
