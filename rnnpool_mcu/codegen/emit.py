@@ -145,6 +145,7 @@ def _header_context(plan: Plan, naming: Naming, labels: Sequence[str], given: Mo
         out = graph.types[value]
         if isinstance(out, DetectionsType):
             outputs.append({"max_detections": out.max_detections, "labelled": out.labelled})
+            outputs[-1]["unused"] = out.unused_bytes
             headers.append(f"{graph.node(value).op.kernel}.h")
             continue
         note = f"{value}, {out}: real = {out.scale:.9g} * (q - {out.zero_point})"

@@ -272,7 +272,7 @@ def _finish_call(plan: Plan, node: Node, op: Absorber, index: int, naming: Namin
         labels = ", out->label" if out.labelled else ""
         body = [
             f"{op.kernel}_finish(&{symbol}, {state}, &out->count, out->box{labels});",
-            f"TRACE_ROW({index}, 0, (const int8_t *)out, (int32_t)sizeof *out);",
+            f"TRACE_ROW({index}, 0, (const int8_t *)&out->count, {out.bytes});",
             f"made->{naming.value(node.name)} = 1;",
         ]
     ready = [f"made.{naming.value(node.name)} == 0"]

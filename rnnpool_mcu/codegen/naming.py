@@ -25,7 +25,7 @@ INPUT_SYMBOLS = frozenset(("source", "inputs"))
 VALUE_SUFFIXES = frozenset(("rows", "needed", "settled"))
 """What a symbol may have behind the name of any value."""
 
-DETECTION_FIELDS = frozenset(("count", "box", "label"))
+DETECTION_FIELDS = frozenset(("count", "box", "label", "unused"))
 
 _KEYWORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int long

@@ -76,8 +76,16 @@ class DetectionsType:
 
     @property
     def bytes(self) -> int:
-        each = BOX_BYTES + int(self.labelled)
-        return (4 + each * self.max_detections + 3) // 4 * 4
+        return self._used_bytes + self.unused_bytes
+
+    @property
+    def unused_bytes(self) -> int:
+        """Behind the last box or label, up to a multiple of 4."""
+        return -self._used_bytes % 4
+
+    @property
+    def _used_bytes(self) -> int:
+        return 4 + (BOX_BYTES + int(self.labelled)) * self.max_detections
 
     def __str__(self) -> str:
         return f"<= {self.max_detections} boxes"

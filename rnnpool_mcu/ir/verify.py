@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.graph import Graph, State
-from rnnpool_mcu.ir.tensor_type import TensorType
+from rnnpool_mcu.ir.tensor_type import DetectionsType, TensorType
 
 MOST_BYTES = 1 << 28
 """Of one value: far more than can be streamed through a Cortex-M4, and still quick to refuse."""
@@ -35,6 +35,7 @@ def verify_graph(graph: Graph) -> None:
         raise ModelError(f"graph: output '{given[0]}' is a state itself, allowed: results of operators")
     if repeated := [name for name in graph.outputs if graph.outputs.count(name) > 1]:
         raise ModelError(f"graph: '{repeated[0]}' is an output more than once; return it once")
+    _verify_detections(graph)
     for state in graph.states:
         _verify_state(graph, state)
     for name, value in graph.types.items():
@@ -45,6 +46,25 @@ def verify_graph(graph: Graph) -> None:
                 f"graph: '{name}' is {value}, {value.bytes:,} bytes, allowed: {MOST_BYTES:,}; "
                 "use a smaller input"
             )
+
+
+def _verify_detections(graph: Graph) -> None:
+    """Raise ModelError unless boxes are one output, and those before and behind it have multiples of 4 bytes,
+    so that C's structure has them one behind the other."""
+    found = [name for name in graph.outputs if isinstance(graph.types[name], DetectionsType)]
+    if len(found) > 1:
+        raise ModelError(
+            f"graph: outputs '{found[0]}' and '{found[1]}' are both lists of boxes, allowed: one; return one"
+        )
+    for boxes in found:
+        at = graph.outputs.index(boxes)
+        for side, others in (("before", graph.outputs[:at]), ("behind", graph.outputs[at + 1 :])):
+            size = sum(graph.types[name].bytes for name in others)
+            if size % 4:
+                raise ModelError(
+                    f"graph: outputs of {size} bytes {side} the boxes of '{boxes}', allowed: a multiple of "
+                    f"4; leave out {', '.join(map(repr, others))}, or give them other sizes"
+                )
 
 
 def _verify_state(graph: Graph, state: State) -> None:

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from numpy.typing import NDArray
 
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.run_result import RunResult
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ops.ssd_post_process import SsdPostProcess
 from rnnpool_mcu.pipeline import Target, generate
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.validate.engines import run_reference
@@ -82,6 +85,53 @@ def test_the_emulated_board_gives_the_same_bytes(tmp_path: Path, image: str) -> 
     expected, actual = _reference(graph, images), qemu.run(tmp_path, images, trace=True)
     assert actual.traces == expected.traces
     assert actual.outputs == expected.outputs
+
+
+def _with_boxes(*outputs: str) -> Graph:
+    """Labelled boxes, which leave a byte unused behind them, and maps of 6, 12 and 8 bytes."""
+    scores, location = Quantization(1 / 256, -128), Quantization(0.08, -3)
+    builder = GraphBuilder(TensorType(2, 3, 4, location))
+    other = builder.another_input(TensorType(2, 3, 2, scores))
+    anchors = np.random.default_rng(1).uniform(0.2, 0.6, (6, 4))
+    boxes = SsdPostProcess(
+        anchors, (96, 128), (10.0, 10.0, 5.0, 5.0), location, scores, 0.3, 0.5, background=False,
+        max_detections=9,
+    )  # fmt: skip
+    names = {"boxes": builder.add(boxes, INPUT, other), "six": builder.conv(INPUT, 1)}
+    names["twelve"] = builder.conv(INPUT, 2)
+    if "eight" in outputs:
+        names["eight"] = builder.conv(INPUT, 4, 3, 2)
+    if "more" in outputs:
+        names["more"] = builder.add(boxes, INPUT, other)
+    return builder.graph(*(names[name] for name in outputs))
+
+
+@pytest.mark.parametrize(
+    "outputs", [("boxes", "twelve"), ("boxes", "twelve", "eight"), ("eight", "boxes", "twelve")]
+)
+def test_boxes_stand_beside_other_outputs(tmp_path: Path, outputs: tuple[str, ...]) -> None:
+    graph = _with_boxes(*outputs)
+    _generate(graph, tmp_path)
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 256, (2, *given.type.shape), dtype=np.uint8) for given in graph.inputs]
+    batch = Batch.independent(*images)
+    expected = run_reference(graph, batch, lambda _: None, trace=True)
+    actual = host.run(tmp_path, batch, trace=True, sanitize=True)
+    assert actual.traces == expected.traces
+    assert actual.outputs == expected.outputs
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        (("six", "boxes"), "outputs of 6 bytes before the boxes"),
+        (("boxes", "six", "eight"), "outputs of 14 bytes behind the boxes"),
+        (("boxes", "more"), "allowed: one"),
+    ],
+)
+def test_boxes_that_c_has_no_place_for_are_refused(outputs: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        _with_boxes(*outputs)
 
 
 def test_a_wrong_schedule_is_noticed(tmp_path: Path) -> None:
