@@ -6,10 +6,12 @@ MODELS ?=
 DEMO_OUT ?= demo_out
 TEST_JOBS ?= 2
 GRAPHS ?= 25
+MINUTES ?= 60
+SEED ?=
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all test-weekly assure lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators sbom clean
+.PHONY: help setup demo test test-all test-weekly soak assure lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators sbom clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -23,11 +25,15 @@ demo: setup ## compile the face detector, run it on an emulated board [IMAGE=pho
 test: lint ## lint, then all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
-test-all: lint ## lint, then all tests
+test-all: lint ## lint, then all tests, then five minutes of soak
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	@$(MAKE) --no-print-directory soak MINUTES=5
 
 test-weekly: setup ## every plan of the fronts of random graphs on the emulated board [GRAPHS=25]
 	RNNPOOL_WEEKLY_GRAPHS=$(GRAPHS) $(BIN)/python -m pytest -q tests/schedule/test_front_on_board.py
+
+soak: setup ## random networks, damaged files and faults; counts go to runs/soak [MINUTES=60] [SEED=]
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --jobs $(TEST_JOBS) $(if $(SEED),--seed $(SEED))
 
 assure: setup ## static analyzers and a bounded model checker on the C; what is not installed is skipped
 	$(BIN)/python -m pytest -q -rs tests/assure

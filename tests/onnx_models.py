@@ -86,8 +86,13 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
         return next(self._left, None)
 
 
-def quantized(model: Any, activations: str = "int8", extra_types: tuple[str, ...] = ()) -> bytes:
-    """The model as QDQ, int8 weights per channel, calibrated with noise in blocks."""
+def quantized(
+    model: Any,
+    activations: str = "int8",
+    extra_types: tuple[str, ...] = (),
+    form: QuantFormat = QuantFormat.QDQ,
+) -> bytes:
+    """The model in a form of ONNX Runtime's, int8 weights per channel, calibrated with noise in blocks."""
     rng, images = np.random.default_rng(5), {}
     for value in model.graph.input:
         shape = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
@@ -100,7 +105,7 @@ def quantized(model: Any, activations: str = "int8", extra_types: tuple[str, ...
             model,
             path,
             _Images(images),
-            quant_format=QuantFormat.QDQ,
+            quant_format=form,
             per_channel=True,
             activation_type=kinds[activations],
             weight_type=QuantType.QInt8,

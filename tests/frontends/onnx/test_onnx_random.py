@@ -160,7 +160,7 @@ def _as_qdq(b: Chain, output: str) -> bytes:
     return helper.make_model(graph, opset_imports=OPSETS, ir_version=8).SerializeToString()
 
 
-def _chain(seed: int) -> bytes | None:
+def chain(seed: int) -> bytes | None:
     """A model of one to four operators; None where ONNX itself allows them not."""
     b = Chain(seed)
     shape: Shape = (1, *(2 + b.pick(5) for _ in range(3)))
@@ -180,7 +180,7 @@ def _taken(seeds: range, path: Path) -> int:
     """How many of the graphs were taken, each right."""
     taken = 0
     for seed in seeds:
-        data = _chain(seed)
+        data = chain(seed)
         if data is None:
             continue
         path.write_bytes(data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 from rnnpool_mcu.api import import_torch  # noqa: E402
 from rnnpool_mcu.errors import ModelError  # noqa: E402
+from rnnpool_mcu.importing.torch_program import ImportedProgram  # noqa: E402
 from rnnpool_mcu.ir.evaluate import evaluate_graph  # noqa: E402
 from rnnpool_mcu.ir.graph import Graph  # noqa: E402
 from rnnpool_mcu.ir.tensor_type import TensorType  # noqa: E402
@@ -34,19 +36,39 @@ SIMULATED_RATIO = 0.99
 """The same with torch's own quantize/dequantize module, which rounds where the integers do."""
 
 
-def disagreement(seed: int) -> str:
-    """What is wrong with the integer graph of a random module; "" where nothing is, or it is refused."""
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """A random module with what was made of it."""
+
+    model: torch.nn.Module
+    inputs: torch.Tensor
+    found: ImportedProgram
+
+
+def imported(seed: int) -> Imported:
+    """The integer graph of a random module; ModelError where it is refused."""
     model, shape = random_network(seed)
     inputs = torch.rand((INPUTS, *shape[1:]), generator=torch.Generator().manual_seed(seed))
+    return Imported(model, inputs, import_torch(model, torch.zeros(shape), inputs))
+
+
+def disagreement(seed: int) -> str:
+    """What is wrong with the integer graph of a random module; "" where nothing is, or it is refused."""
     try:
-        found = import_torch(model, torch.zeros(shape), inputs)
+        module = imported(seed)
     except ModelError as error:
         event("refused")
         return "" if NAMED.search(str(error)) else f"a refusal that names nothing: {error}"
     event("computed")
+    return differs(module)
+
+
+def differs(module: Imported) -> str:
+    """Where the integer graph leaves the module, or torch's own quantized one; "" where it does not."""
+    found = module.found
     names, real, floats, simulated = found.graph.outputs, [], [], []
-    for single in inputs.split(1):
-        floats.append(results(model, single))
+    for single in module.inputs.split(1):
+        floats.append(results(module.model, single))
         simulated.append(results(found.module, single))
         values = evaluate_graph(found.graph, quantized(single.numpy(), found.graph.input_type))
         real.append([value_of(values[name], found.graph.types[name]) for name in names])

@@ -29,7 +29,7 @@ void port_release(void)
 
 void port_write(const void *data, uint32_t bytes)
 {
-    if (fwrite(data, 1, bytes, stdout) != bytes) {
+    if (fwrite(data, 1, bytes, stdout) != bytes || fflush(stdout) != 0) { /* what follows may end the program */
         abort();
     }
 }
