@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, cast
 from rnnpool_mcu.errors import ModelError, UsageError, UserError
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.source import ModelInput
-from rnnpool_mcu.system.plain_files import FileFault, read_json
+from rnnpool_mcu.system.plain_files import MAX_ARCHIVE_BYTES, FileFault, check_size, read_json
 from rnnpool_mcu.system.typed import check_fields, checked, field_types
 
 IMAGE_MODES = ("resident", "streamed")
@@ -20,6 +21,9 @@ OBJECTIVES = ("cycles", "ram")
 KINDS = ("detector", "classifier")
 DEFAULT_STACK_BYTES = 2048
 FORMAT_VERSION = 1
+GRAPH_NAME = "graph.npz"
+"""The file beside it with the graph that was compiled."""
+_GRAPH_HASH, _OWN_HASH = "graph_sha256", "sha256"
 _MOST_BYTES = 16 << 20
 _MOST_INPUT_BYTES = 1 << 28
 
@@ -145,16 +149,25 @@ class Project:
         return self.state_bytes > 0
 
     def save(self, folder: Path) -> None:
-        """Writes `project.json` into `folder`; inputs and states where they are more than one image."""
+        """Writes `project.json` into `folder`; inputs and states where they are more than one image.
+
+        It ends with the hash of the folder's graph, if one is there, and with its own: `load` compares them.
+        """
         fields = dataclasses.asdict(self)
         plain = {"state_bytes": 0, "inputs": ()}
         told = {name: value for name, value in fields.items() if plain.get(name) != value}
-        text = json.dumps(told, indent=2) + "\n"
+        graph = folder / GRAPH_NAME
+        if graph.is_file():
+            told[_GRAPH_HASH] = _sha256(graph.read_bytes())
+        text = json.dumps(told | {_OWN_HASH: _own_hash(told)}, indent=2) + "\n"
         (folder / self.FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Project:
-        """Reads `project.json` of a compiled folder; UsageError without one, ModelError for a damaged one."""
+        """Reads `project.json` of a compiled folder; UsageError without one, ModelError for a damaged one.
+
+        Damaged is also one that was changed by hand, or stands beside another model's graph.
+        """
         path = folder / cls.FILE_NAME
         if not path.is_file():
             raise UsageError(
@@ -164,6 +177,7 @@ class Project:
             fields = read_json(path, _MOST_BYTES)
             if not isinstance(fields, dict):
                 raise FileFault("expected an object")
+            _check_hashes(fields, folder / GRAPH_NAME)
             rows = checked(fields.pop("inputs", ()), tuple[Any, ...], "inputs")
             inputs = [_made(InputShape, row, f"inputs[{number}]") for number, row in enumerate(rows)]
             project = cast(Project, _made(cls, fields | {"inputs": tuple(inputs)}, "project"))
@@ -171,6 +185,34 @@ class Project:
             return project
         except (FileFault, UserError) as error:
             raise ModelError(f"{path}: cannot be read ({error}); compile the model again") from error
+
+
+def _check_hashes(fields: dict[str, Any], graph: Path) -> None:
+    """FileFault where fields or the graph are not those that were written; takes the hashes out of `fields`.
+
+    Files of older versions have none. A graph that is missing is told by whoever needs it.
+    """
+    own = fields.pop(_OWN_HASH, None)
+    if own is not None and own != _own_hash(fields):
+        raise FileFault(f"{_OWN_HASH} is that of other fields: the file was changed or damaged")
+    expected = fields.pop(_GRAPH_HASH, None)
+    if expected is None or not graph.is_file():
+        return
+    check_size(graph, MAX_ARCHIVE_BYTES)
+    if (found := _sha256(graph.read_bytes())) != expected:
+        raise FileFault(
+            f"{_GRAPH_HASH} is {str(expected)[:12]}.., {graph.name} has {found[:12]}..: it was damaged, or "
+            "is another model's"
+        )
+
+
+def _own_hash(fields: dict[str, Any]) -> str:
+    """Of fields as JSON has them."""
+    return _sha256(json.dumps(fields, sort_keys=True).encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _made(kind: type, fields: Any, place: str) -> Any:

@@ -17,11 +17,12 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.graph import Graph, Input, Node, State
+from rnnpool_mcu.ir.project import GRAPH_NAME
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.system.plain_files import MAX_JSON_BYTES, FileFault, parse_json, read_arrays
 from rnnpool_mcu.system.typed import check_fields, checked, field_types
 
-FILE_NAME = "graph.npz"
+FILE_NAME = GRAPH_NAME
 FORMAT_VERSION = 2
 PLAIN_VERSION = 1  # of graphs with one input and no states, which older versions read too
 _HEADER = "graph"
