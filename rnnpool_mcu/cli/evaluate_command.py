@@ -20,6 +20,7 @@ from rnnpool_mcu.cli.options import (
     engines_option,
     preprocessing_options,
 )
+from rnnpool_mcu.cli.port_options import port_options
 from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.validate.engines import EVERY
 
@@ -32,6 +33,7 @@ BROKEN_SHOWN = 5
 @click.command("evaluate")
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 @engines_option(EVERY, "May be given often. [default: torch for a .pt, else int8]")
+@port_options
 @data_or_arrays_option
 @click.option("--split", help="Which labelled images [default: part_b_test; a classifier: test].")
 @count_option(help="Only the first so many images.")

@@ -14,6 +14,7 @@ from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, compiled_folder, engine_option, out_option
 from rnnpool_mcu.cli.outputs import class_text, tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, read_rows, sample_bytes, save_boxes
+from rnnpool_mcu.cli.port_options import port_options
 from rnnpool_mcu.cli.sequences import read_inputs
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import Detection, parse_detections
@@ -23,6 +24,7 @@ from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.report import read_report, with_run, write_report
 from rnnpool_mcu.system.arrays import is_array_file, open_rows
+from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.validate.engines import INTEGER, Inputs, run_engine
 
 SHOWN_SCORES = 8
@@ -33,13 +35,20 @@ SHOWN_SCORES = 8
 @compiled_folder
 @click.argument("photo", type=FILE)
 @engine_option(INTEGER, "What runs it.", default="qemu")
+@port_options
 @out_option("Write PHOTO with its boxes here.")
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Boxes to show."
 )
 @common_options
 def run_command(
-    say: Speaker, folder: Path, photo: Path, engine: str, out: Path | None, min_score: float
+    say: Speaker,
+    folder: Path,
+    photo: Path,
+    engine: str,
+    port: SerialPort | None,
+    out: Path | None,
+    min_score: float,
 ) -> None:
     """Run the model compiled into DIR on PHOTO and print what it finds.
 
@@ -59,8 +68,8 @@ def run_command(
         check_writable(out)
     picture, pixels = _inputs(folder, project, photo)
     with say.progress(f"running on {engine}") as progress:
-        result = run_engine(folder, engine, pixels, progress)
-    if result.instructions is not None:
+        result = run_engine(folder, engine, pixels, progress, port=port)
+    if result.instructions is not None or result.cycles is not None:
         write_report(with_run(read_report(folder), result), folder)
     value: dict[str, Any] = {"engine": engine, "photo": str(photo), **_measured(result)}
     if len(result.outputs) > 1:
@@ -79,10 +88,11 @@ def run_command(
             assert picture is not None
             save_boxes(picture, found, out)
         boxes = [asdict(d) | _name(d, project.labels) for d in found]
-        say.result(value | {"detections": boxes}, _detections_text(found, value, out, project.labels))
+        text = _detections_text(found, value, out, project.labels)
+        say.result(value | {"detections": boxes}, text + _cycles_text(result))
     else:
         outputs, text = tensor_outputs(load_graph(folder / FILE_NAME), result.outputs[0], project.labels)
-        say.result(value | outputs, text)
+        say.result(value | outputs, f"{text}{_cycles_text(result)}")
 
 
 def _inputs(folder: Path, project: Project, photo: Path) -> tuple[Image.Image | None, Inputs]:
@@ -132,11 +142,19 @@ def _has_labels(folder: Path) -> bool:
 
 
 def _measured(result: RunResult) -> dict[str, Any]:
+    on_board = {} if result.transfer is None else {"transfer": vars(result.transfer)}
     return {
+        **({} if result.cycles is None else {"cycles": result.cycles[0]}),
+        **on_board,
         "instructions": None if result.instructions is None else result.instructions[0],
         "stack_high_water_bytes": result.stack_high_water_bytes,
         "ram_used_bytes": result.ram_used_bytes,
     }
+
+
+def _cycles_text(result: RunResult) -> str:
+    """A line about what the board counted, if it did."""
+    return "" if result.cycles is None else f"\n{result.cycles[0]:,} cycles, measured on the board"
 
 
 def _name(found: Detection, labels: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import click
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, engines_option, picture_options
 from rnnpool_mcu.cli.pictures import inputs_of
+from rnnpool_mcu.cli.port_options import port_options
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, is_float_file, source_runtime
 from rnnpool_mcu.ir.batch import batch_of
@@ -19,6 +20,7 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE
 from rnnpool_mcu.report import ValidationResult, read_report, with_run, with_validation, write_report
 from rnnpool_mcu.report.agreement_lines import agreement_lines
+from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.validate import engines as validation
 from rnnpool_mcu.validate.float_source import float_agreement
 from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
@@ -33,6 +35,7 @@ _RANGES_OF_CHECKPOINTS = ("stored in the checkpoint", "synthetic images")
 @engines_option(
     validation.COMPARED, "What to compare with int8; may be given twice.", default=validation.PROVING
 )
+@port_options
 @click.option(
     "--source",
     type=FILE,
@@ -49,20 +52,26 @@ def validate_command(
     say: Speaker,
     folder: Path,
     engines: tuple[str, ...],
+    port: SerialPort | None,
     source: Path | None,
     pictures: PictureSource,
 ) -> None:
-    """Compare int8, this computer's C and the emulated board byte for byte on the model in DIR."""
+    """Compare int8, this computer's C and the emulated board byte for byte on the model in DIR.
+
+    --engine hardware compares the board at --port, to which `flash` has written DIR.
+    """
     project, report = Project.load(folder), read_report(folder)
     inputs = inputs_of(folder, project, pictures)
     pixels = inputs.bytes
     outcomes: list[ValidationResult] = []
+    value: dict[str, Any] = {"images": pictures.count}
     with say.progress(validation.REFERENCE) as progress:
         reference = validation.run_reference(load_graph(folder / FILE_NAME), pixels, progress)
         for engine in engines:
-            outcome, run = validation.validate(folder, engine, pixels, reference, progress)
+            outcome, run = validation.validate(folder, engine, pixels, reference, progress, port)
             outcomes.append(outcome)
-            report = with_run(report, run) if engine == "qemu" else report
+            report = with_run(report, run) if engine == "qemu" or run.cycles else report
+            value |= {} if run.transfer is None else {"transfer": vars(run.transfer)}
         compared, real = None, None
         if source is not None and _has_integers(source, report["calibration"]):
             shape = project.model_input.shape_in_file
@@ -72,11 +81,7 @@ def validate_command(
             real = float_agreement(source, graph, project.model_input, inputs.samples, progress)
     joined = validation.joined(outcomes)
     write_report(with_validation(report, joined), folder)
-    value: dict[str, Any] = {
-        "images": pictures.count,
-        "bit_exact": joined.bit_exact,
-        "engines": list(map(vars, outcomes)),
-    }
+    value |= {"bit_exact": joined.bit_exact, "engines": list(map(vars, outcomes))}
     lines = [_line(outcome) for outcome in outcomes]
     if compared is not None:
         value["source"] = source_value(compared)

@@ -71,12 +71,17 @@ def _plan(source: ReportInput) -> dict[str, Any]:
 
 
 def with_run(report: Report, run: RunResult) -> Report:
-    """A copy of `report` with what a run measured: the worst image's instructions, the deepest stack."""
+    """A copy of `report` with what a run measured: the worst image's instructions or cycles, the stack.
+
+    Over a serial line the stack is deeper by its frames, and is left as it was.
+    """
     result = copy.deepcopy(report)
     result["measured_on"] = {"engine": run.engine, "images": len(run.outputs)}
     if run.instructions:
         result["instructions"] = max(run.instructions)
-    if run.stack_high_water_bytes is not None:
+    if run.cycles:
+        result["measured_cycles"] = max(run.cycles)
+    if run.stack_high_water_bytes is not None and run.transfer is None:
         ram = result["ram"]
         ram["stack_measured_bytes"] = run.stack_high_water_bytes
         ram |= _totals(ram, run.stack_high_water_bytes, "measured_")
@@ -183,6 +188,7 @@ _MEASURED = {
     *(f"ram.measured_{key}_bytes" for key in ("without_image", "with_image")),
     *(f"flash.{key}_bytes" for key in ("total", "code", "constants", "library", "harness")),
     "instructions",
+    "measured_cycles",
 }
 
 
@@ -191,6 +197,7 @@ def figure_kinds(report: Report) -> dict[str, FigureKind]:
     figures = {f"ram.{key}": value for key, value in report["ram"].items() if key != "budget_bytes"}
     figures |= {f"flash.{key}": value for key, value in report["flash"].items()}
     figures |= {key: report[key] for key in ("macs", "instructions", "estimated_cycles")}
+    figures["measured_cycles"] = report.get("measured_cycles")
     kinds: dict[str, FigureKind] = {}
     for key, value in figures.items():
         if value is not None:

@@ -17,6 +17,7 @@ from rnnpool_mcu.report.plan_lines import plan_lines
 TEXT_WIDTH = 80  # columns of report.txt
 COUNTED_WIDTH = 96  # with instructions in it
 STATE = "ram.state_bytes"  # not shown of models that keep none
+MEASURED = "measured_cycles"  # nor this before there is a board
 
 _TOTALS = (
     ("arena", "ram.arena_bytes"),
@@ -44,6 +45,7 @@ _TOTALS = (
     ("multiply-accumulates", "macs"),
     ("instructions, one inference", "instructions"),
     ("cycles, estimated", "estimated_cycles"),
+    ("cycles, on the board", MEASURED),
 )
 
 
@@ -116,7 +118,7 @@ def _totals(report: Report) -> Table:
     for title, key in _TOTALS:
         section, _, name = key.rpartition(".")
         value = (report[section] if section else report).get(name)  # older reports have fewer
-        if key == STATE and not value:
+        if key in (STATE, MEASURED) and not value:
             continue
         table.add_row(title, _number(value), report["figures"].get(key, "not known yet"))
     table.add_row(*_budget_row(report["ram"], report["plan"]["image"]))

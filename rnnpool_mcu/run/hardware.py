@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -54,7 +54,12 @@ def source_hash(project: Path) -> int:
 
 
 def run(
-    project: Path, images: Images | Batch, port: SerialPort | None, *, waits: Waits | None = None
+    project: Path,
+    images: Images | Batch,
+    port: SerialPort | None,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    waits: Waits | None = None,
 ) -> RunResult:
     """Runs the firmware on the board at `port` over `images`, uint8 [N, H, W, C] or a batch.
 
@@ -72,7 +77,7 @@ def run(
         )
     with opened(port) as line:
         session = _Session(
-            line, port, described.name, source_hash(project), len(runs), records, waits or Waits()
+            line, port, described.name, source_hash(project), len(runs), records, waits or Waits(), progress
         )
         session.serve()
     result = protocol.result(
@@ -96,6 +101,7 @@ class _Session:
     images: int
     records: bytes
     waits: Waits
+    progress: Callable[[str], None]
     text: bytearray = field(default_factory=bytearray)
     outputs: bytearray = field(default_factory=bytearray)
     repeated: int = 0
@@ -209,6 +215,7 @@ class _Session:
             )
         if frame.kind == frames.TEXT:
             self.text += frame.payload
+            self.progress(f"{ENGINE}: {self._done()} of {self.images} images")
         elif frame.kind == frames.OUTPUT:
             self.outputs += frame.payload
         elif frame.kind != frames.END:
@@ -256,9 +263,11 @@ class _Session:
             f"firmware, a rate other than --baud {self.port.baud}, or a bad line; {self._flash_advice()}"
         )
 
+    def _done(self) -> int:
+        return sum(line.startswith(b"image ") for line in bytes(self.text).splitlines())
+
     def _progress(self) -> str:
         """How far it came, and how the line did."""
-        done = sum(line.startswith(b"image ") for line in bytes(self.text).splitlines())
         transfer = self.transfer
         damaged = f", {transfer.damaged} damaged" if transfer.damaged else ""
-        return f"{done} of {self.images} images were done, {transfer.frames} frames whole{damaged}"
+        return f"{self._done()} of {self.images} images were done, {transfer.frames} frames whole{damaged}"

@@ -2,7 +2,7 @@
 
     int8   the operators' own definitions, in numpy
     c      the generated C, built by this computer's compiler, in several processes at once
-    others the firmware on the emulated board, as `engines.COMPARED` has them
+    others the firmware on an emulated board, or on one at a serial port, as `engines.COMPARED` has them
 
 A checkpoint is compiled into a temporary folder when an engine needs one.
 """
@@ -31,6 +31,7 @@ from rnnpool_mcu.ir.tensor_type import DetectionsType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.quantize.float_agreement import FloatSource
 from rnnpool_mcu.run import host
+from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.toolchain.board import DEFAULT_BOARD, load_board
 from rnnpool_mcu.validate import engines as validation
 
@@ -63,6 +64,7 @@ class IntegerModel:
     calibration: str | None = None  # where a checkpoint's ranges came from
     input: ModelInput = ModelInput()  # noqa: RUF009  (frozen)
     floating: FloatSource | None = None  # what it was quantized from here, if it was
+    port: SerialPort | None = None  # where the board is
     _stack: ExitStack = field(default_factory=ExitStack)
     _folders: dict[str, Path] = field(default_factory=dict)
 
@@ -95,7 +97,7 @@ class IntegerModel:
 
     def _run(self, folder: Path, engine: str, batch: Batch) -> tuple[bytes, ...]:
         if engine != validation.HERE:
-            return validation.run_engine(folder, engine, batch, self.progress).outputs
+            return validation.run_engine(folder, engine, batch, self.progress, port=self.port).outputs
         parts = batch.split(self.jobs, keep_sequences=False)
         with ThreadPoolExecutor(len(parts)) as pool:
             results = list(pool.map(lambda part: host.run(folder, part).outputs, parts))
@@ -104,6 +106,11 @@ class IntegerModel:
     def _compiled(self, engine: str) -> Path:
         if self.folder is not None:
             return self.folder
+        if engine == validation.HARDWARE:
+            raise UsageError(
+                "engine 'hardware' takes a folder whose firmware is on the board: compile the model, flash "
+                "it, then evaluate the folder"
+            )
         if engine not in self._folders:
             out = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rnnpool-mcu-")))
             self.progress(f"compiling for {engine}")
@@ -133,6 +140,7 @@ def open_model(
     seed: int = 0,
     jobs: int | None = None,
     preprocessing: Preprocessing = AS_IT_IS,
+    port: SerialPort | None = None,
 ) -> Iterator[IntegerModel]:
     """The integer model of a model file or of a folder that `compile` wrote. Raises UserError."""
     jobs = jobs or os.cpu_count() or 1
@@ -143,7 +151,7 @@ def open_model(
                 f"{model}: keeps the preprocessing it was compiled with; leave --scale, --mean, --std, "
                 "--channel-order and --fit out"
             )
-        opened = IntegerModel(graph, model, jobs, progress, input=project.model_input)
+        opened = IntegerModel(graph, model, jobs, progress, input=project.model_input, port=port)
     else:
         from rnnpool_mcu.importing import load_graph as import_model
 

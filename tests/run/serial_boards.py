@@ -58,6 +58,10 @@ class Noisy:
         return bytes(made)
 
 
+MEMORY = "memory ram 8704 stack 2304 data 112 bss 12 pixels 768 output 24 arena 1024 canaries 16 free 4000\n"
+"""What firmware says of its RAM."""
+
+
 @dataclass
 class Line:
     """A pseudo terminal with a board behind it."""
@@ -158,26 +162,37 @@ class PlayedBoard:
     """Firmware in Python, with the two ends of its line: asks as firmware/io/frames.c does, and as often."""
 
     def __init__(
-        self, project: Path, board_in: int, board_out: int, *, name: str = "", hash: int | None = None
+        self,
+        project: Path,
+        board_in: int,
+        board_out: int,
+        *,
+        name: str = "",
+        hash: int | None = None,
+        version: int = frames.VERSION,
     ):
-        self._in, self._out = board_in, board_out
-        self._reader, self._sequence = FrameReader(), 0
+        self.line_in, self.line_out = board_in, board_out
+        self.sequence = 0
+        self._reader = FrameReader()
         found = hardware.source_hash(project) if hash is None else hash
-        self._hello = struct.pack("<BBI", 1, 0, found) + (name or Project.load(project).name).encode()
+        self._hello = struct.pack("<BBI", version, 0, found) + (name or Project.load(project).name).encode()
 
     def ask(self, kind: int, payload: bytes = b"", *, tries: int = 60) -> bytes:
         """The answer's payload; OSError where the host wants a new beginning, or does not answer."""
         for _ in range(tries):
-            os.write(self._out, Frame(kind, self._sequence, payload).encode())
+            os.write(self.line_out, Frame(kind, self.sequence, payload).encode())
             end = time.monotonic() + 0.25
             while (left := end - time.monotonic()) > 0:
-                if not select.select([self._in], [], [], left)[0]:
+                if not select.select([self.line_in], [], [], left)[0]:
                     break
-                for frame in self._reader.feed(os.read(self._in, 4096)):
+                data = os.read(self.line_in, 4096)
+                if not data:
+                    raise OSError("the line is gone")
+                for frame in self._reader.feed(data):
                     if frame.kind == frames.STOP:
                         raise OSError("begin anew")
-                    if (frame.kind, frame.sequence) == (kind | frames.ANSWER, self._sequence):
-                        self._sequence = self._sequence % 255 + 1
+                    if (frame.kind, frame.sequence) == (kind | frames.ANSWER, self.sequence):
+                        self.sequence = self.sequence % 255 + 1
                         return frame.payload
         raise OSError("nobody answers")
 
@@ -188,3 +203,23 @@ class PlayedBoard:
     def say(self, text: str) -> None:
         """A part of the report."""
         self.ask(frames.TEXT, text.encode())
+
+    def image(self, index: int, record_bytes: int, compute: Callable[[bytes], bytes], ticks: int) -> None:
+        """Reads a record as the firmware does, and tells what its pixels make, and what that took."""
+        pixels = b""
+        while len(pixels) < record_bytes:
+            count = min(frames.PAYLOAD_BYTES, record_bytes - len(pixels))
+            pixels += self.ask(frames.READ, struct.pack("<IH", index * record_bytes + len(pixels), count))
+        counted = f"ticks {ticks} per_tick 1 unit cycles stack_high_water 700 canaries_ok 1"
+        self.say(f"image index {index} status 0 {counted}\n")
+        self.ask(frames.OUTPUT, compute(pixels))
+
+    def run(self, record_bytes: int, compute: Callable[[bytes], bytes], ticks: Callable[[int], int]) -> None:
+        """A whole run; `ticks` of an image's index. Then it waits for the next host."""
+        images = self.hello()
+        self.say("runner 1\n" + MEMORY)
+        for index in range(images):
+            self.image(index, record_bytes, compute, ticks(index))
+        self.say(f"done images {images} failures 0\n")
+        self.ask(frames.END, b"\0")
+        self.sequence = 0

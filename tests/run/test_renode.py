@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -12,15 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.cli import main
+from rnnpool_mcu.errors import ToolMissingError, UsageError
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.run import renode
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.run.renode_test import expected_lines, image_window
 from rnnpool_mcu.system import tools
 from rnnpool_mcu.system.programs import started
 from rnnpool_mcu.toolchain import gcc
+from tests.codegen.test_compilers import network
 from tests.firmware.conftest import FAKE, write_fake_project
 from tests.firmware.test_harness import expected_output
 
@@ -185,3 +190,41 @@ def test_the_expected_lines_are_those_of_the_firmware_and_of_no_other(tmp_path: 
     weights = broken / "src" / "fake_weights.c"
     weights.write_text(weights.read_text().replace("-16", "-15"))
     assert not _passes(FAKE, _report_on_qemu(broken, IMAGES), outputs)
+
+
+def test_profile_says_that_instructions_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not 0, whatever the report says: no platform has a counter that counts one run."""
+    graph, folder = network(), tmp_path / "net"
+    folder.mkdir()
+    compile_graph(graph, Target("net", 2**17, "resident", "mps2-an386", "test", "none"), folder)
+    output = b"\0" * Project.load(folder).output_bytes
+    _play(monkeypatch, tmp_path, f"open(report, 'w').write({_whole_report([output])!r})\ntime.sleep(600)")
+    result = CliRunner().invoke(
+        main, ["profile", str(folder), "--engine", "renode", "--json", str(tmp_path / "p")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "instructions: unknown" in result.output and "cycles on mps2-an386: unknown" in result.output
+    value = json.loads((tmp_path / "p").read_text())
+    assert value["instructions"] is None and value["measured_cycles"] is None and value["seconds"] is None
+    assert json.loads((folder / "report.json").read_text())["instructions"] is None
+
+
+def test_a_missing_script_and_a_missing_program_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write_fake_project(tmp_path / "fake")
+    _play(monkeypatch, tmp_path, "")
+    (project / "renode" / "fake.resc").unlink()
+    with pytest.raises(UsageError, match=r"fake\.resc: is missing; compile the model again"):
+        renode.run(project, IMAGES)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="renode is not on PATH; install it"):
+        renode.run(project, IMAGES)
+
+
+def test_a_command_that_fails_without_a_cause_says_so(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _play(monkeypatch, tmp_path, "print('There was an error executing command x')")
+    with pytest.raises(RunError, match="no cause is told"):
+        renode.run(project, IMAGES)

@@ -29,7 +29,7 @@ def test_there_are_emulators() -> None:
 def test_an_emulators_bytes_are_its_own(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never those of this machine's C under another name."""
 
-    def ran(_: Path, name: str, images: Batch, *__: object) -> RunResult:
+    def ran(_: Path, name: str, images: Batch, *__: object, **___: object) -> RunResult:
         outputs = tuple(f"{name} {index}".encode() for index in range(len(images)))
         return RunResult(name, outputs, (0,) * len(images), canaries_ok=True)
 

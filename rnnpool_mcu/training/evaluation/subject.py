@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.ir.source import AS_IT_IS, Preprocessing
+from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.training.metrics.size_recall import SizeRecall
 from rnnpool_mcu.validate.accuracy import IntegerModel, chunk_size
 from rnnpool_mcu.zoo.checkpoint import LoadedModel
@@ -36,6 +37,7 @@ class Request:
     calibration: Path | None = None
     jobs: int | None = None
     preprocessing: Preprocessing = AS_IT_IS
+    port: SerialPort | None = None
 
 
 @dataclass(frozen=True)

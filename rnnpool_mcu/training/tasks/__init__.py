@@ -76,6 +76,7 @@ def open_subject(request: Request, stack: ExitStack, progress: Progress) -> Subj
             calibration=request.calibration,
             jobs=request.jobs,
             preprocessing=request.preprocessing,
+            port=request.port,
         )
         integer = stack.enter_context(opened)
     if loaded is not None:
