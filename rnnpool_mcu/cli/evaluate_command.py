@@ -12,22 +12,25 @@ from rich.table import Table
 
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import (
+    FILE,
     FOLDER,
     NEW_FILE,
     calibration_option,
     count_option,
     data_or_arrays_option,
     engines_option,
+    input_shape_option,
     preprocessing_options,
 )
 from rnnpool_mcu.cli.port_options import port_options
 from rnnpool_mcu.errors import UsageError, ValidationError
-from rnnpool_mcu.validate.engines import EVERY
+from rnnpool_mcu.validate.engines import EVERY, INTEGER, REFERENCE, SOURCE, TORCH
 
 if TYPE_CHECKING:
     from rnnpool_mcu.training import Measured, Request, Subject
 
 BROKEN_SHOWN = 5
+TORCH_SUFFIXES = (".pt", ".pth", ".pt2")
 
 
 @click.command("evaluate")
@@ -50,8 +53,16 @@ BROKEN_SHOWN = 5
     metavar="DIR",
     help="WIDER FACE's easy, medium and hard AP on its validation images; DIR holds wider_*_val.mat.",
 )
+@click.option(
+    "--decode",
+    type=FILE,
+    metavar="FILE.py",
+    help="Makes boxes of the outputs, for a detector whose file does not: see docs/evaluation.md.",
+)
+@click.option("--category", help="Of a COCO file with several, the category that is judged (detectors).")
 @calibration_option("Folder of typical photographs or file of arrays, for a model without int8 ranges.")
 @preprocessing_options
+@input_shape_option
 @click.option("--jobs", type=click.IntRange(1), help="Processes that run the C [default: one per core].")
 @common_options
 def evaluate_command(say: Speaker, **arguments: Any) -> None:
@@ -83,10 +94,17 @@ def _defaults(arguments: dict[str, Any]) -> dict[str, Any]:
 
     model: Path = arguments["model"]
     floating = is_checkpoint(model)
-    engines = tuple(dict.fromkeys(arguments["engines"])) or (("torch",) if floating else ("int8",))
-    if "torch" in engines and not floating:
-        raise UsageError(f"{model}: engine 'torch' takes a .pt checkpoint; choose another --engine")
-    if arguments["calibration"] is not None and (model.is_dir() or engines == ("torch",)):
+    engines = arguments["engines"] or ((TORCH,) if floating else (REFERENCE,))
+    own = TORCH if model.suffix.lower() in TORCH_SUFFIXES else SOURCE
+    if model.is_dir() and not {TORCH, SOURCE}.isdisjoint(engines):
+        raise UsageError(
+            f"{model}: is compiled, it has no runtime of its own; give the model file it came from, or "
+            "another --engine"
+        )
+    if TORCH in engines and own != TORCH:
+        raise UsageError(f"{model}: its own runtime is not torch; --engine source runs it")
+    engines = tuple(dict.fromkeys(own if engine in (TORCH, SOURCE) else engine for engine in engines))
+    if arguments["calibration"] is not None and (model.is_dir() or (floating and engines == (TORCH,))):
         reason = "a compiled folder has its int8 ranges" if model.is_dir() else "engine 'torch' is float"
         raise UsageError(f"{model}: {reason}; leave --calibration out, or choose another model or --engine")
     return arguments | {"engines": engines}
@@ -107,7 +125,7 @@ def _report(
         say.note(f"skipped: {line}")
     if len(broken) > BROKEN_SHOWN:
         say.note(f"skipped: {len(broken) - BROKEN_SHOWN} more; `rnnpool-mcu data check` names all")
-    integers = [one for one in measured if one.row["engine"] != "torch"]
+    integers = [one for one in measured if one.row["engine"] in INTEGER]
     agreements = [
         agreement(one.row["engine"], one.outputs, integers[0].row["engine"], integers[0].outputs)
         for one in integers[1:]

@@ -33,7 +33,9 @@ def _data_option(kind: click.Path, more: str = "") -> Callable[[Command], Comman
 
 
 data_option = _data_option(FOLDER)
-data_or_arrays_option = _data_option(INPUTS, ", or an .npz with inputs x and labels y")
+data_or_arrays_option = _data_option(
+    INPUTS, ", or an .npz of inputs x and labels y; a detector's also a COCO .json"
+)
 
 
 def out_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:

@@ -223,7 +223,13 @@ def _quantized(folder: Path, ready: _Prepared, given: Sequence[Given], samples: 
             "ForceQuantizeNoInputCheck": True,  # operators that move values read the input, too
         },
     )
-    data: bytes = with_fused_limits(without_marks(onnx.load_model(done))).SerializeToString()
+    quantized = onnx.load_model(done)
+    if not any(node.op_type == QUANTIZE for node in quantized.graph.node):
+        outputs = ", ".join(f"'{value.name}'" for value in quantized.graph.output)
+        raise ModelError(
+            f"outputs {outputs}: the inputs or stored numbers themselves, allowed: results of operators"
+        )
+    data: bytes = with_fused_limits(without_marks(quantized)).SerializeToString()
     return data
 
 

@@ -1,5 +1,6 @@
 """The engines a model is evaluated on: bytes out for images in, the same on each of them.
 
+    source the model file's own runtime, see `source_engine`
     int8   the operators' own definitions, in numpy
     c      the generated C, built by this computer's compiler, in several processes at once
     others the firmware on an emulated board, or on one at a serial port, as `engines.COMPARED` has them
@@ -34,6 +35,7 @@ from rnnpool_mcu.run import host
 from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.toolchain.board import DEFAULT_BOARD, load_board
 from rnnpool_mcu.validate import engines as validation
+from rnnpool_mcu.validate.source_engine import SourceEngine, open_source
 
 CHUNK = 16
 """Images that one process of an engine is given at a time."""
@@ -65,6 +67,7 @@ class IntegerModel:
     input: ModelInput = ModelInput()  # noqa: RUF009  (frozen)
     floating: FloatSource | None = None  # what it was quantized from here, if it was
     port: SerialPort | None = None  # where the board is
+    file: Path | None = None  # that it was read from
     _stack: ExitStack = field(default_factory=ExitStack)
     _folders: dict[str, Path] = field(default_factory=dict)
 
@@ -72,6 +75,14 @@ class IntegerModel:
     def is_detector(self) -> bool:
         """Whether the output is boxes."""
         return any(isinstance(self.graph.types[name], DetectionsType) for name in self.graph.outputs)
+
+    def source(self) -> SourceEngine:
+        """The model file's own runtime; UsageError for a compiled folder, which has none."""
+        if self.file is None:
+            raise UsageError(
+                f"{self.folder}: has no runtime of its own; give the model file that it was compiled from"
+            )
+        return open_source(self.file, self.graph, self.input, self.floating)
 
     def runner(self, engine: str) -> Run:
         """Function from samples [n, H, W, C] to each input's output bytes, compiled and built if need be.
@@ -141,6 +152,7 @@ def open_model(
     jobs: int | None = None,
     preprocessing: Preprocessing = AS_IT_IS,
     port: SerialPort | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Iterator[IntegerModel]:
     """The integer model of a model file or of a folder that `compile` wrote. Raises UserError."""
     jobs = jobs or os.cpu_count() or 1
@@ -155,9 +167,16 @@ def open_model(
     else:
         from rnnpool_mcu.importing import load_graph as import_model
 
-        imported = import_model(model, calibration=calibration, seed=seed, preprocessing=preprocessing)
+        imported = import_model(
+            model,
+            calibration=calibration,
+            seed=seed,
+            preprocessing=preprocessing,
+            input_shape=input_shape,
+        )
         opened = IntegerModel(
-            *(imported.graph, None, jobs, progress, imported.calibration, imported.input, imported.floating)
+            *(imported.graph, None, jobs, progress, imported.calibration, imported.input, imported.floating),
+            file=model,
         )
     with opened._stack:
         yield opened

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.source import InputForm, ModelInput, in_order
 from rnnpool_mcu.quantize.float_agreement import FloatAgreement, compare_with_float
 from rnnpool_mcu.quantize.samples import Samples
-from rnnpool_mcu.quantize.several import Sample
+
+if TYPE_CHECKING:
+    from rnnpool_mcu.quantize.several import Sample
 
 Progress = Callable[[str], None]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.tensor_type import TensorType
@@ -25,9 +26,9 @@ class ClassifierSubject(Subject):
     metric = "top1"
 
     @classmethod
-    def fits(cls, integer: IntegerModel) -> bool:
+    def fits(cls, request: Request, integer: IntegerModel) -> bool:
         """Any that gives no boxes."""
-        return not integer.is_detector
+        return not integer.is_detector and request.decode is None
 
     @classmethod
     def pictures(
@@ -45,9 +46,10 @@ class ClassifierSubject(Subject):
         request = opened.request
         if request.data is None:
             raise UsageError(f"{request.model}: is a classifier; give the folder of its data set with --data")
-        if request.plot or request.coco or request.wider or request.sizes:
+        if request.plot or request.coco or request.wider or request.sizes or request.category:
             raise UsageError(
-                f"{request.model}: is a classifier; --plot, --coco, --sizes and --wider are for detectors"
+                f"{request.model}: is a classifier; --plot, --coco, --sizes, --wider and --category are for "
+                "detectors"
             )
         self.split = request.split or "test"
         self.bank: ImageBank | ArrayBank
@@ -64,6 +66,11 @@ class ClassifierSubject(Subject):
 
     def _rows(self, path: Path, opened: Opened) -> ArrayBank:
         """Inputs and labels of an .npz file."""
+        if path.suffix.lower() == ".json":
+            raise UsageError(
+                f"--data {path}: has boxes, and the model's outputs are no list of boxes; give --decode "
+                "FILE.py, which makes them (docs/evaluation.md)"
+            )
         if path.suffix.lower() != ".npz" or self.integer is None:
             raise UsageError(
                 f"--data {path}: is a file, allowed: a folder, or for the engines int8, c and qemu an .npz "
@@ -99,6 +106,15 @@ class ClassifierSubject(Subject):
             indices = [np.frombuffer(output, np.int8, 1)[0] - np.int64(kind.zero_point) for output in outputs]
             return np.eye(MAX_CHANNELS, dtype=np.int8)[indices]
         return np.stack([np.frombuffer(output, dtype=np.int8) for output in outputs])
+
+    def _decode_values(self, values: Mapping[str, NDArray[Any]]) -> Any:
+        if self._gives_index():
+            (index,) = (int(value.reshape(-1)[0]) for value in values.values())
+            return np.eye(MAX_CHANNELS, dtype=np.int8)[index]
+        return np.concatenate([value.reshape(-1) for value in values.values()])
+
+    def _stacked(self, found: list[Any]) -> Any:
+        return np.stack(found)
 
     def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:
         return Measured(evaluate_classifier(predict, self.bank, self.request.count, chunk))

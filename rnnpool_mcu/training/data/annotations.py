@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
 
+Made = TypeVar("Made")
 WIDER_INVALID = 7
 """Place of the mark "invalid" in a line of WIDER FACE: x y w h blur expression illumination invalid .."""
 
@@ -48,25 +49,52 @@ def annotated(
     return Annotated(path, boxes, marks, size)
 
 
-def read_coco(annotations: Path, images: Path) -> list[Annotated]:
-    """COCO JSON; `bbox` is x, y, width, height; crowds are ignored boxes. UsageError when it is none."""
+def read_coco(annotations: Path, images: Path, category: str | None = None) -> list[Annotated]:
+    """COCO JSON; `bbox` is x, y, width, height; crowds are ignored boxes. UsageError when it is none.
+
+    All boxes, or those of the category of a name.
+    """
+    return _of_json(annotations, lambda content: list(_coco_images(content, images, category)))
+
+
+def check_category(annotations: Path, category: str | None) -> None:
+    """UsageError unless all boxes of a COCO JSON are of one category, or some are of `category`."""
+    names = _of_json(annotations, _categories)
+    shown = ", ".join(f"'{name}'" for name in names)
+    if category is None and len(names) > 1:
+        raise UsageError(f"{annotations}: boxes of {shown}; give one of them with --category")
+    if category is not None and category not in names:
+        raise UsageError(f"{annotations}: has no category '{category}', allowed: {shown or 'no boxes'}")
+
+
+def _categories(content: Any) -> list[str]:
+    """Names of the categories that have boxes."""
+    names = {each["id"]: str(each["name"]) for each in content.get("categories", ())}
+    used = {annotation.get("category_id") for annotation in content["annotations"]}
+    return [names.get(key, str(key)) for key in sorted(used, key=str)]
+
+
+def _of_json(annotations: Path, read: Callable[[Any], Made]) -> Made:
+    """What is read of a COCO JSON; UsageError when it is none."""
     if not annotations.is_file():
         raise UsageError(
             f"no annotation file {annotations}; see docs/training.md for the layouts that are read"
         )
     try:
-        content = json.loads(annotations.read_text(encoding="utf-8"))
-        return list(_coco_images(content, images))
-    except (ValueError, KeyError, TypeError) as error:
+        return read(json.loads(annotations.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{annotations}: is no COCO JSON ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
-def _coco_images(content: Any, folder: Path) -> Iterator[Annotated]:
+def _coco_images(content: Any, folder: Path, category: str | None) -> Iterator[Annotated]:
+    wanted = {each["id"] for each in content.get("categories", ()) if each["name"] == category}
     rows: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
     crowds: dict[int, list[bool]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
+        if category is not None and annotation["category_id"] not in wanted:
+            continue
         x, y, width, height = annotation["bbox"]
         rows[annotation["image_id"]].append([x, y, x + width, y + height])
         crowds[annotation["image_id"]].append(bool(annotation.get("iscrowd")))

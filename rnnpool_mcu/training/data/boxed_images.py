@@ -13,10 +13,17 @@ from PIL import Image
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.system.images import letterbox, read_image
-from rnnpool_mcu.training.data.annotations import Annotated, read_coco, read_scut_head, read_wider
+from rnnpool_mcu.training.data.annotations import (
+    Annotated,
+    check_category,
+    read_coco,
+    read_scut_head,
+    read_wider,
+)
 from rnnpool_mcu.training.data.boxes import boxes_inside
 
 DATA_VARIABLE = "RNNPOOL_MCU_DATA"
+DEFAULT_SPLIT = "part_b_test"
 VALIDATION_IMAGES = 200
 """Images of part_b_trainval held out to choose the checkpoint; never trained on."""
 VALIDATION_SEED = 20
@@ -57,9 +64,30 @@ def as_sample(found: Annotated) -> Sample:
     return Sample(found.path, boxes[good & ~found.ignored], boxes[good & found.ignored], found.size, boxes)
 
 
-def load_coco(annotations: Path, images: Path) -> list[Sample]:
-    """COCO JSON; `bbox` is x, y, width, height; crowds are ignored boxes."""
-    return [as_sample(found) for found in read_coco(annotations, images)]
+def load_coco(annotations: Path, images: Path, category: str | None = None) -> list[Sample]:
+    """COCO JSON; `bbox` is x, y, width, height; crowds are ignored boxes. All, or those of a category."""
+    return [as_sample(found) for found in read_coco(annotations, images, category)]
+
+
+def load_coco_file(annotations: Path, category: str | None = None) -> list[Sample]:
+    """COCO JSON with its pictures where COCO has them, in `images` beside it, or beside it.
+
+    UsageError where its first picture is in none of these, and for boxes of several categories unless one is
+    named.
+    """
+    check_category(annotations, category)
+    beside, stem = annotations.parent, annotations.stem.removeprefix("instances_")
+    places = (beside / "images", beside, beside.parent / stem, beside.parent / "images" / stem)
+    found = load_coco(annotations, beside)
+    if not found:
+        raise UsageError(f"{annotations}: holds no images; give annotations in COCO's format")
+    first = found[0].path.relative_to(beside)
+    place = next((place for place in places if (place / first).is_file()), None)
+    if place is None:
+        raise UsageError(
+            f"{annotations}: {first} is in none of {', '.join(map(str, places))}; put the pictures into one"
+        )
+    return load_coco(annotations, place, category)
 
 
 def load_scut_head_voc(folder: Path, split: str) -> list[Sample]:
@@ -174,8 +202,17 @@ def read_sample(sample: Sample) -> Image.Image:
 
 
 def open_dataset(
-    split: str, input_size: tuple[int, int, int], data_root: Path | None = None, count: int | None = None
+    split: str,
+    input_size: tuple[int, int, int],
+    data_root: Path | None = None,
+    count: int | None = None,
+    category: str | None = None,
 ) -> DetectionDataset:
-    """A split as the model sees it; `count` keeps the first so many images."""
-    samples = load_split(data_root or default_data_root(), split)
+    """A split as the model sees it; `count` keeps the first so many images.
+
+    `data_root` is the folder of all data sets, or a COCO JSON file, which has no splits; of several
+    categories there `category` is judged.
+    """
+    root = data_root or default_data_root()
+    samples = load_coco_file(root, category) if root.is_file() else load_split(root, split)
     return DetectionDataset(samples[:count], input_size)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.ir.detections import as_array, parse_detections
-from rnnpool_mcu.training.data.boxed_images import open_dataset
+from rnnpool_mcu.training.data.boxed_images import DEFAULT_SPLIT, open_dataset
 from rnnpool_mcu.training.detection.decode import torch_predictor
-from rnnpool_mcu.training.evaluation.subject import Images, Measured, Opened, Progress, Subject
+from rnnpool_mcu.training.detection.outputs import Decoder, list_decoder, user_decoder
+from rnnpool_mcu.training.evaluation.subject import Images, Measured, Opened, Progress, Request, Subject
 from rnnpool_mcu.training.metrics.average_precision import collect, judge, precision_recall
 from rnnpool_mcu.training.metrics.coco import coco_ap, faster_coco_eval
 from rnnpool_mcu.training.metrics.plots import check_plot
@@ -28,9 +29,9 @@ class DetectorSubject(Subject):
     metric = "ap50"
 
     @classmethod
-    def fits(cls, integer: IntegerModel) -> bool:
-        """One whose output is boxes."""
-        return integer.is_detector
+    def fits(cls, request: Request, integer: IntegerModel) -> bool:
+        """One whose output is boxes, or becomes boxes by --decode."""
+        return integer.is_detector or request.decode is not None
 
     @classmethod
     def pictures(
@@ -53,18 +54,35 @@ class DetectorSubject(Subject):
             check_plot(request.plot)
         if request.coco:
             faster_coco_eval()
+        self._decoder = self._opened_decoder(request)
         self.subsets = None if request.wider is None else load_wider_subsets(request.wider)
-        self.split = request.split or ("wider_face_val" if request.wider else "part_b_test")
-        self.dataset = open_dataset(self.split, opened.input_size, request.data, request.count)
+        own = DEFAULT_SPLIT if request.data is None or not request.data.is_file() else request.data.name
+        self.split = request.split or ("wider_face_val" if request.wider else own)
+        images = (request.data, request.count, request.category)
+        self.dataset = open_dataset(self.split, opened.input_size, *images)
         if self.subsets is not None:
             check_listed(self.dataset.samples, self.subsets)
+
+    def _opened_decoder(self, request: Request) -> Decoder | None:
+        """How the engines' outputs become boxes; None where only torch's are asked for."""
+        if self.integer is None:
+            if request.decode is not None:
+                raise UsageError(f"{request.model}: gives boxes itself; leave --decode out")
+            return None
+        graph = self.integer.graph
+        return list_decoder(graph) if request.decode is None else user_decoder(request.decode, graph)
 
     def _float(self) -> Callable[[Images], Any]:
         predict = torch_predictor(self.float_model)
         return lambda images: [predict(image) for image in images]
 
     def _decode(self, outputs: tuple[bytes, ...]) -> Any:
-        return [as_array(parse_detections(output)) for output in outputs]
+        assert self._decoder is not None
+        return [self._decoder.of_bytes(output) for output in outputs]
+
+    def _decode_values(self, values: Mapping[str, NDArray[Any]]) -> Any:
+        assert self._decoder is not None
+        return self._decoder.of_values(values)
 
     def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:
         found = collect(predict, self.dataset, chunk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rnnpool_mcu.ir.source import AS_IT_IS, Preprocessing
 from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.training.metrics.size_recall import SizeRecall
 from rnnpool_mcu.validate.accuracy import IntegerModel, chunk_size
+from rnnpool_mcu.validate.engines import SOURCE, TORCH
 from rnnpool_mcu.zoo.checkpoint import LoadedModel
 
 Progress = Callable[[str], None]
@@ -38,6 +39,9 @@ class Request:
     jobs: int | None = None
     preprocessing: Preprocessing = AS_IT_IS
     port: SerialPort | None = None
+    decode: Path | None = None
+    category: str | None = None
+    input_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Subject:
     split = ""
 
     @classmethod
-    def fits(cls, integer: IntegerModel) -> bool:
+    def fits(cls, request: Request, integer: IntegerModel) -> bool:
         """Whether a model of which only the integers are known is one of this task's."""
         raise NotImplementedError
 
@@ -97,7 +101,7 @@ class Subject:
         """Run one engine over all images."""
         self.progress(f"{engine}: preparing")
         outputs: list[bytes] = []
-        predict = self._float() if engine == "torch" else self._integer(engine, outputs)
+        predict = self._real() if engine in (TORCH, SOURCE) else self._integer(engine, outputs)
         begin = time.perf_counter()
         measured = self._measure(self._shown(predict, engine), chunk_size(engine, self.request.jobs))
         seconds = time.perf_counter() - begin
@@ -129,10 +133,26 @@ class Subject:
 
         return predict
 
+    def _real(self) -> Callable[[Images], Any]:
+        """By the float model of a checkpoint, or the runtime of another file."""
+        if self.float_model is not None:
+            return self._float()
+        assert self.integer is not None
+        source = self.integer.source()
+        return lambda images: self._stacked([self._decode_values(values) for values in source.run(images)])
+
+    def _stacked(self, found: list[Any]) -> Any:
+        """What the metric takes of several images' results."""
+        return found
+
     def _float(self) -> Callable[[Images], Any]:
         raise NotImplementedError
 
     def _decode(self, outputs: tuple[bytes, ...]) -> Any:
+        raise NotImplementedError
+
+    def _decode_values(self, values: Mapping[str, NDArray[Any]]) -> Any:
+        """Of one image, the graph's outputs as real values."""
         raise NotImplementedError
 
     def _measure(self, predict: Callable[[Images], Any], chunk: int) -> Measured:

@@ -26,6 +26,7 @@ from rnnpool_mcu.training.evaluation.subject import (
     is_checkpoint,
 )
 from rnnpool_mcu.validate.accuracy import open_model
+from rnnpool_mcu.validate.engines import TORCH
 from rnnpool_mcu.zoo import create
 from rnnpool_mcu.zoo.checkpoint import load_checkpoint
 
@@ -68,7 +69,7 @@ def open_subject(request: Request, stack: ExitStack, progress: Progress) -> Subj
     if is_checkpoint(request.model):
         loaded = load_checkpoint(request.model)
         check_preprocessing(request.model, loaded.preprocessing)
-    if request.engines != ("torch",):
+    if loaded is None or request.engines != (TORCH,):
         progress("reading the model")
         opened = open_model(
             request.model,
@@ -77,13 +78,14 @@ def open_subject(request: Request, stack: ExitStack, progress: Progress) -> Subj
             jobs=request.jobs,
             preprocessing=request.preprocessing,
             port=request.port,
+            input_shape=request.input_shape,
         )
         integer = stack.enter_context(opened)
     if loaded is not None:
         subject, (height, width, channels) = SUBJECTS[task_of(loaded.model)], input_size_of(loaded.model)
     else:
         assert integer is not None
-        subject = next(one for one in SUBJECTS.values() if one.fits(integer))
+        subject = next(one for one in SUBJECTS.values() if one.fits(request, integer))
         height, width, channels = integer.graph.input_type.shape
     return subject(Opened(request, loaded, integer, (height, width, channels)), progress)
 
