@@ -53,6 +53,7 @@ _PACKAGES = (
     ("ai-edge-litert", "compare with .tflite", False, "tflite"),
     ("tensorflow", "read .keras and .h5", False, "tensorflow"),
     ("ortools", "prove arena plans optimal", False, "plan"),
+    ("pyserial", "run on a board", False, "hardware"),
     ("scikit-image", "the demo's photograph", False, "demo"),
 )
 

@@ -9,8 +9,27 @@ import click
 
 from rnnpool_mcu.cli.common import Command
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.run_result import Transfer
 from rnnpool_mcu.system.serial_lines import DEFAULT_BAUD, SerialPort, known_ports
 from rnnpool_mcu.validate.engines import HARDWARE
+
+baud_option = click.option(
+    "--baud",
+    type=click.IntRange(300, 12_000_000),
+    default=DEFAULT_BAUD,
+    show_default=True,
+    help="Bits a second of the board's serial port, as its firmware was built for.",
+)
+
+
+def line_text(transfer: Transfer | None) -> str:
+    """A line about frames that came damaged; nothing where none did."""
+    if transfer is None or transfer.damaged + transfer.repeated == 0:
+        return ""
+    return (
+        f"\nthe line: {transfer.frames} frames whole, {transfer.damaged} damaged, {transfer.repeated} asked "
+        "for again; the result has nothing of it"
+    )
 
 
 def port_options(command: Command) -> Command:
@@ -33,13 +52,7 @@ def port_options(command: Command) -> Command:
         return command(port=port, **arguments)
 
     for option in (
-        click.option(
-            "--baud",
-            type=click.IntRange(300, 12_000_000),
-            default=DEFAULT_BAUD,
-            show_default=True,
-            help="Its bits a second, as the firmware was built for.",
-        ),
+        baud_option,
         click.option(
             "--port",
             "port_name",

@@ -18,7 +18,7 @@ from rnnpool_mcu.cli.options import (
     picture_options,
 )
 from rnnpool_mcu.cli.pictures import inputs_of
-from rnnpool_mcu.cli.port_options import port_options
+from rnnpool_mcu.cli.port_options import line_text, port_options
 from rnnpool_mcu.errors import UsageError, ValidationError
 from rnnpool_mcu.ir.batch import Batch, batch_of
 from rnnpool_mcu.ir.firmware import Board
@@ -111,7 +111,7 @@ def _measure(say: Speaker, folder: Path, engine: str, port: SerialPort | None, p
             f"  {seconds * 1e3:,.3f} ms at {board.clock_hz / 1e6:g} MHz; waiting for the input is not in it"
         )
     lines.append(f"instructions: {'unknown' if instructions is None else f'{instructions:,}, counted'}")
-    say.result(value, "\n".join(lines))
+    say.result(value, "\n".join(lines) + line_text(run.transfer))
 
 
 def _estimate(say: Speaker, folder: Path, project: Project, board: Board, pixels: Batch) -> None:

@@ -14,7 +14,7 @@ from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, compiled_folder, engine_option, out_option
 from rnnpool_mcu.cli.outputs import class_text, tensor_outputs
 from rnnpool_mcu.cli.pictures import check_channels, check_writable, read_rows, sample_bytes, save_boxes
-from rnnpool_mcu.cli.port_options import port_options
+from rnnpool_mcu.cli.port_options import line_text, port_options
 from rnnpool_mcu.cli.sequences import read_inputs
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.detections import Detection, parse_detections
@@ -89,10 +89,10 @@ def run_command(
             save_boxes(picture, found, out)
         boxes = [asdict(d) | _name(d, project.labels) for d in found]
         text = _detections_text(found, value, out, project.labels)
-        say.result(value | {"detections": boxes}, text + _cycles_text(result))
+        say.result(value | {"detections": boxes}, text + _board_text(result))
     else:
         outputs, text = tensor_outputs(load_graph(folder / FILE_NAME), result.outputs[0], project.labels)
-        say.result(value | outputs, f"{text}{_cycles_text(result)}")
+        say.result(value | outputs, f"{text}{_board_text(result)}")
 
 
 def _inputs(folder: Path, project: Project, photo: Path) -> tuple[Image.Image | None, Inputs]:
@@ -152,9 +152,10 @@ def _measured(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _cycles_text(result: RunResult) -> str:
-    """A line about what the board counted, if it did."""
-    return "" if result.cycles is None else f"\n{result.cycles[0]:,} cycles, measured on the board"
+def _board_text(result: RunResult) -> str:
+    """Lines about what a board counted, if it did, and about its line."""
+    counted = "" if result.cycles is None else f"\n{result.cycles[0]:,} cycles, measured on the board"
+    return counted + line_text(result.transfer)
 
 
 def _name(found: Detection, labels: Sequence[str]) -> dict[str, str]:

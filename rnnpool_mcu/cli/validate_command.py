@@ -10,7 +10,7 @@ import click
 from rnnpool_mcu.cli.common import Speaker, common_options
 from rnnpool_mcu.cli.options import FILE, PictureSource, compiled_folder, engines_option, picture_options
 from rnnpool_mcu.cli.pictures import inputs_of
-from rnnpool_mcu.cli.port_options import port_options
+from rnnpool_mcu.cli.port_options import line_text, port_options
 from rnnpool_mcu.errors import ValidationError
 from rnnpool_mcu.importing import CHECKPOINT_SUFFIXES, is_float_file, source_runtime
 from rnnpool_mcu.ir.batch import batch_of
@@ -65,12 +65,14 @@ def validate_command(
     pixels = inputs.bytes
     outcomes: list[ValidationResult] = []
     value: dict[str, Any] = {"images": pictures.count}
+    notes = ""
     with say.progress(validation.REFERENCE) as progress:
         reference = validation.run_reference(load_graph(folder / FILE_NAME), pixels, progress)
         for engine in engines:
             outcome, run = validation.validate(folder, engine, pixels, reference, progress, port)
             outcomes.append(outcome)
             report = with_run(report, run) if engine == "qemu" or run.cycles else report
+            notes += line_text(run.transfer)
             value |= {} if run.transfer is None else {"transfer": vars(run.transfer)}
         compared, real = None, None
         if source is not None and _has_integers(source, report["calibration"]):
@@ -83,6 +85,7 @@ def validate_command(
     write_report(with_validation(report, joined), folder)
     value |= {"bit_exact": joined.bit_exact, "engines": list(map(vars, outcomes))}
     lines = [_line(outcome) for outcome in outcomes]
+    lines[-1] += notes
     if compared is not None:
         value["source"] = source_value(compared)
         lines += source_lines(compared)

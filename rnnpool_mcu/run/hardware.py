@@ -105,6 +105,7 @@ class _Session:
     text: bytearray = field(default_factory=bytearray)
     outputs: bytearray = field(default_factory=bytearray)
     repeated: int = 0
+    done: int = 0  # images
     _greeted: bool = False
     _last: Frame | None = None  # that was answered, since the hello
     _answer: Frame | None = None
@@ -215,7 +216,8 @@ class _Session:
             )
         if frame.kind == frames.TEXT:
             self.text += frame.payload
-            self.progress(f"{ENGINE}: {self._done()} of {self.images} images")
+            self.done += frame.payload.startswith(b"image ")
+            self.progress(f"{ENGINE}: {self.done} of {self.images} images")
         elif frame.kind == frames.OUTPUT:
             self.outputs += frame.payload
         elif frame.kind != frames.END:
@@ -263,11 +265,8 @@ class _Session:
             f"firmware, a rate other than --baud {self.port.baud}, or a bad line; {self._flash_advice()}"
         )
 
-    def _done(self) -> int:
-        return sum(line.startswith(b"image ") for line in bytes(self.text).splitlines())
-
     def _progress(self) -> str:
         """How far it came, and how the line did."""
         transfer = self.transfer
         damaged = f", {transfer.damaged} damaged" if transfer.damaged else ""
-        return f"{self._done()} of {self.images} images were done, {transfer.frames} frames whole{damaged}"
+        return f"{self.done} of {self.images} images were done, {transfer.frames} frames whole{damaged}"

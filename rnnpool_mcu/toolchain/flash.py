@@ -8,6 +8,7 @@ from pathlib import Path
 from rnnpool_mcu.errors import ToolMissingError, UsageError
 from rnnpool_mcu.ir.firmware import Board
 from rnnpool_mcu.system import tools
+from rnnpool_mcu.system.serial_lines import DEFAULT_BAUD
 from rnnpool_mcu.toolchain.gcc import COMPILER
 
 PROBES = {
@@ -39,9 +40,14 @@ def choose_probe(board: Board, wanted: str | None) -> str:
     raise ToolMissingError(f"no program that writes to the board is on PATH; install {advice}")
 
 
-def flash(project: Path, board: Board, probe: str) -> None:
-    """Builds the firmware as the board runs it and writes it; UsageError with the program's own words."""
+def flash(project: Path, board: Board, probe: str, baud: int = DEFAULT_BAUD) -> None:
+    """Builds the firmware as the board runs it, for a console of `baud` bits a second, and writes it.
+
+    UsageError with the program's own words.
+    """
     try:
-        tools.make(project, "flash", {"BOARD": board.name, "PROBE": probe}, compiler=COMPILER)
+        tools.make(
+            project, "flash", {"BOARD": board.name, "PROBE": probe, "BAUD": str(baud)}, compiler=COMPILER
+        )
     except tools.BuildError as error:
         raise UsageError(f"{probe} could not write to the board; is it connected? {error}") from error

@@ -17,7 +17,9 @@ from click.testing import CliRunner
 
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import ToolMissingError, UsageError
+from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.run import renode
 from rnnpool_mcu.run.protocol import RunError
@@ -25,9 +27,10 @@ from rnnpool_mcu.run.renode_test import expected_lines, image_window
 from rnnpool_mcu.system import tools
 from rnnpool_mcu.system.programs import started
 from rnnpool_mcu.toolchain import gcc
-from tests.codegen.test_compilers import network
+from rnnpool_mcu.validate.engines import run_reference
 from tests.firmware.conftest import FAKE, write_fake_project
 from tests.firmware.test_harness import expected_output
+from tests.graphs import GraphBuilder
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 24, 32, 1), dtype=np.uint8)
 WINDOW = "0x21000000"  # memory of the emulated board that the program does not use
@@ -52,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _play(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
     """Put a `renode` on the PATH that does `body` with the name of the report file."""
     program = folder / "bin" / "renode"
-    program.parent.mkdir()
+    program.parent.mkdir(exist_ok=True)
     program.write_text(_PLAYER.format(python=sys.executable, body=body))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
@@ -192,9 +195,14 @@ def test_the_expected_lines_are_those_of_the_firmware_and_of_no_other(tmp_path: 
     assert not _passes(FAKE, _report_on_qemu(broken, IMAGES), outputs)
 
 
+def _small() -> Graph:
+    builder = GraphBuilder(TensorType(6, 5, 1, Quantization(1 / 255, -128)))
+    return builder.graph(builder.classifier("input", 3))
+
+
 def test_profile_says_that_instructions_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not 0, whatever the report says: no platform has a counter that counts one run."""
-    graph, folder = network(), tmp_path / "net"
+    graph, folder = _small(), tmp_path / "net"
     folder.mkdir()
     compile_graph(graph, Target("net", 2**17, "resident", "mps2-an386", "test", "none"), folder)
     output = b"\0" * Project.load(folder).output_bytes
@@ -228,3 +236,35 @@ def test_a_command_that_fails_without_a_cause_says_so(
     _play(monkeypatch, tmp_path, "print('There was an error executing command x')")
     with pytest.raises(RunError, match="no cause is told"):
         renode.run(project, IMAGES)
+
+
+_COMPUTING = """
+count = int.from_bytes(open(paths["images"].replace("\\\\ ", " "), "rb").read(4), "little")
+lines = "runner 1\\n"
+for index, output in enumerate({outputs!r}[:count]):
+    counted = "ticks 0 per_tick 40 unit instructions stack_high_water 7 canaries_ok 1"
+    lines += f"image index {{index}} status 0 {{counted}}\\n"
+    lines += f"output {{output}}\\n"
+open(report, "w").write(lines + f"done images {{count}} failures 0\\nexit 0\\n")
+time.sleep(600)
+"""
+
+
+def test_each_command_runs_on_renode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a player that gives what the definition says: the engine is reached, and its bytes are taken."""
+    graph, folder = _small(), tmp_path / "net"
+    folder.mkdir()
+    compile_graph(graph, Target("net", 2**17, "resident", "mps2-an386", "test", "none"), folder)
+    images = np.random.default_rng(1).integers(0, 256, (3, *graph.input_type.shape), dtype=np.uint8)
+    outputs = [output.hex() for output in run_reference(graph, images, lambda _: None).outputs]
+    _play(monkeypatch, tmp_path, _COMPUTING.format(outputs=outputs))
+    np.save(tmp_path / "images.npy", images)
+    np.savez(tmp_path / "data.npz", x=images, y=np.zeros(3, int))
+    for command in (
+        ("validate", folder, "--images", tmp_path / "images.npy", "--count", 3),
+        ("run", folder, tmp_path / "images.npy"),
+        ("evaluate", folder, "--data", tmp_path / "data.npz", "--engine", "int8"),
+        ("profile", folder, "--images", tmp_path / "images.npy", "--count", 3),
+    ):
+        done = CliRunner().invoke(main, [*map(str, command), "--engine", "renode"])
+        assert done.exit_code == 0, done.output

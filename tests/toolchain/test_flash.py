@@ -53,7 +53,8 @@ def test_each_program_is_told_what_it_needs(
     note = _play(tmp_path, monkeypatch, probe)
     done = _flash(project, "--probe", probe)
     assert done.exit_code == 0, done.output
-    assert f"written to nucleo-f439zi by {probe}" in done.output
+    assert f"written to nucleo-f439zi by {probe}; what does it compute?" in done.output
+    assert f"rnnpool-mcu validate {project} --engine hardware --port PORT" in " ".join(done.output.split())
     assert note.read_text().startswith(told)
     assert (project / told.split()[-2 if probe == "st-flash" else 3 if probe == "pyocd" else 4]).is_file()
 
@@ -62,6 +63,16 @@ def test_what_is_installed_is_taken(project: Path, tmp_path: Path, monkeypatch: 
     note = _play(tmp_path, monkeypatch, "openocd")
     assert _flash(project).exit_code == 0
     assert note.is_file()
+
+
+def test_another_baud_rate_is_built_for(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _play(tmp_path, monkeypatch, "openocd")
+    done = _flash(project, "--baud", "921600")
+    assert done.exit_code == 0 and "--port PORT --baud 921600" in " ".join(done.output.split())
+    build = project / "build" / "nucleo-f439zi-streamed-uart"
+    assert "-DPORT_BAUD=921600u" in (build / "compile-flags").read_text()
 
 
 def test_failures_say_what_to_do(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
