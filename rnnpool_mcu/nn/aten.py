@@ -44,6 +44,7 @@ LIMITS = {
 FUNCTIONS = {
     aten.abs.default,
     aten.elu.default,
+    aten.erf.default,
     aten.exp.default,
     aten.gelu.default,
     aten.hardsigmoid.default,

@@ -63,7 +63,7 @@ def convert_conv2d(call: Call) -> Operator:
 
 
 def convert_transposed(call: Call) -> Operator:
-    """Images by a row stride of 1..4; signals; groups and dilation in float models, whose weights get zeros
+    """Images by a row stride of 1..64; signals; groups and dilation in float models, whose weights get zeros
     for them; an activation behind it fused.
     """
     groups, dilation = call.arguments["groups"], call.pair("dilation")

@@ -50,6 +50,7 @@ def _gelu(x: Reals, approximate: str) -> Reals:
 FUNCTIONS: Mapping[Any, Callable[[Reals, Arguments], Reals]] = {
     aten.abs.default: lambda x, _: np.abs(x),
     aten.elu.default: lambda x, a: _elu(x, a["alpha"], a["scale"], a["input_scale"]),
+    aten.erf.default: lambda x, _: _erf(x),
     aten.exp.default: lambda x, _: np.exp(x),
     aten.gelu.default: lambda x, a: _gelu(x, a["approximate"]),
     aten.hardsigmoid.default: lambda x, _: _hard_sigmoid(x),

@@ -68,6 +68,22 @@ def _hard_swish_as_four(b: Builder, x: str) -> str:
     return b.node("Div", b.node("Mul", x, gate), six)
 
 
+def _gelu_by_erf(b: Builder, x: str) -> str:
+    """As torch's exporter writes it."""
+    root, one, half = (b.stored(np.float32(value)) for value in (2**0.5, 1, 0.5))
+    smooth = b.node("Add", b.node("Erf", b.node("Div", x, root)), one)
+    return b.node("Mul", b.node("Mul", x, smooth), half)
+
+
+def _gelu_by_tanh(b: Builder, x: str) -> str:
+    three, small, factor, one, half = (
+        b.stored(np.float32(value)) for value in (3, 0.044715, 0.79788456, 1, 0.5)
+    )
+    cubic = b.node("Add", x, b.node("Mul", small, b.node("Pow", x, three)))
+    smooth = b.node("Add", one, b.node("Tanh", b.node("Mul", factor, cubic)))
+    return b.node("Mul", b.node("Mul", half, x), smooth)
+
+
 def _normalized(b: Builder, x: str) -> str:
     """A normalisation behind a table, so that no convolution is there to take it."""
     variance = b.stored(np.linspace(0.01, 4, 8).astype(np.float32))
@@ -106,6 +122,7 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "conv_transpose_to_a_shape": lambda b, x: _transposed_conv(
         b, x, strides=[2, 2], output_shape=[16, 20], auto_pad="SAME_UPPER"
     ),
+    "conv_transpose_by_large_strides": lambda b, x: _transposed_conv(b, x, strides=[8, 5], pads=[0, 1, 2, 0]),
     "gemm_with_factors": lambda b, x: b.node(
         "Gemm", _flat(b, x), b.normal((792, 7), 0.04), b.normal((7,)), alpha=0.5, beta=3.0
     ),
@@ -179,6 +196,8 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "prelu_of_a_map": lambda b, x: b.node("PRelu", x, b.normal((8, 9, 11), 0.3)),
     "hard_swish": lambda b, x: b.node("HardSwish", x),
     "hard_swish_as_four": _hard_swish_as_four,
+    "gelu_by_erf": lambda b, x: _gelu_by_erf(b, x),
+    "gelu_by_tanh": lambda b, x: _gelu_by_tanh(b, x),
     "swish": lambda b, x: b.node("Mul", x, b.node("Sigmoid", x)),
     "prelu": lambda b, x: b.node("PRelu", x, b.normal((8, 1, 1), 0.3)),
     "concat_channels": lambda b, x: b.node("Concat", x, b.conv(x, 8, 3, 1), axis=1),

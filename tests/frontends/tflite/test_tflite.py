@@ -167,6 +167,7 @@ OPERATORS: dict[str, Callable[[Writer, int], int]] = {
     "nearest_aligned": lambda w, x: w.resize("RESIZE_NEAREST_NEIGHBOR", x, 14, 5, aligned=True, half=False),
     "nearest_plain": lambda w, x: w.resize("RESIZE_NEAREST_NEIGHBOR", x, 14, 5, half=False),
     "transposed": lambda w, x: w.transposed(x, 5),
+    "transposed_by_large_strides": lambda w, x: w.transposed(x, 5, 9, 8),
     "transposed_valid": lambda w, x: w.transposed(x, 5, 4, 3, VALID),
     "split_channels": lambda w, x: w.join("ADD", *w.split(x, 2)),
     "split_rows": lambda w, x: w.concat(w.split(x, 3, axis=1)),

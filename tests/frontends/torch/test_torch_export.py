@@ -102,6 +102,9 @@ MODELS = {
         lambda m, x: m.d(m.c(x).flatten(2)), c=conv(4), d=nn.ConvTranspose1d(4, 3, 5, 5, 1)
     ),
     "transposed_groups": lambda: nn.Sequential(conv(), nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8)),
+    "transposed_by_large_strides": lambda: nn.Sequential(
+        conv(stride=3), nn.ConvTranspose2d(8, 4, (8, 5), (8, 6), groups=2, output_padding=(0, 1)), nn.ReLU()
+    ),
     "nearest": lambda: nn.Sequential(conv(), nn.Upsample(scale_factor=2)),
     "nearest_exact": lambda: nn.Sequential(conv(), nn.Upsample((17, 23), mode="nearest-exact")),
     "bilinear": lambda: nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear")),
@@ -128,6 +131,15 @@ MODELS = {
         b=conv(),
     ),
     "written_hard_swish": lambda: Lambda(lambda m, x: m.a(x) * F.relu6(m.a(x) + 3) / 6, a=conv()),
+    "gelu_by_tanh": lambda: nn.Sequential(conv(), nn.GELU("tanh"), nn.Conv2d(8, 4, 1)),
+    "written_gelus": lambda: Lambda(
+        lambda m, x: (
+            0.5 * m.a(x) * (1 + torch.tanh(0.79788456 * (m.a(x) + 0.044715 * m.a(x) ** 3))),
+            m.b(x) * 0.5 * (1 + torch.erf(m.b(x) / 2**0.5)),
+        ),
+        a=conv(),
+        b=conv(),
+    ),
     "elu_gelu": lambda: nn.Sequential(conv(), nn.ELU(), nn.Conv2d(8, 8, 1), nn.GELU(), nn.Softplus()),
     "reductions_of_any_axes": lambda: Lambda(
         lambda m, x: (
