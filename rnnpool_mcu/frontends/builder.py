@@ -17,6 +17,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.lookup import Lookup, requantize
+from rnnpool_mcu.ops.reshape import Reshape
 
 INPUT_NAME = "input"
 
@@ -48,10 +49,28 @@ class Builder:
     def copied(self, name: str, op: Operator, copy: str = "") -> str:
         """Name of a copy of a value by an operator that keeps its quantization, made once."""
         copy = copy or f"{name}_{'times' if isinstance(op, Broadcast) else 'as'}_{self._inferred(op, name)}"
+        base, count = copy, 1
+        while copy in self.types and not self._is_made_by(copy, op, name):  # two orders of one shape
+            count += 1
+            copy = f"{base}_{count}"
         if copy not in self.types:
             self.append(Node(copy, op, (name,)))
             self.note_copy(copy, name)
         return copy
+
+    def copies(self, value: Value, ops: Sequence[Operator]) -> str:
+        """Name of a value behind copies one behind the other, those that keep its shape left out."""
+        if value.function is not None:
+            raise ModelError(f"'{value.label}' of '{value.name}' has no quantization of its own")
+        name = value.name
+        for op in ops:
+            same = isinstance(op, Reshape) and op.shape == self.types[name].shape
+            name = name if same else self.copied(name, op)
+        return name
+
+    def _is_made_by(self, copy: str, op: Operator, name: str) -> bool:
+        made = next((node for node in self.nodes if node.name == copy), None)
+        return made is not None and made.inputs == (name,) and made.op == op
 
     def note_copy(self, copy: str, name: str) -> None:
         """What a format keeps beside a copy of a value."""

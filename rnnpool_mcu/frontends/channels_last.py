@@ -45,6 +45,18 @@ def turned_view(value: Value, order: Sequence[int], kind: TensorType) -> Value |
     return None
 
 
+def turned_rows(shape: Sequence[int], order: Sequence[int]) -> list[Operator] | None:
+    """Copies that put the axes of a value with its channels last in another order, which stays last; None
+    where the batch moves or is none, or of another number of axes than 3 or 4.
+    """
+    rank = len(shape)
+    if rank not in (3, 4) or sorted(order) != list(range(rank)) or order[0] != 0 or shape[0] != 1:
+        return None
+    image = (1,) * (4 - rank) + tuple(shape[1:])
+    axes = [0] * (4 - rank) + [axis + 3 - rank for axis in order[1:]]
+    return [Reshape((image[0], image[1], image[2])), Transpose((axes[0], axes[1], axes[2]))]
+
+
 LAST_AXES: Mapping[int, tuple[int, ...]] = {
     2: (-1, CHANNELS),
     3: (-1, HEIGHT, CHANNELS),

@@ -62,6 +62,8 @@ FUNCTIONS = {
     aten.tanh.default,
 }
 """Functions of one value, element by element; chains of them become one."""
+PRODUCTS = {aten.bmm.default, aten.matmul.default, aten.mm.default}
+"""Products of two computed matrices."""
 VIEWS = {
     aten.alias.default,
     aten.alpha_dropout.default,

@@ -32,6 +32,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.source import PIXELS
 from rnnpool_mcu.nn.aten import (
     PAIRS,
+    PRODUCTS,
     SELECTORS,
     SHARING,
     TRANSPOSED,
@@ -47,6 +48,7 @@ from rnnpool_mcu.quantize.functions import function_roots, inner_functions, is_f
 CALIBRATED = {
     *WEIGHTED,
     *PAIRS,
+    *PRODUCTS,
     aten.mean.dim,
     aten.sum.dim_IntList,
     aten.avg_pool1d.default,

@@ -247,6 +247,7 @@ class Converter:
     drops: Callable[[Call], Sequence[int]] | None = None  # the file's axes that its output lacks
     rows: bool = False  # whether it finds its axes by the call's, channels first or last
     channelwise: bool = False  # whether its axis must be the channels
+    matrices: bool = False  # whether two computed inputs are multiplied as matrices
     several: bool = False  # whether it makes more than one output
 
     @property

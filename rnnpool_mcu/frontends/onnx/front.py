@@ -15,7 +15,8 @@ import numpy as np
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.blocks import blocks_moved
 from rnnpool_mcu.frontends.channels_first import transposed
-from rnnpool_mcu.frontends.channels_last import moved_view, turned_view
+from rnnpool_mcu.frontends.channels_last import moved_view, turned_rows, turned_view
+from rnnpool_mcu.frontends.matrices import multiplied_matrices, product_shape
 from rnnpool_mcu.frontends.node_names import free_name
 from rnnpool_mcu.frontends.onnx.call import (
     HOW_TO_QUANTIZE,
@@ -213,6 +214,9 @@ class _Walk(Walk[OnnxNode, str]):
         if (moved := blocks_moved(value, order, kind)) is not None:
             value, ops = moved
             return replace(value, name=tensors.chain(node.outputs[0], ops, (value.name,), node.outputs[0]))
+        if value.last and (ops := turned_rows(value.shape, order)) is not None:
+            sides = tuple(value.shape[axis] for axis in order)
+            return Value(tensors.copies(value, ops), sides, last=True)
         if value.last:
             value = Value(tensors.plain(value), value.shape)
         shape, op = transposed(order, value.shape, tensors.types[value.name])
@@ -235,6 +239,9 @@ class _Walk(Walk[OnnxNode, str]):
     def _convert(self, given: Given, integers: bool) -> str:
         node, tensors = given.node, self.tensors
         converter = self._converter(node)
+        if converter.matrices and not any(given.is_stored(at) for at in (0, 1)):
+            self._multiply(given)
+            return converter.limits
         read = self._operands(given, converter)
         types = tuple(tensors.types[name] for name in read.names)
         for result, tensor in enumerate(node.outputs if converter.several else node.outputs[:1]):
@@ -262,6 +269,19 @@ class _Walk(Walk[OnnxNode, str]):
             value = Value(name, self._made_shape(call, converter, name), last=read.last)
             tensors.settle(target.tensor, value, integers=integers or converter.indices)
         return converter.limits
+
+    def _multiply(self, given: Given) -> None:
+        """Take a product of two computed tensors."""
+        node, tensors = given.node, self.tensors
+        given.account.use(0, 1)
+        values = [tensors.checked(name) for name in node.inputs]
+        target = tensors.readers.target(node.outputs[0], clamps=False)
+        if target.quantization is None:
+            raise ModelError(f"its output '{node.outputs[0]}' has no quantization; {HOW_TO_QUANTIZE}")
+        op, names = multiplied_matrices(tensors, values[0], values[1], target.quantization)
+        name = tensors.chain(node.outputs[0], op, names, target.tensor)
+        shape = product_shape(values[0].shape, values[1].shape)
+        tensors.settle(target.tensor, Value(name, shape, last=True))
 
     def _made_shape(self, call: Call, converter: Converter, name: str) -> tuple[int, ...]:
         """ONNX's shape of what was made; sides of 1 that it drops change nothing of its order."""

@@ -100,6 +100,7 @@ class Converter:
     flat: bool = False  # whether it takes a map for the vector that was made of it
     broadcast: bool = False  # whether inputs of other sizes are repeated first
     maps: bool = False  # whether stored operands become values of the graph
+    matrices: bool = False  # whether two computed operands are multiplied as matrices
     rows: Callable[[Call], Operator] | None = None  # along the last dimension, as channels of the value given
 
     @property

@@ -12,6 +12,7 @@ from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
 from rnnpool_mcu.frontends.channels_first import HEIGHT
 from rnnpool_mcu.frontends.channels_last import rows_of
+from rnnpool_mcu.frontends.matrices import multiplied_matrices
 from rnnpool_mcu.frontends.torch import fx_reader
 from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE, UNBOUNDED, Call, Converter
 from rnnpool_mcu.frontends.torch.checks import NOT_SUPPORTED, SEVERAL
@@ -60,8 +61,13 @@ class Calls:
         computed = {place: self._tensors.real(call, o) for place, o in operands.items() if is_computed(o)}
         if not computed:
             raise ModelError("all its inputs are stored or constant, a computed one is needed")
-        if len(computed) == len(operands) and self._joined_rows(node, call, list(computed.values())):
-            return
+        if len(computed) == len(operands):
+            given = list(computed.values())
+            if self._joined_rows(node, call, given):
+                return
+            if converter.matrices:
+                self._multiply(node, call, given)
+                return
         rows = self._rows(call, arguments, converter, next(iter(computed.values())))
         values = self._with_maps(node, call, converter, operands, computed)
         names = self._given(list(values.values()), converter) if rows is None else (rows,)
@@ -156,6 +162,14 @@ class Calls:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
         self._chain(target.node, tuple(names), [Concat(target.quantization, HEIGHT)], call, last=True)
         return True
+
+    def _multiply(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> None:
+        """Take a product of two computed tensors."""
+        target = self._target(node, clamps=False)
+        if target.quantization is None:
+            raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
+        op, names = multiplied_matrices(self._tensors, *values, target.quantization)
+        self._chain(target.node, names, [op], call, last=True)
 
     def _chain(
         self,

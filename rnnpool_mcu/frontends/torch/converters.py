@@ -235,6 +235,22 @@ def linear_of_rows(call: Call) -> Operator:
     return Conv2d(np.ascontiguousarray(filter_.weights[:, None, None]), *rest)
 
 
+def convert_product(_: Call) -> Operator:
+    """Two computed tensors; as many matrices of both, or one second for all."""
+    raise ModelError(
+        "of a batch of stored matrices, or vectors, supported: two computed tensors, or one stored matrix; "
+        "write a linear layer"
+    )
+
+
+def convert_attention(_: Call) -> Operator:
+    """As two products and a softmax: without mask, is_causal, dropout and enable_gqa."""
+    raise ModelError(
+        "with a mask, is_causal, dropout or enable_gqa, supported: none of them; write it as products, softmax "
+        "and torch.where"
+    )
+
+
 def convert_cat(call: Call) -> Operator:
     """Computed and stored tensors along height, width or channels, each with its own quantization."""
     axis = call.axis(int(call.arguments["dim"]))
@@ -315,6 +331,10 @@ CONVERTERS: Mapping[Any, Converter] = {
     aten.conv_transpose1d.default: Converter(("input",), convert_transposed, clamps=True),
     aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
     aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True, rows=linear_of_rows),
+    aten.bmm.default: Converter(("self", "mat2"), convert_product, matrices=True),
+    aten.matmul.default: Converter(("self", "other"), convert_product, matrices=True),
+    aten.mm.default: Converter(("self", "mat2"), convert_product, matrices=True),
+    aten.scaled_dot_product_attention.default: Converter(("query", "key", "value"), convert_attention),
     aten.add.Tensor: Converter(("self", "other"), convert_add, clamps=True, broadcast=True, maps=True),
     aten.sub.Tensor: Converter(("self", "other"), convert_sub, clamps=True, broadcast=True, maps=True),
     aten.mul.Tensor: Converter(("self", "other"), convert_mul, clamps=True, maps=True),

@@ -17,7 +17,7 @@ from torch import fx
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.channels_first import transposed
-from rnnpool_mcu.frontends.channels_last import turned_view
+from rnnpool_mcu.frontends.channels_last import turned_rows, turned_view
 from rnnpool_mcu.frontends.node_names import input_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.torch import fx_reader
@@ -175,6 +175,10 @@ class _Walk(Walk[fx.Node, fx.Node]):
         turned = turned_view(value, order, tensors.types[value.name])
         if turned is not None:
             tensors.values[node] = turned
+            return
+        if value.last and (ops := turned_rows(value.shape, order)) is not None:
+            name = tensors.copies(value, ops)
+            tensors.values[node] = Value(name, tuple(value.shape[axis] for axis in order), last=True)
             return
         if value.last:
             value = Value(tensors.plain(value), value.shape)

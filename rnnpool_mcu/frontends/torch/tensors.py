@@ -9,7 +9,7 @@ from torch import fx
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import Builder
-from rnnpool_mcu.frontends.channels_first import image_shape
+from rnnpool_mcu.frontends.channels_first import image_shape, product
 from rnnpool_mcu.frontends.node_names import readable_names
 from rnnpool_mcu.frontends.torch import fx_reader
 from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE
@@ -44,7 +44,14 @@ class Tensors(Builder):
         kind = self.types[name]
         sides = [side for side in (kind.channels, kind.height, kind.width) if side != 1]
         squeezed = [side for side in shape if side != 1]
-        if not last and len(shape) <= 4 and image_shape(name, shape) != kind.shape and squeezed != sides:
+        wrong = product(shape) != product(kind.shape)
+        if (
+            wrong
+            or (not last
+            and len(shape) <= 4
+            and image_shape(name, shape) != kind.shape
+            and squeezed != sides)
+        ):
             raise ModelError(f"its result would be {kind}, torch's is {list(shape)}; leave it out, or resize")
         self.values[node] = Value(name, shape, last=last)
         self.sources[name] = node.name

@@ -116,17 +116,62 @@ def _divided(module: fx.GraphModule, node: Any) -> None:
         _unit(module, node)
 
 
+def _linear(module: fx.GraphModule, node: Any) -> None:
+    """A product with a stored matrix is a linear layer; with a stored first one, of transposed values."""
+    first, second = node.args
+    left, right = _matrix(first), _matrix(second)
+    graph = module.graph
+    if right is not None and stored_tensor(first) is None and len(_shape(first)) == len(_shape(node)):
+        with graph.inserting_before(node):
+            weight = stored(module, f"{node.name}_weight", right.t().contiguous())
+        node.target, node.args, node.kwargs = aten.linear.default, (first, weight, None), {}
+    elif left is not None and stored_tensor(second) is None and len(_shape(second)) == len(_shape(node)) > 2:
+        with graph.inserting_before(node):
+            weight = stored(module, f"{node.name}_weight", left)
+            turned = _call(module, aten.transpose.int, (second, -2, -1), second)
+            made = _call(module, aten.linear.default, (turned, weight, None), node)
+        node.target, node.args, node.kwargs = aten.transpose.int, (made, -2, -1), {}
+
+
+def _attention(module: fx.GraphModule, node: Any) -> None:
+    """Attention is two products with a softmax between; the first operand is scaled, which is the smallest."""
+    arguments = call_arguments(node)
+    query, key, value = (arguments[name] for name in ("query", "key", "value"))
+    others = ("attn_mask", "dropout_p", "is_causal", "enable_gqa")
+    if any(arguments[name] for name in others) or arguments["attn_mask"] is not None:
+        return
+    scale = arguments["scale"] or float(_shape(query)[-1]) ** -0.5
+    with module.graph.inserting_before(node):
+        scaled = _call(module, aten.mul.Tensor, (query, scale), node)
+        turned = _call(module, aten.transpose.int, (key, -2, -1), node)
+        scores = _call(module, aten.matmul.default, (scaled, turned), node)
+        shares = _call(module, aten.softmax.int, (scores, -1), node)
+    node.target, node.args, node.kwargs = aten.matmul.default, (shares, value), {}
+
+
+def _matrix(operand: Any) -> Tensor | None:
+    """A stored matrix, perhaps behind sides of 1; None for any other operand."""
+    found = stored_tensor(operand)
+    while found is not None and found.ndim > 2 and found.shape[0] == 1:
+        found = found[0]
+    return found if found is not None and found.ndim == 2 else None
+
+
 _NORMS = {aten.linalg_vector_norm.default}
 _EXPANDED = {aten.clamp.default, aten.clamp_min.default, aten.expand.default, aten.expand_as.default}
 RULES: Mapping[Any, Rule] = {
     aten.add.Tensor: _without_alpha,
     aten.sub.Tensor: _without_alpha,
+    aten.bmm.default: _linear,
     aten.div.Tensor: _divided,
     aten.mT.default: _turned,
     aten.masked_fill.Scalar: _filled,
     aten.masked_fill.Tensor: _filled,
+    aten.matmul.default: _linear,
     aten.maximum.default: _clamped,
     aten.minimum.default: _clamped,
+    aten.mm.default: _linear,
+    aten.scaled_dot_product_attention.default: _attention,
     aten.stack.default: _stacked,
 }
 """Rule of each operator."""

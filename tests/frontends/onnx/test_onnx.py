@@ -68,6 +68,27 @@ def _hard_swish_as_four(b: Builder, x: str) -> str:
     return b.node("Div", b.node("Mul", x, gate), six)
 
 
+def _attention(b: Builder, x: str) -> str:
+    """Scores of rows [1, N, 4] with each other, and what they weigh."""
+    q, k, v = (b.node("MatMul", x, b.normal((4, 4), 0.5)) for _ in range(3))
+    scores = b.node("MatMul", q, b.node("Transpose", k, perm=[0, 2, 1]))
+    scaled = b.node("Div", scores, b.stored(np.float32(2)))
+    return b.node("MatMul", b.node("Softmax", scaled, axis=-1), v)
+
+
+def _heads(b: Builder, x: str) -> str:
+    """Attention of two heads, as torch's exporter writes it."""
+
+    def head(perm: list[int]) -> str:
+        y = b.node("MatMul", x, b.normal((4, 6), 0.5))
+        return b.node("Transpose", b.node("Reshape", y, b.stored(np.array([0, -1, 2, 3]))), perm=perm)
+
+    scores = b.node("MatMul", head([0, 2, 1, 3]), head([0, 2, 3, 1]))
+    made = b.node("MatMul", b.node("Softmax", scores, axis=-1), head([0, 2, 1, 3]))
+    joined = b.node("Transpose", made, perm=[0, 2, 1, 3])
+    return b.node("Reshape", joined, b.stored(np.array([0, -1, 6])))
+
+
 def _gelu_by_erf(b: Builder, x: str) -> str:
     """As torch's exporter writes it."""
     root, one, half = (b.stored(np.float32(value)) for value in (2**0.5, 1, 0.5))
@@ -193,6 +214,12 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
         "Slice", x, *(b.stored(np.array(v)) for v in ([-1, 7], [-(2**62), 1], [3, 2], [-1, -2]))
     ),
     "linear_of_rows": lambda b, x: b.relu(b.node("MatMul", _boxes(b, x), b.normal((4, 5), 0.4))),
+    "product_of_maps": lambda b, x: b.node("MatMul", x, b.node("Transpose", x, perm=[0, 1, 3, 2])),
+    "product_with_one_for_all": lambda b, x: b.node(
+        "MatMul", x, b.node("Transpose", b.node("ReduceMax", x, axes=[1], keepdims=1), perm=[0, 1, 3, 2])
+    ),
+    "attention": lambda b, x: _attention(b, _boxes(b, x)),
+    "heads": lambda b, x: _heads(b, _boxes(b, x)),
     "prelu_of_a_map": lambda b, x: b.node("PRelu", x, b.normal((8, 9, 11), 0.3)),
     "hard_swish": lambda b, x: b.node("HardSwish", x),
     "hard_swish_as_four": _hard_swish_as_four,

@@ -248,6 +248,32 @@ MODELS = {
         l=nn.Linear(8, 5),
         k=nn.Linear(16, 3, bias=False),
     ),
+    "products": lambda: Lambda(
+        lambda m, x: (
+            m.c(x).flatten(2).transpose(1, 2) @ m.c(x).flatten(2) * 0.1,
+            m.c(x) @ m.c(x).transpose(2, 3),
+            m.c(x) @ m.c(x).amax(1, keepdim=True).transpose(2, 3),
+            m.l(m.c(x)).flatten(2) @ m.l(m.c(x)).flatten(2).transpose(-1, -2),
+        ),
+        c=conv(),
+        l=nn.Linear(16, 11),
+    ),
+    "products_with_stored_matrices": lambda: Lambda(
+        lambda m, x: (m.c(x) @ m.k.weight.t(), m.k.weight[None] @ m.c(x).transpose(2, 3)),
+        c=conv(),
+        k=nn.Linear(16, 5),
+    ),
+    "heads": lambda: Lambda(
+        lambda m, x: (
+            lambda h: (
+                (torch.softmax(h(m.q) @ h(m.k).transpose(-1, -2) / 2, -1) @ h(m.v)).transpose(1, 2).flatten(2)
+            )
+        )(lambda f: f(m.c(x).flatten(2).transpose(1, 2)).unflatten(2, (2, 4)).transpose(1, 2)),
+        c=conv(stride=3),
+        q=nn.Linear(8, 8),
+        k=nn.Linear(8, 8),
+        v=nn.Linear(8, 8),
+    ),
     "normalised_channels": lambda: Lambda(
         lambda m, x: (F.normalize(m.c(x)), F.normalize(m.c(x).mean((2, 3)), dim=-1)), c=conv()
     ),
@@ -387,6 +413,17 @@ REFUSED = {
     "transposed_stride": (
         lambda: nn.Sequential(conv(), nn.ConvTranspose2d(8, 4, 65, 65)),
         ["conv_transpose2d", "'1'", "stride (65, 65)", "1..64"],
+    ),
+    "stored_matrices": (
+        lambda: Lambda(
+            lambda m, x: m.c(x) @ m.c.weight.view(8, 3, 9)[:, :, :4].mT[:, :, :].repeat(1, 4, 1)[:, :16],
+            c=conv(),
+        ),
+        ["matmul", "batch of stored matrices"],
+    ),
+    "matrices_for_one": (
+        lambda: Lambda(lambda m, x: m.c(x).mean(1, keepdim=True) @ m.c(x).transpose(2, 3), c=conv()),
+        ["matmul", "[1, 1, 11, 16] times [1, 8, 16, 11]", "one second for all"],
     ),
     "in_place": (
         lambda: Lambda(lambda m, x: (lambda y: torch.cat([y[:, :4].relu_(), y], 1))(m.c(x)), c=conv()),

@@ -70,8 +70,10 @@ def convert_gemm(call: Call) -> Operator:
 
 def convert_mat_mul(call: Call) -> Operator:
     """A vector, or rows of [1, .., features], times stored weights; a flattened map is taken as it is; Relu,
-    Clip behind it fused.
+    Clip behind it fused. Two computed tensors: as many matrices of both, or one second for all.
     """
+    if call.is_stored(0):
+        raise ModelError("of a stored first matrix, supported: a stored second one; transpose both and swap")
     if call.rank > 2:
         filter_ = filter_of(call, 1, len(call.node.inputs), axis=1)
         if filter_.weights.shape[:-1] != (call.inputs[0].channels,):
@@ -313,7 +315,9 @@ CONVERTERS: Mapping[str, Converter] = {
     "GlobalAveragePool": Converter((0,), convert_global_average_pool),
     "GlobalMaxPool": Converter((0,), convert_global_max_pool, keeps=True),
     "LogSoftmax": Converter((0,), convert_log_softmax, rows=True, channelwise=True),
-    "MatMul": Converter((0,), convert_mat_mul, clamps=True, flat=True, rows=True, channelwise=True),
+    "MatMul": Converter(
+        (0, 1), convert_mat_mul, clamps=True, flat=True, rows=True, channelwise=True, matrices=True
+    ),
     "MaxPool": Converter((0,), convert_max_pool, keeps=True),
     "Mul": Converter((0, 1), convert_mul, clamps=True, rows=True),
     "PRelu": Converter((0, 1), convert_prelu, rows=True),
