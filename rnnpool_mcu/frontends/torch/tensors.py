@@ -45,12 +45,8 @@ class Tensors(Builder):
         sides = [side for side in (kind.channels, kind.height, kind.width) if side != 1]
         squeezed = [side for side in shape if side != 1]
         wrong = product(shape) != product(kind.shape)
-        if (
-            wrong
-            or (not last
-            and len(shape) <= 4
-            and image_shape(name, shape) != kind.shape
-            and squeezed != sides)
+        if wrong or (
+            not last and len(shape) <= 4 and image_shape(name, shape) != kind.shape and squeezed != sides
         ):
             raise ModelError(f"its result would be {kind}, torch's is {list(shape)}; leave it out, or resize")
         self.values[node] = Value(name, shape, last=last)
