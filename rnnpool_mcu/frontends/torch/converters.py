@@ -246,8 +246,8 @@ def convert_product(_: Call) -> Operator:
 def convert_attention(_: Call) -> Operator:
     """As two products and a softmax: without mask, is_causal, dropout and enable_gqa."""
     raise ModelError(
-        "with a mask, is_causal, dropout or enable_gqa, supported: none of them; write it as products, softmax "
-        "and torch.where"
+        "with a mask, is_causal, dropout or enable_gqa, supported: none of them; write it as products, "
+        "softmax and torch.where"
     )
 
 

@@ -134,7 +134,7 @@ def _linear(module: fx.GraphModule, node: Any) -> None:
 
 
 def _attention(module: fx.GraphModule, node: Any) -> None:
-    """Attention is two products with a softmax between; the first operand is scaled, which is the smallest."""
+    """Attention is two products with a softmax between; the query is scaled, which is smaller than scores."""
     arguments = call_arguments(node)
     query, key, value = (arguments[name] for name in ("query", "key", "value"))
     others = ("attn_mask", "dropout_p", "is_causal", "enable_gqa")

@@ -16,8 +16,8 @@ Pair = tuple[int, int]
 
 
 def convert_conv_transpose(call: Call) -> Operator:
-    """Any kernel, dilation, pads, auto_pad, output_shape and groups, row stride 1..64; a signal as an image of
-    one row; scales per channel or tensor; Relu, Clip behind it fused.
+    """Any kernel, dilation, pads, auto_pad, output_shape and groups, row stride 1..64; a signal as an image
+    of one row; scales per channel or tensor; Relu, Clip behind it fused.
     """
     group = call.node.integer("group", 1)
     filter_ = filter_of(call, 1, 2, axis=1, group=group)
