@@ -214,9 +214,9 @@ class _Walk(Walk[OnnxNode, str]):
         if (moved := blocks_moved(value, order, kind)) is not None:
             value, ops = moved
             return replace(value, name=tensors.chain(node.outputs[0], ops, (value.name,), node.outputs[0]))
-        if value.last and (ops := turned_rows(value.shape, order)) is not None:
+        if value.last and (copies := turned_rows(value.shape, order)) is not None:
             sides = tuple(value.shape[axis] for axis in order)
-            return Value(tensors.copies(value, ops), sides, last=True)
+            return Value(tensors.copies(value, copies), sides, last=True)
         if value.last:
             value = Value(tensors.plain(value), value.shape)
         shape, op = transposed(order, value.shape, tensors.types[value.name])

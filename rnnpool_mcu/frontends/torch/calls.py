@@ -168,7 +168,7 @@ class Calls:
         target = self._target(node, clamps=False)
         if target.quantization is None:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
-        op, names = multiplied_matrices(self._tensors, *values, target.quantization)
+        op, names = multiplied_matrices(self._tensors, values[0], values[1], target.quantization)
         self._chain(target.node, names, [op], call, last=True)
 
     def _chain(
