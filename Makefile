@@ -6,12 +6,13 @@ MODELS ?=
 DEMO_OUT ?= demo_out
 TEST_JOBS ?= 2
 GRAPHS ?= 25
+COUNT ?= 100000
 MINUTES ?= 60
 SEED ?=
 # loadgroup: tests that share a compiled model run in one process
 PYTEST_OPTIONS = -n $(TEST_JOBS) --dist loadgroup --durations=15
 
-.PHONY: help setup demo test test-all test-weekly soak assure lint golden fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators sbom clean
+.PHONY: help setup demo test test-all test-weekly soak assure lint golden mutations fit-costs bench-kernels bench-mlperf bench-models bench-planning bench-ram operators sbom clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -34,6 +35,9 @@ test-weekly: setup ## every plan of the fronts of random graphs on the emulated 
 
 soak: setup ## random networks, damaged files and faults; counts go to runs/soak [MINUTES=60] [SEED=]
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --jobs $(TEST_JOBS) $(if $(SEED),--seed $(SEED))
+
+mutations: setup ## change the files of every reader COUNT times, go on from earlier runs [COUNT=100000] [MINUTES=60]
+	$(BIN)/python -m tests.readers.many $(COUNT) --minutes $(MINUTES)
 
 assure: setup ## static analyzers and a bounded model checker on the C; what is not installed is skipped
 	$(BIN)/python -m pytest -q -rs tests/assure

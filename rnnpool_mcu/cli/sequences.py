@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from rnnpool_mcu.ir.source import InputForm, input_bytes, real_values
 from rnnpool_mcu.ir.tensor_type import TensorType
 from rnnpool_mcu.ops.graph_file import FILE_NAME, load_graph
 from rnnpool_mcu.quantize.samples import squeezed
+from rnnpool_mcu.system.arrays import open_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +94,7 @@ def _read(folder: Path, project: Project, path: Path) -> Together:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if path.suffix.lower() != ".npz":
         raise UsageError(f"{path}: the model takes several inputs; give an .npz with an array for each")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive.items())
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UsageError(f"{path}: is not a readable .npz ({reason}); save it anew") from error
+    return open_arrays(path)
 
 
 def _column(

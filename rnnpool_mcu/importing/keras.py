@@ -21,6 +21,7 @@ from rnnpool_mcu.frontends.tflite.reader import parse_tflite
 from rnnpool_mcu.frontends.tflite.runtime import FloatTfliteRuntime
 from rnnpool_mcu.importing import keras_conversion
 from rnnpool_mcu.importing.imported import Calibration, Imported
+from rnnpool_mcu.importing.keras_file import check_keras_file
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.source import InputForm, ModelInput, Normalisation
 from rnnpool_mcu.passes import run_passes
@@ -37,6 +38,8 @@ def load_keras(path: Path, calibration: Calibration) -> Imported:
 
     Raises ModelError for a file that TensorFlow cannot read or convert, UsageError without inputs.
     """
+    check_file_size(path, MOST_BYTES)
+    check_keras_file(path)
     if importlib.util.find_spec("tensorflow") is None:
         importlib.import_module("tensorflow")  # which says that it is not installed
     if calibration.folder is None:
@@ -44,7 +47,6 @@ def load_keras(path: Path, calibration: Calibration) -> Imported:
             f"{path}: has float weights; give --calibration with a folder of typical pictures, or with a "
             "file of typical inputs (.npy, .npz, .csv)"
         )
-    check_file_size(path, MOST_BYTES)
     made = _converted_apart(path, calibration)
     assert made.int8 is not None
     model = parse_tflite(made.int8, str(path))

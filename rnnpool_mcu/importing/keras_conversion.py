@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError, UsageError, UserError
+from rnnpool_mcu.importing.keras_file import check_config
 from rnnpool_mcu.ir.source import InputForm, Normalisation, Preprocessing
 from rnnpool_mcu.quantize.samples import Samples, samples_from
 
@@ -58,6 +60,7 @@ def convert(path: Path, out: Path, request: dict[str, Any]) -> dict[str, Any]:
 
 def _loaded(tf: Any, path: Path) -> tuple[Any, InputForm]:
     """The model and its input; ModelError unless it is one tensor of fixed size."""
+    check_layers(path)
     try:
         model = tf.keras.models.load_model(path, compile=False, custom_objects=_without_groups(tf))
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -70,6 +73,21 @@ def _loaded(tf: Any, path: Path) -> tuple[Any, InputForm]:
         )
     check_stateless(path, model)
     return model, InputForm((1, *map(int, shapes[0][1:])), channels_last=True)
+
+
+def check_layers(path: Path) -> None:
+    """ModelError for an HDF5 file with layers of code, which Keras 2 would run; archives were looked at."""
+    if zipfile.is_zipfile(path):
+        return
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+        if config is not None:
+            check_config(config)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:  # FileFault is a ValueError
+        raise ModelError(f"{path}: Keras cannot read it ({error}); save the model again") from error
 
 
 def check_stateless(path: Path, model: Any) -> None:

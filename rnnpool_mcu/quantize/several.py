@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.source import InputForm
+from rnnpool_mcu.system.arrays import open_arrays
 
 Sample = tuple[NDArray[np.float32], ...]
 """Real values [H, W, C] of each input, in the graph's order of axes."""
@@ -55,14 +56,11 @@ def as_tensors(sample: Sample, forms: Sequence[InputForm]) -> tuple[Tensor, ...]
 
 
 def _from_file(path: Path, names: Sequence[str], wanted: str) -> list[NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive.items())
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(
-            f"{path}: is no .npz file, allowed: one with an array of each of {wanted}"
-        ) from error
-    if set(arrays) != set(names) or len({len(array) for array in arrays.values() if array.ndim}) != 1:
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path}: is no .npz file, allowed: one with an array of each of {wanted}")
+    arrays = open_arrays(path)
+    counts = {len(array) if array.ndim else None for array in arrays.values()}
+    if set(arrays) != set(names) or len(counts) != 1 or None in counts:
         found = ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items()) or "nothing"
         raise UsageError(f"{path}: holds {found}, allowed: as many rows of each of {wanted}")
     return [arrays[name] for name in names]

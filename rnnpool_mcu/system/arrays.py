@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.errors import UsageError, UserError
+from rnnpool_mcu.system.plain_files import FileFault, check_archive
 
 SUFFIXES = (".npy", ".npz", ".csv")
 INPUT_KEYS = ("x", "inputs", "images", "data", "x_test")
 """What an array of inputs is called in an .npz file that holds several."""
+LEAST_LIMIT, MOST_UNPACKED = 512 << 20, 20
+"""Of an .npz: bytes it may unpack to, and of those by byte of the file."""
 _SEPARATORS = ",;\t"
 
 
@@ -50,17 +54,42 @@ def open_rows(path: Path, keys: Sequence[str] = INPUT_KEYS) -> Rows:
     if suffix == ".csv":
         found: Rows = _CsvRows(path)
     else:
-        try:
+        with _our_errors(path):
+            _check_unpacked(path)
             loaded = np.load(path, mmap_mode="r" if suffix == ".npy" else None, allow_pickle=False)
             found = _array_of(path, loaded, keys) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise UsageError(
-                f"{path}: is not a readable array of numbers ({reason}); save it anew"
-            ) from error
     if not found.shape or 0 in found.shape:
         raise UsageError(f"{path}: shape {list(found.shape)} holds no rows; give at least one input")
     return found
+
+
+def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an .npz file, by name; UsageError as `open_rows`."""
+    if not path.is_file():
+        raise UsageError(f"{path}: is not a file; give an .npz")
+    with _our_errors(path):
+        _check_unpacked(path)
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: _array(name, array) for name, array in archive.items()}
+
+
+@contextmanager
+def _our_errors(path: Path) -> Iterator[None]:
+    """UsageError for whatever numpy raises of a file's bytes: it evaluates headers and names no kinds."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{str(error).partition(chr(10))[0]:.200}" or type(error).__name__
+        raise UsageError(f"{path}: is not a readable array of numbers ({reason}); save it anew") from error
+
+
+def _check_unpacked(path: Path) -> None:
+    """FileFault for an archive that unpacks to more than it can be meant to."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive, max(LEAST_LIMIT, MOST_UNPACKED * path.stat().st_size))
 
 
 def _array_of(path: Path, arrays: Any, keys: Sequence[str]) -> NDArray[Any]:
@@ -73,8 +102,14 @@ def _array_of(path: Path, arrays: Any, keys: Sequence[str]) -> NDArray[Any]:
             f"{path}: holds the arrays {', '.join(names) or 'none'}, allowed: one array, or one of several "
             f"that is called {', '.join(keys)}; name it so"
         )
-    array: NDArray[Any] = arrays[chosen[0]]
-    return array
+    return _array(chosen[0], arrays[chosen[0]])
+
+
+def _array(name: str, found: Any) -> NDArray[Any]:
+    """A member as an array; numpy gives the bytes of those that begin otherwise."""
+    if not isinstance(found, np.ndarray):
+        raise FileFault(f"'{name}' has not the magic bytes of a NumPy array")
+    return found
 
 
 class _CsvRows:
@@ -105,7 +140,10 @@ class _CsvRows:
         return values
 
     def _cells(self, text: str) -> list[str]:
-        return next(csv.reader([text], delimiter=self._separator), [])
+        try:
+            return next(csv.reader([text], delimiter=self._separator), [])
+        except csv.Error as error:
+            raise UsageError(f"{self._path}: is no table of numbers ({error}); save it anew") from error
 
     def _line(self, number: int) -> str:
         with self._path.open("rb") as file:

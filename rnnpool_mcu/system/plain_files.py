@@ -31,7 +31,7 @@ _HEADER = re.compile(
 )
 _MAX_HEADER_BYTES = 4096
 _MOST_DIGITS = 40
-_DAMAGED = (
+DAMAGED_ARCHIVE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
     *(ValueError, RuntimeError, NotImplementedError, OverflowError, KeyError),
 )
@@ -117,7 +117,7 @@ def read_arrays(path: Path, most_bytes: int = MAX_ARCHIVE_BYTES) -> dict[str, Ar
         raise
     except FileNotFoundError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED_ARCHIVE as error:
         raise FileFault(f"{error}, expected a whole NumPy archive") from error
 
 
@@ -131,7 +131,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     try:
         with archive.open(member) as file:
             return read_array(file, member.file_size)
-    except _DAMAGED as error:
+    except DAMAGED_ARCHIVE as error:
         raise FileFault(f"member '{member.filename}': {error}") from error
 
 

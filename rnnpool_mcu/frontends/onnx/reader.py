@@ -5,6 +5,7 @@ The weights of a large model may lie in a file beside it; they are read only fro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,10 @@ def _parsed(model: Any) -> OnnxModel:
     graph = model.graph
     if graph.sparse_initializer:
         raise ModelError("sparse weights, supported: dense; export without sparse weights")
+    for what, values in (("input", graph.input), ("initializer", graph.initializer)):
+        counts = Counter(_text(value.name) for value in values)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ModelError(f"{what} '{twice[0]}' stands there twice, expected once; the file is damaged")
     constants = {_text(tensor.name): array_of(tensor) for tensor in graph.initializer}
     nodes = []
     for index, node in enumerate(graph.node):

@@ -82,7 +82,7 @@ def _of_json(annotations: Path, read: Callable[[Any], Made]) -> Made:
         )
     try:
         return read(json.loads(annotations.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"{annotations}: is no COCO JSON ({type(error).__name__}: {error}); fetch it again"
         ) from error

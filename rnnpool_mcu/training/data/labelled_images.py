@@ -42,7 +42,7 @@ CIFAR_RECORD = 1 + 3 * 32 * 32
 PERSON, VWW_SHARE = 1, 0.005
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
-    AttributeError, IndexError, KeyError, TypeError, ValueError,
+    AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError,
 )  # fmt: skip
 """What readers raise for files that are cut off or hold something else."""
 _LEAST_LIMIT, _MOST_UNPACKED = 64 << 20, 4

@@ -96,6 +96,15 @@ def test_every_operator_that_cannot_be_taken_is_named() -> None:
     assert len(lines) == 6
 
 
+@pytest.mark.parametrize("what", ["input", "initializer"])
+def test_two_values_of_one_name_are_refused(what: str) -> None:
+    def repeat(model: Any) -> None:
+        values = getattr(model.graph, what)
+        values.append(values[0])
+
+    assert f"{what} '" in (told := _refused(_changed(repeat))) and "stands there twice" in told
+
+
 def test_a_custom_operator_is_named() -> None:
     def change(model: Any) -> None:
         _node(model, "Conv").domain = "com.example"

@@ -24,6 +24,7 @@ from rnnpool_mcu.importing.imported import Calibration
 from rnnpool_mcu.importing.keras import _converted_apart
 from rnnpool_mcu.importing.keras_conversion import check_stateless
 from rnnpool_mcu.validate.source import compare_with_source
+from tests.readers import more_samples
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not HAS_TENSORFLOW, reason="tensorflow is not installed")
@@ -43,7 +44,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_without_tensorflow_it_says_what_to_install(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"net{suffix}"
-    path.write_bytes(b"")
+    path.write_bytes(more_samples.keras_file() if suffix == ".keras" else more_samples.hdf5_file())
     found = CliRunner().invoke(main, ["compile", str(path), "--ram", "64k", "-o", str(tmp_path / "out")])
     assert found.exit_code == 6
     assert "tensorflow is not installed; pip install 'rnnpool-mcu[tensorflow]'" in found.stderr
@@ -115,7 +116,7 @@ def test_a_converter_that_crashes_is_reported(
     (tmp_path / "tensorflow.py").write_text(crash)
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "net.keras"
-    path.write_bytes(b"")
+    path.write_bytes(more_samples.keras_file())
     with pytest.raises(ModelError, match=r"TensorFlow ended with 9 \(out of memory\)"):
         load_graph(path, calibration=pictures)
 
