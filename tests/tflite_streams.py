@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,6 +52,34 @@ class StreamWriter(Writer):
         self.assign(name, self.move("STRIDED_SLICE", joined, shape, *bounds, options=options, **masks))
         return joined
 
+    def svdf(
+        self, x: int, units: int, frames: int, rank: int = 1, kind: str = "int16", **options: Any
+    ) -> int:
+        """SVDF over a frame [1, inputs], its weights of the times and its state int16 or int8."""
+        given, filters = self.tensors[x], units * rank
+        inputs, largest = given.shape[-1], 127 if kind == "int8" else 32767
+        features = np.clip(np.rint(self.random.normal(0, 45, (filters, inputs))), -127, 127).astype(np.int8)
+        times = np.rint(self.random.uniform(-largest, largest, (filters, frames))).astype(kind)
+        of_features, of_times = (
+            np.float32(1 / 45 / inputs**0.5),
+            np.float32(2 / largest / (rank * frames) ** 0.5),
+        )
+        size = given.rms * 3.5 / largest  # of a step of the state
+        bias = np.rint(self.random.normal(0, 0.2, units) / (size * of_times)).astype(np.int32)
+        out = self.add(
+            Tensor(f"layer_{len(self.operators)}", (1, units), "int8", [0.02], [-128], rms=given.rms)
+        )
+        zero = 5 if kind == "int8" else 0
+        state = Tensor("state", (1, filters * frames), kind, [np.float32(size)], [zero], variable=True)
+        stored = [
+            self.constant(f"weights_{len(self.tensors)}", features, [of_features]),
+            self.constant(f"times_{len(self.tensors)}", times, [of_times]),
+            self.constant(f"bias_{len(self.tensors)}", bias, [np.float32(size * of_times)]),
+            self.add(state),
+        ]
+        fields = {"Rank": rank, "FusedActivationFunction": RELU} | options
+        return self.operator("SVDF", [x, *stored], [out], "SVDFOptions", **fields)
+
     def _handle(self, name: str) -> int:
         out = self.add(Tensor(f"{name} handle", (), "resource"))
         return self.operator("VAR_HANDLE", [], [out], "VarHandleOptions", SharedName=name)
@@ -66,6 +96,16 @@ def keyword(seed: int = 0, frames: int = 2, lstm: bool = False) -> bytes:
     x = w.ring("last", x, 3)
     count = int(np.prod(w.tensors[x].shape))
     return w.finish(w.fixed("LOGISTIC", w.dense(w.view(x, 1, count), 3), 1 / 256, -128))
+
+
+def spotter(seed: int = 0, kind: str = "int16") -> bytes:
+    """Two SVDF layers, of rank 2 and 1, and what they say of a frame of 10 values."""
+    w = StreamWriter(seed)
+    x = w.svdf(w.input(10), 8, 6, 2, kind)
+    x = w.svdf(x, 6, 2, 1, kind)
+    return w.finish(
+        w.fixed("SOFTMAX", w.dense(w.svdf(x, 5, 1, 1, kind), 4), 1 / 256, -128, "SoftmaxOptions", Beta=1.0)
+    )
 
 
 def accumulator(seed: int = 0) -> bytes:

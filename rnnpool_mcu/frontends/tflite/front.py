@@ -26,7 +26,7 @@ from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator, read_tflite
 from rnnpool_mcu.frontends.tflite.shapes import where
 from rnnpool_mcu.frontends.tflite.states import Variables, add_recurrent
-from rnnpool_mcu.frontends.tflite.tensors import Tensors, Viewed
+from rnnpool_mcu.frontends.tflite.tensors import Kept, Tensors, Viewed
 from rnnpool_mcu.frontends.tflite.views import take_edge, take_view
 from rnnpool_mcu.frontends.walk import Walk
 from rnnpool_mcu.ir.graph import Graph, Node
@@ -40,7 +40,7 @@ class ImportedTflite:
     graph: Graph
     indices: Mapping[str, int]
     sources: Mapping[str, str]
-    kept: Mapping[str, tuple[int, ...]]  # state: the variable tensors that together hold it between runs
+    kept: Mapping[str, Kept]  # of each state, where the interpreter holds it between runs
 
 
 def import_tflite(path: Path) -> ImportedTflite:

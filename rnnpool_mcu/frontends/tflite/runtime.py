@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.tflite.forms.details import acceptable
 from rnnpool_mcu.frontends.tflite.front import ImportedTflite
-from rnnpool_mcu.frontends.tflite.reader import read_tflite
+from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredTensor, read_tflite
+from rnnpool_mcu.frontends.tflite.shapes import where
+from rnnpool_mcu.frontends.tflite.tensors import Kept
 from rnnpool_mcu.ir.evaluate import Inputs
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.operator import Int8Array
@@ -25,12 +27,28 @@ WRONG_IN_REFERENCE = frozenset({"SUM"})
 """Operators whose reference kernel is wrong: that of SUM leaves every output at its zero point."""
 
 
+def check_runnable(model: StoredModel) -> None:
+    """ModelError for a file that the interpreter runs into memory that is not its own."""
+    for op in model.operators:
+        if op.kind == "SVDF" and any(at >= 0 and _is_narrow_state(model.tensors[at]) for at in op.inputs):
+            raise ModelError(
+                f"{where(op, model)}: an int8 state, which the TFLite interpreter reads as int16; TFLite "
+                "Micro alone runs it, and the C is compared with numpy"
+            )
+
+
+def _is_narrow_state(tensor: StoredTensor) -> bool:
+    return tensor.variable and tensor.dtype == "INT8"
+
+
 class TfliteRuntime:
     """A .tflite file in the interpreter; every tensor is kept, no delegate is used."""
 
     def __init__(self, path: Path, imported: ImportedTflite) -> None:
         """ModelError when the interpreter refuses the file."""
-        reference = WRONG_IN_REFERENCE.isdisjoint(op.kind for op in read_tflite(path).operators)
+        model = read_tflite(path)
+        check_runnable(model)
+        reference = WRONG_IN_REFERENCE.isdisjoint(op.kind for op in model.operators)
         self._take_kernels(REFERENCE if reference else OPTIMIZED)
         self._path, self._graph = path, imported.graph
         self._indices, self._kept = imported.indices, imported.kept
@@ -62,7 +80,7 @@ class TfliteRuntime:
 
     def values(self, image: Inputs) -> Mapping[str, Int8Array]:
         """Every int8 tensor of the file that is a value of the graph; states as they were before."""
-        found = {name: self._state(name, tensors) for name, tensors in self._kept.items()}
+        found = {name: self._state(name, kept) for name, kept in self._kept.items()}
         given = image if isinstance(image, Mapping) else {self._graph.input_name: image}
         for one, told in zip(self._graph.inputs, self._inputs, strict=True):
             self._interpreter.set_tensor(told["index"], _as_input(given[one.name], one.type, told))
@@ -85,12 +103,13 @@ class TfliteRuntime:
                 found[name] = (tensor + kind.zero_point).astype(np.int8).reshape(kind.shape)
         return found
 
-    def _state(self, name: str, tensors: tuple[int, ...]) -> Int8Array:
+    def _state(self, name: str, kept: Kept) -> Int8Array:
         """The bytes of the variable tensors that together are a state."""
         kind = self._graph.types[name]
         assert isinstance(kind, TensorType)
-        held = [np.ascontiguousarray(self._interpreter.get_tensor(index)) for index in tensors]
-        return np.concatenate([array.reshape(-1).view(np.int8) for array in held]).reshape(kind.shape)
+        held = [np.ascontiguousarray(self._interpreter.get_tensor(index)) for index in kept.tensors]
+        bytes_ = np.concatenate([array.reshape(-1).view(np.int8) for array in held])
+        return kept.arranged(bytes_).reshape(kind.shape)
 
 
 def _as_input(image: Int8Array, kind: TensorType, told: Mapping[str, Any]) -> NDArray[Any]:

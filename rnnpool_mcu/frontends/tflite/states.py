@@ -10,10 +10,10 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
-from rnnpool_mcu.frontends.tflite.call import int8_quantization
+from rnnpool_mcu.frontends.tflite.call import Call, int8_quantization
 from rnnpool_mcu.frontends.tflite.reader import StoredOperator, variable_of
 from rnnpool_mcu.frontends.tflite.shapes import image_shape
-from rnnpool_mcu.frontends.tflite.tensors import Tensors, Viewed
+from rnnpool_mcu.frontends.tflite.tensors import Kept, Tensors, Viewed
 from rnnpool_mcu.ir.graph import Node, State
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ops.lstm import Lstm
@@ -120,4 +120,18 @@ def add_recurrent(
     if steps > 1:
         taken = tensors.copied(made, Slice((0, steps - 1, 0), kind.shape), f"{name}_left")
     tensors.states.append(State(state, kind, op.initial_state, taken))
-    tensors.kept[state] = variables
+    tensors.kept[state] = Kept(variables)
+
+
+def add_ring(tensors: Tensors, call: Call, made: str, rows: int, kept: Kept) -> str:
+    """Name of a state that holds the last `rows` runs' values of `made`, a row each; zeros at first."""
+    kind = tensors.types[made]
+    state = f"{tensors.names[call.op.outputs[call.result]]}_state"
+    if state in tensors.types or kind.height != 1:
+        raise ModelError(f"another tensor is named '{state}'; rename it")
+    held = tensor_type((rows, kind.width, kind.channels), kind.quantization)
+    tensors.types[state] = held
+    initial = np.full(held.shape, kind.zero_point, np.int8)
+    tensors.states.append(State(state, held, initial, made))
+    tensors.kept[state] = kept
+    return state

@@ -26,7 +26,7 @@ from rnnpool_mcu.frontends.tflite.shapes import (
     squeezed,
 )
 from rnnpool_mcu.ir.graph import Node
-from rnnpool_mcu.ir.operator import Operator
+from rnnpool_mcu.ir.operator import Int8Array, Operator
 from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.lookup import Reals
 from rnnpool_mcu.ops.reshape import Reshape
@@ -54,6 +54,18 @@ class Floating:
     labels: tuple[str, ...]
 
 
+def _as_held(held: Int8Array) -> Int8Array:
+    return held
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The variable tensors that together hold a state between runs, and the state of their bytes."""
+
+    tensors: tuple[int, ...]
+    arranged: Callable[[Int8Array], Int8Array] = _as_held
+
+
 class Tensors(Builder):
     """Values by the index of their tensor; `model` changes as shapes become known."""
 
@@ -64,7 +76,7 @@ class Tensors(Builder):
         self.indices: dict[str, int] = {}  # of the tensor that a value of the graph is
         self.values: dict[int, Viewed] = {}
         self.floats: dict[int, Floating] = {}  # float tensors, until they are quantized
-        self.kept: dict[str, tuple[int, ...]] = {}  # state: tensors that together hold it between runs
+        self.kept: dict[str, Kept] = {}  # of each state
         self._check_inputs()
         told = [model.tensors[index].name.partition(":")[0] for index in model.inputs]
         self.inputs = input_names(told, INPUT_NAME)

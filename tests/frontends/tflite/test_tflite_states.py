@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,13 +28,15 @@ from rnnpool_mcu.run import host
 from rnnpool_mcu.validate.source import SourceComparison, compare_with_source
 from tests.frontends.tflite.test_tflite import random_images, saved
 from tests.tflite_file import Written
-from tests.tflite_streams import StreamWriter, accumulator, keyword
+from tests.tflite_streams import StreamWriter, accumulator, keyword, spotter
+from tests.tflite_writer import NONE
 
 FILES: dict[str, Callable[[], bytes]] = {
     "keyword": lambda: keyword(1),
     "keyword_of_one_frame": lambda: keyword(2, frames=1),
     "keyword_with_lstm": lambda: keyword(3, lstm=True),
     "accumulator": lambda: accumulator(4),
+    "spotter": lambda: spotter(5),
 }
 RUNS = 30
 
@@ -73,6 +76,42 @@ def test_passes_and_the_c_give_the_same_sequences(name: str, tmp_path: Path) -> 
 
 def _outputs(graph: Graph, values: dict[str, np.ndarray]) -> bytes:
     return b"".join(values[name].tobytes() for name in graph.outputs)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_svdf_is_the_interpreters_to_the_bit(seed: int) -> None:
+    """Also where its sums of 32 bits run over."""
+    rng, w = np.random.default_rng(seed), StreamWriter(seed)
+    x = w.input(int(rng.integers(1, 40)))
+    for _ in range(2):
+        x = w.svdf(x, *(int(rng.integers(1, most)) for most in (20, 12, 4)))
+    with tempfile.TemporaryDirectory() as folder:
+        found = _compared(saved(Path(folder), w.finish(x)))
+    assert set(found.outputs) == {0} and all(set(layer.alone) == {0} for layer in found.layers)
+
+
+def test_svdf_of_int8_states_is_computed_and_not_given_to_the_interpreter(tmp_path: Path) -> None:
+    path = saved(tmp_path, spotter(5, "int8"))
+    graph = load_graph(path).graph
+    assert [state.type.shape for state in graph.states] == [(5, 1, 16), (1, 1, 6)]
+    assert (graph.states[0].initial == 5).all()
+    with pytest.raises(ModelError, match=r"SVDF, operator 0 .*int8 state, which the TFLite interpreter"):
+        source_runtime(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"FusedActivationFunction": NONE}, r"SVDF.*activation 0, supported: 1 \(ReLU\)"),
+        ({"Rank": 3}, "SVDF.*filters a multiple of the rank"),
+    ],
+)
+def test_other_svdfs_are_refused(change: dict[str, int], told: str) -> None:
+    w = StreamWriter(1)
+    data = w.finish(w.svdf(w.input(5), 4, 3, **change))
+    with pytest.raises(ModelError, match=told):
+        convert_tflite(parse_tflite(data, "net"))
 
 
 def test_rings_take_over_new_rows_alone() -> None:

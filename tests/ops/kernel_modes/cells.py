@@ -13,10 +13,13 @@ from rnnpool_mcu.ops.gru import Gru
 from rnnpool_mcu.ops.lstm import Lstm
 from rnnpool_mcu.ops.rnnpool import RnnPool
 from rnnpool_mcu.ops.ssd_post_process import SsdPostProcess
+from rnnpool_mcu.ops.svdf_features import SvdfFeatures
+from rnnpool_mcu.ops.svdf_time import SvdfTime
 from tests.ops.kernel_modes.mode import Build, Made, Modes, modes
 from tests.ops.test_gru import gru
 from tests.ops.test_lstm import STEPS, lstm
 from tests.ops.test_rnnpool import float_weights, make_op
+from tests.ops.test_svdf import features, rows, times
 
 SCORES = Quantization(1 / 256, -128)
 
@@ -90,6 +93,26 @@ def _post_process(by_class: bool) -> Build:
     return build
 
 
+def _svdf_features(wide: bool) -> Build:
+    """The map's channels are a frame, its width the filters."""
+
+    def build(image: TensorType) -> Made:
+        op = features(image.channels, image.width, wide=wide)
+        return op, (replace(image, height=1, width=1),)
+
+    return build
+
+
+def _svdf_times(rank: int, *, wide: bool) -> Build:
+    """The map's rows are the frames before the last, its channels the units."""
+
+    def build(image: TensorType) -> Made:
+        op = times(image.height + 1, image.channels, rank, wide=wide)
+        return op, tuple(rows(op))
+
+    return build
+
+
 MODES: Modes = {
     DetectorDecode: modes(one_level=_decode),
     Gru: modes(
@@ -116,6 +139,10 @@ MODES: Modes = {
         rows=_rnnpool((2, 7), (1, 3), (1, 3), PIECEWISE_LINEAR),
         padded=_rnnpool((4, 6), (2, 2), (2, 2), pad_bottom=1, pad_right=2),
         in_ram=_rnnpool((8, 8), (2, 2), (1, 1), constants_in_ram=True),
+    ),
+    SvdfFeatures: modes(wide=_svdf_features(True), narrow=_svdf_features(False)),
+    SvdfTime: modes(
+        wide=_svdf_times(1, wide=True), rank_two=_svdf_times(2, wide=True), narrow=_svdf_times(3, wide=False)
     ),
     SsdPostProcess: modes(best_class=_post_process(False), by_class=_post_process(True)),
 }

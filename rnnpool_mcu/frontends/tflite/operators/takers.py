@@ -14,6 +14,7 @@ from rnnpool_mcu.frontends.tflite.call import Call
 from rnnpool_mcu.frontends.tflite.operators.converters import filter_of
 from rnnpool_mcu.frontends.tflite.operators.picking import Indices, Sides, around, axis_of, checked, picking
 from rnnpool_mcu.frontends.tflite.operators.strides import strided_selections
+from rnnpool_mcu.frontends.tflite.operators.svdf import take_svdf
 from rnnpool_mcu.frontends.tflite.shapes import elements, merged_axes
 from rnnpool_mcu.frontends.tflite.tensors import Tensors
 from rnnpool_mcu.ir.operator import Operator
@@ -276,6 +277,7 @@ TAKERS: Mapping[str, Taker] = {
     "REVERSE_V2": Taker(take_reverse),
     "STRIDED_SLICE": Taker(take_strided_slice),
     "SUM": Taker(take_sum),
+    "SVDF": Taker(take_svdf),
     "TILE": Taker(take_tile),
     "UNPACK": Taker(take_unpack),
 }
