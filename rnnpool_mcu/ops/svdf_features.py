@@ -55,6 +55,9 @@ class SvdfFeatures(RowByRow):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return int(self.weights.size)
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         sums: NDArray[np.int64] = -inputs[0].zero_point * self.weights.astype(np.int64).sum(axis=1)
         return CParams(

@@ -61,6 +61,9 @@ class SvdfTime(Operator):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return int(self.weights.size)
 
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
+
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         frames, filters = self.weights.shape
         return CParams(
