@@ -25,6 +25,11 @@ def input_shapes(program: ExportedProgram) -> tuple[Shape, ...]:
                 f"input '{name}' has sides that are not fixed, {_told(sides)}; give --input-shape, an "
                 "example of that shape in Python, or export it without dynamic_shapes"
             )
+        if len(sides) == 3 and sides[0] != 1 and sides[1] == 1:
+            raise ModelError(
+                f"input '{name}' is {list(sides)}, steps before the batch, supported: the batch of 1 first; "
+                "let the model take [1, steps, values], by batch_first=True or x.permute(1, 0, 2)"
+            )
         image_shape(name, sides)
     return tuple(sides for _, sides in found)
 

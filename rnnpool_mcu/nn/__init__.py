@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rnnpool_mcu.nn import recurrent as recurrent  # registers torch.ops.rnnpool_mcu.gru and lstm
 from rnnpool_mcu.nn.blocks import (
     ConvBNReLU6,
     DepthwiseSeparable,

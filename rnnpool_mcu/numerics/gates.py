@@ -10,8 +10,28 @@ from rnnpool_mcu.numerics.fixed_point import Requantization, quantize_multiplier
 GATE_BITS = 12  # pre-activations are Q12 in int16: -8..8
 SIGMOID_BINS, TANH_BINS = 8, 7  # 2**bins units of a pre-activation between two entries of a table
 INT16 = (-(2**15), 2**15 - 1)
+CELL_BITS = (9, 15)  # of an LSTM's cell: fraction bits of its int16
+_LEAST_GATE = 2.0**-16  # a gate's scale beside the largest: of smaller weights nothing is left in Q12
 
 Int64Array = NDArray[np.int64]
+
+
+def quantized_gates(
+    matrices: NDArray[np.float64], least: NDArray[np.float64] | float = 0.0
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """int8 -127..127 of matrices [gates, units, inputs], and the scale of each gate, at least `least`."""
+    scales = np.maximum(np.abs(matrices).max(axis=(1, 2)) / 127.0, least)
+    largest = float(scales.max()) or 1.0 / 127.0
+    scales = np.maximum(scales, largest * _LEAST_GATE)
+    steps = np.floor(matrices / scales[:, None, None] + 0.5)
+    return np.clip(steps, -127, 127).astype(np.int8), scales
+
+
+def cell_bits_for(largest: float) -> int:
+    """Fraction bits of a cell that reached `largest` on calibration inputs: it may become twice as large."""
+    fewest, most = CELL_BITS
+    whole = int(np.ceil(np.log2(max(largest, 2.0**-15)))) + 1
+    return min(most, max(fewest, 15 - whole))
 
 
 def factors(

@@ -98,16 +98,18 @@ class Gru(Operator):
         return np.array(found, np.int8)[None]
 
     def exact(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> NDArray[np.float64]:
-        """h of every step by the textbook in float64, [1, steps, units]."""
+        """h of every step by the textbook in float64, [1, steps, units]; gates read what int8 holds of it."""
         w = self.weights * self.weight_scales[:, None, None]
         r = self.recurrent * self.recurrent_scales[:, None, None]
         b = self.bias * (self.weight_scales * inputs[0].scale)[:, None]
         d = self.recurrent_bias * (self.recurrent_scales * self.output.scale)[:, None]
+        low, high = self.output.scale * (np.array([-128, 127]) - self.output.zero_point)
         h, found = np.zeros(self.units), []
         for x in inputs[0].scale * (values[0][0].astype(np.float64) - inputs[0].zero_point):
-            of_input, of_state = w @ x + b, r @ h + d
+            held = np.clip(h, low, high)
+            of_input, of_state = w @ x + b, r @ held + d
             update, reset = 0.5 + 0.5 * np.tanh(0.5 * (of_input[:2] + of_state[:2]))
-            inner = reset * of_state[2] if self.reset_after else r[2] @ (reset * h) + d[2]
+            inner = reset * of_state[2] if self.reset_after else r[2] @ (reset * held) + d[2]
             h = (1 - update) * np.tanh(of_input[2] + inner) + update * h
             found.append(h / self.output.scale + self.output.zero_point)
         limited: NDArray[np.float64] = np.clip(np.array(found), -128, 127)[None]

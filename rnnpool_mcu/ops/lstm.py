@@ -120,7 +120,7 @@ class Lstm(Operator):
         return np.concatenate([sequence, _bytes_of(c)] if self.keeps else [sequence])[None]
 
     def exact(self, inputs: Sequence[TensorType], values: Sequence[Int8Array]) -> NDArray[np.float64]:
-        """h of every step by the textbook in float64, [1, steps, units]."""
+        """h of every step by the textbook in float64, [1, steps, units], within what int8 holds."""
         w = self.weights * self.weight_scales[:, None, None]
         r = self.recurrent * self.recurrent_scales[:, None, None]
         b = self.bias * (self.weight_scales * inputs[0].scale)[:, None]
@@ -131,10 +131,10 @@ class Lstm(Operator):
             i, f, g, o = w @ x + r @ h + b
             c = c * _logistic(f) + np.tanh(g) * _logistic(i)
             c = np.clip(c, *(np.array([-1, 1]) * self.cell_limit * 2.0**-self.cell_bits))
-            h = np.tanh(c) * _logistic(o)
-            found.append(h / self.output.scale + self.output.zero_point)
-        limited: NDArray[np.float64] = np.clip(np.array(found), -128, 127)[None]
-        return limited
+            steps = np.tanh(c) * _logistic(o) / self.output.scale + self.output.zero_point
+            found.append(np.clip(steps, -128, 127))
+            h = self.output.scale * (found[-1] - self.output.zero_point)
+        return np.array(found)[None]
 
     def input_windows(self, out_row: int, inputs: Sequence[TensorType]) -> tuple[RowWindow, ...]:
         return (RowWindow(0, 1),) * (1 + self.keeps)

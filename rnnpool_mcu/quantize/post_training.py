@@ -13,6 +13,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from rnnpool_mcu.errors import ModelError, UsageError
 from rnnpool_mcu.ir.source import PIXELS
 from rnnpool_mcu.nn.aten import place_of
+from rnnpool_mcu.quantize.cells import Cells, settle_recurrent
 from rnnpool_mcu.quantize.quantizer import Calibration, Int8Quantizer, ObserverName
 from rnnpool_mcu.quantize.rewriting.canonical import canonical, with_normalisation
 
@@ -64,8 +65,10 @@ def quantize_program(
     prepared = prepare_pt2e(float_graph(program, normalisation), quantizer)
     # With stored ranges one run on zeros is enough: only the weights are observed.
     inputs = images or () if calibration is None else (_zeros_like(example),)
-    _observe(prepared, inputs, lambda: float_graph(program, normalisation))
+    cells = Cells(prepared)
+    _observe(cells.run, inputs, lambda: float_graph(program, normalisation))
     module = convert_pt2e(prepared)
+    settle_recurrent(module, cells.largest if calibration is None else {})
     names = quantizer.names
     found = {names[node]: values for node, values in quantized_values(module).items() if node in names}
     return QuantizedModel(float_graph(program, normalisation), module, found)
@@ -142,7 +145,7 @@ def _check_finite_values(module: fx.GraphModule, inputs: Sequence[Tensor], at: i
 
 
 def _observe(
-    prepared: fx.GraphModule,
+    prepared: Callable[..., Any],
     images: Iterable[Tensor | tuple[Tensor, ...]],
     floating: Callable[[], fx.GraphModule],
 ) -> None:

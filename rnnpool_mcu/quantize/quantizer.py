@@ -61,7 +61,9 @@ CALIBRATED = {
     aten.minimum.default,
     aten.prelu.default,
     aten.where.self,
+    torch.ops.rnnpool_mcu.gru.default,
     torch.ops.rnnpool_mcu.l2_norm.default,
+    torch.ops.rnnpool_mcu.lstm.default,
 }
 """Operators with an output range of their own, found by calibration; so have `FUNCTIONS`."""
 FIXED = {

@@ -23,6 +23,8 @@ from rnnpool_mcu.quantize.torch_values import pixels_of, quantized_pixels, recor
 class TorchRuntime:
     """Float arithmetic between torch's own quantize nodes."""
 
+    rounds_states = False  # a recurrent layer is one operator: its states are float from step to step
+
     def __init__(
         self,
         module: fx.GraphModule,

@@ -19,6 +19,7 @@ from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8, initial_state
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.ir.source import SourceRuntime
+from rnnpool_mcu.ops.gather import Gather
 from rnnpool_mcu.ops.slice import Slice
 
 STEPS_ALLOWED = 1
@@ -37,6 +38,7 @@ class FromExact:
 
     ours: float
     theirs: float
+    rounds: bool = True  # whether they round the state between steps too
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ class LayerDifference:
         """Whether it is within STEPS_ALLOWED by itself.
 
         What a recurrence adds up to is allowed beyond: where both are within RECURRENT_STEPS of float64, and
-        ours is no more than STEPS_ALLOWED further from it than the runtime.
+        ours is no more than STEPS_ALLOWED further from it than a runtime that rounds its states as well.
         """
         if self.worst_alone <= STEPS_ALLOWED or self.exact is None:
             return self.worst_alone <= STEPS_ALLOWED
         ours, theirs = self.exact.ours, self.exact.theirs
-        return max(ours, theirs) <= RECURRENT_STEPS and ours <= theirs + STEPS_ALLOWED
+        within = max(ours, theirs) <= RECURRENT_STEPS
+        return within and (not self.exact.rounds or ours <= theirs + STEPS_ALLOWED)
 
     @property
     def worst_alone(self) -> int:
@@ -158,7 +161,8 @@ class _Tally:
         alone = _alone(self._graph, given, theirs)
         for name, real in _exact(self._graph, {**alone, **given, **theirs}).items():
             if name in theirs:
-                self._note_exact(name, alone[name] - real, theirs[name] - real)
+                rounds = getattr(runtime, "rounds_states", True)
+                self._note_exact(name, alone[name] - real, theirs[name] - real, rounds)
         self._states = next_states(self._graph, ours)
         self._states_alone = next_states(self._graph, alone)
         for node in self._graph.nodes:
@@ -190,12 +194,11 @@ class _Tally:
             return kind
         return f"{type(maker.op).__name__} {kind}"
 
-    def _note_exact(self, name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
+    def _note_exact(self, name: str, ours: NDArray[Any], theirs: NDArray[Any], rounds: bool) -> None:
         before = self.exact.get(name, FromExact(0.0, 0.0))
         far = (float(np.abs(distance).max()) for distance in (ours, theirs))
-        self.exact[name] = FromExact(
-            *(max(pair) for pair in zip(far, (before.ours, before.theirs), strict=True))
-        )
+        ours_far, theirs_far = (max(pair) for pair in zip(far, (before.ours, before.theirs), strict=True))
+        self.exact[name] = FromExact(ours_far, theirs_far, rounds)
 
     def _note_first(self, number: int, layer: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
         differs = np.argwhere(ours != theirs)
@@ -215,14 +218,14 @@ def _alone(graph: Graph, given: Mapping[str, Int8Array], theirs: Values) -> dict
 
 
 def _exact(graph: Graph, given: Values) -> dict[str, NDArray[np.float64]]:
-    """In float64 steps, the values of operators whose roundings feed back, and slices of them."""
+    """In float64 steps, the values of operators whose roundings feed back, and what only moves them."""
     found: dict[str, NDArray[np.float64]] = {}
     for node in graph.nodes:
         values = [given[name] for name in node.inputs]
         real = node.op.exact(graph.input_types(node), values)
         if real is not None:
             found[node.name] = real
-        elif isinstance(node.op, Slice) and node.inputs[0] in found:
+        elif isinstance(node.op, (Slice, Gather)) and node.inputs[0] in found:
             found[node.name] = node.op.eval_int8(graph.input_types(node), [found[node.inputs[0]]])  # type: ignore[list-item,assignment]
     kinds = graph.types
     return {name: real for name, real in found.items() if real.shape == getattr(kinds[name], "shape", ())}

@@ -40,6 +40,7 @@ class Call:
     bounds: tuple[float, float] = UNBOUNDED  # of the fused activation, real values
     result: int = 0  # which of the call's results is wanted
     parts: tuple[tuple[int, ...], ...] = ()  # torch's shapes of all results, where it has several
+    axes: tuple[int, ...] = ()  # of height, width, channels, of the first input's; () where those are usual
 
     @property
     def output(self) -> Quantization:
@@ -76,9 +77,10 @@ class Call:
     def axis(self, axis: int) -> int:
         """The axis of height, width, channels that torch's is; ModelError for the batch."""
         rank = self.rank
-        if rank not in AXES or not -rank <= axis < rank or AXES[rank][axis] < 0:
+        axes = self.axes or AXES.get(rank, ())
+        if not -len(axes) <= axis < len(axes) or axes[axis] < 0:
             raise ModelError(f"dimension {axis} of {rank}, supported: any but the batch, of at most 4")
-        return AXES[rank][axis]
+        return axes[axis]
 
     def image(self, values: Sequence[Item], absent: Item) -> tuple[Item, Item, Item]:
         """Values by torch's dimensions as values of height, width and channels."""
@@ -102,6 +104,8 @@ class Converter:
     maps: bool = False  # whether stored operands become values of the graph
     matrices: bool = False  # whether two computed operands are multiplied as matrices
     rows: Callable[[Call], Operator] | None = None  # along the last dimension, as channels of the value given
+    steps: bool = False  # whether it takes [1, steps, values] as one row of pixels, and gives such
+    one_axis: bool = False  # whether it takes [1, steps, values] as it lies in the graph
 
     @property
     def limits(self) -> str:

@@ -10,13 +10,14 @@ from torch import fx
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
-from rnnpool_mcu.frontends.channels_first import HEIGHT
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
 from rnnpool_mcu.frontends.channels_last import rows_of
 from rnnpool_mcu.frontends.matrices import multiplied_matrices
 from rnnpool_mcu.frontends.torch import fx_reader
 from rnnpool_mcu.frontends.torch.call import HOW_TO_QUANTIZE, UNBOUNDED, Call, Converter
 from rnnpool_mcu.frontends.torch.checks import NOT_SUPPORTED, SEVERAL
 from rnnpool_mcu.frontends.torch.functions import bounds_of
+from rnnpool_mcu.frontends.torch.shapes import Size
 from rnnpool_mcu.frontends.torch.stored_maps import is_per_channel, stored_map
 from rnnpool_mcu.frontends.torch.tensors import Tensors
 from rnnpool_mcu.frontends.values import Value
@@ -38,6 +39,17 @@ class _Target:
     node: fx.Node
     quantization: Quantization | None
     bounds: tuple[float, float] = UNBOUNDED
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """The values of the graph that a call reads, and in which order of elements its result is."""
+
+    names: tuple[str, ...]
+    convert: Callable[[Call], Operator | Sequence[Operator]]
+    last: bool = False  # the result, if it has three dimensions
+    axes: tuple[int, ...] = ()  # see Call
+    asked: frozenset[str] = frozenset()  # arguments that are settled by it
 
 
 class Calls:
@@ -68,31 +80,68 @@ class Calls:
             if converter.matrices:
                 self._multiply(node, call, given)
                 return
-        rows = self._rows(call, arguments, converter, next(iter(computed.values())))
         values = self._with_maps(node, call, converter, operands, computed)
-        names = self._given(list(values.values()), converter) if rows is None else (rows,)
+        taken = self._taken(call, arguments, converter, list(values.values()))
         target = self._target(node, converter.clamps)
+        made = self._tensors.shapes.of(node)
         arguments.asked.clear()
-        if rows is not None:
-            arguments.asked.add("dim")
-        ops = (converter.convert if rows is None else _of_rows(converter))(
+        arguments.asked |= taken.asked
+        ops = taken.convert(
             Call(
                 call,
                 arguments,
-                tuple(self._tensors.types[name] for name in names),
+                tuple(self._tensors.types[name] for name in taken.names),
                 tuple(value.shape for value in values.values()),
-                self._tensors.shapes.of(node),
+                made,
                 target.quantization,
                 target.bounds,
                 result,
                 self._tensors.shapes.parts(call) if call.target in SEVERAL else (),
+                taken.axes,
             )
         )
         _check_used(call, arguments, operands, values, converter)
         if target.quantization is None and not converter.keeps:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
         chain = [ops] if isinstance(ops, Operator) else ops
-        self._chain(target.node, names, chain, call, last=rows is not None)
+        last = taken.last and (not taken.axes or len(made) == len(taken.axes))
+        self._chain(target.node, taken.names, chain, call, last=last)
+
+    def _taken(
+        self, call: fx.Node, arguments: Mapping[str, Any], converter: Converter, values: list[Value]
+    ) -> _Taken:
+        """In which order of elements a call takes its computed operands."""
+        first = values[0]
+        rows = self._rows(call, arguments, converter, first)
+        if rows is not None:
+            return _Taken((rows,), _of_rows(converter), last=True, asked=frozenset({"dim"}))
+        if converter.steps:
+            return _Taken((self._steps(first),), converter.convert, last=True)
+        axes = self._axes(first) if converter.one_axis else ()
+        if axes:
+            return _Taken((first.name,), converter.convert, last=True, axes=axes)
+        return _Taken(self._given(values, converter), converter.convert)
+
+    def _steps(self, value: Value) -> str:
+        """A value [1, steps, values] as one row of so many pixels."""
+        if len(value.shape) != 3 or value.shape[0] != 1:
+            raise ModelError(f"input {list(value.shape)}, supported: [1, steps, inputs]")
+        name, shape = value.name, (1, *value.shape[1:])
+        kind = self._tensors.types[name]
+        if not value.last and kind.channels != 1 and kind.height * kind.width != 1:
+            name = self._tensors.copied(self._tensors.plain(value), Transpose((0, 2, 1)))
+        same = self._tensors.types[name].shape == shape
+        return name if same else self._tensors.copied(name, Reshape(shape))
+
+    def _axes(self, value: Value) -> tuple[int, ...]:
+        """Axes of height, width and channels of [1, steps, values] as it lies, or of [steps, 1, values]; ()
+        where it lies otherwise.
+        """
+        kind = self._tensors.types[value.name]
+        if not value.last or not is_sequence(value, kind.shape):
+            return ()
+        along = WIDTH if kind.height == 1 else HEIGHT
+        return (-1, along, CHANNELS) if value.shape[0] == 1 else (along, -1, CHANNELS)
 
     def _with_maps(
         self,
@@ -129,10 +178,9 @@ class Calls:
         name = value.name
         if not value.last:
             name = self._tensors.copied(self._tensors.plain(value), Transpose((2, 0, 1)))
-        shape = rows_of(value.shape)
-        return (
-            name if self._tensors.types[name].shape == shape else self._tensors.copied(name, Reshape(shape))
-        )
+        shape, given = rows_of(value.shape), self._tensors.types[name].shape
+        same = given == shape or (rank == 3 and is_sequence(value, given))
+        return name if same else self._tensors.copied(name, Reshape(shape))
 
     def _given(self, values: Sequence[Value], converter: Converter) -> tuple[str, ...]:
         """Names of the computed operands, in the order that the operator reads them."""
@@ -146,21 +194,20 @@ class Calls:
         return self._tensors.broadcast(names) if converter.broadcast and len(names) > 1 else names
 
     def _joined_rows(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> bool:
-        """Take a cat of values with their channels last along their rows; False for any other call."""
+        """Take a cat of values with their channels last along rows or channels; False for any other call."""
         if call.target is not aten.cat.default or not all(value.last for value in values):
             return False
         rank, dim = len(values[0].shape), int(call_arguments(call).get("dim") or 0)
-        if rank < 3 or dim % rank != 1:
+        if rank < 3 or dim % rank not in (1, rank - 1):
             return False
-        names = []
-        for value in values:
-            shape, name = rows_of(value.shape), value.name
-            same = self._tensors.types[name].shape == shape
-            names.append(name if same else self._tensors.copied(name, Reshape(shape)))
+        axis, names = HEIGHT if dim % rank == 1 else CHANNELS, [value.name for value in values]
+        alike = {self._tensors.types[name].shape[:2] for name in names}
+        if axis == HEIGHT or len(alike) > 1:
+            names = [self._as_rows(value) for value in values]
         target = self._target(node, clamps=False)
         if target.quantization is None:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
-        self._chain(target.node, tuple(names), [Concat(target.quantization, HEIGHT)], call, last=True)
+        self._chain(target.node, tuple(names), [Concat(target.quantization, axis)], call, last=True)
         return True
 
     def _multiply(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> None:
@@ -170,6 +217,12 @@ class Calls:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
         op, names = multiplied_matrices(self._tensors, values[0], values[1], target.quantization)
         self._chain(target.node, names, [op], call, last=True)
+
+    def _as_rows(self, value: Value) -> str:
+        """A value with its channels last as rows of these."""
+        shape, name = rows_of(value.shape), value.name
+        same = self._tensors.types[name].shape == shape
+        return name if same else self._tensors.copied(name, Reshape(shape))
 
     def _chain(
         self,
@@ -205,6 +258,13 @@ class Calls:
             low, high = (min(max(bound, bounds[0]), bounds[1]) for bound in (low, high))
             node = readers[0]
             self.folded.add(node)
+
+
+def is_sequence(value: Value, shape: Size) -> bool:
+    """Whether a value [1, steps, values], or [steps, 1, values], lies as one row or column of pixels."""
+    if len(value.shape) != 3 or 1 not in value.shape[:2] or 1 not in shape[:2]:
+        return False
+    return (shape[0] * shape[1], shape[2]) == (value.shape[0] * value.shape[1], value.shape[2])
 
 
 def is_computed(operand: Any) -> bool:

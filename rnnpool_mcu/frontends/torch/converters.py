@@ -18,6 +18,7 @@ from rnnpool_mcu.frontends.quantized_layers import scaled_by_constant
 from rnnpool_mcu.frontends.torch.call import Call, Converter, per_channel, quantized_filter
 from rnnpool_mcu.frontends.torch.movers import MOVERS
 from rnnpool_mcu.frontends.torch.pickers import PICKERS
+from rnnpool_mcu.frontends.torch.recurrent import RECURRENT
 from rnnpool_mcu.frontends.torch.reducers import REDUCERS
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.nn.aten import aten
@@ -360,6 +361,7 @@ CONVERTERS: Mapping[Any, Converter] = {
     own.max_out.default: Converter(("x",), convert_max_out, keeps=True),
     **MOVERS,
     **PICKERS,
+    **RECURRENT,
     **REDUCERS,
 }
 """Converter of each operator that computes or moves values; functions and views are in their own files."""

@@ -17,7 +17,7 @@ from torch import fx
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.builder import INPUT_NAME
 from rnnpool_mcu.frontends.channels_first import transposed
-from rnnpool_mcu.frontends.channels_last import turned_rows, turned_view
+from rnnpool_mcu.frontends.channels_last import moved_view, turned_rows, turned_view
 from rnnpool_mcu.frontends.node_names import input_names
 from rnnpool_mcu.frontends.quantized_layers import tensor_type
 from rnnpool_mcu.frontends.torch import fx_reader
@@ -173,6 +173,8 @@ class _Walk(Walk[fx.Node, fx.Node]):
         tensors, value = self._tensors, self._tensors.real(node, node.args[0])
         order = order_of(node, len(value.shape))
         turned = turned_view(value, order, tensors.types[value.name])
+        if turned is None and value.last and len(order) == 3:
+            turned = moved_view(value, order)
         if turned is not None:
             tensors.values[node] = turned
             return

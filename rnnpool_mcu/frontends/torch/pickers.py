@@ -79,9 +79,9 @@ def _gather(call: Call, dim: int, indices: NDArray[Any]) -> Gather:
 
 
 PICKERS: Mapping[Any, Converter] = {
-    aten.flip.default: Converter(("self",), convert_flip, keeps=True),
+    aten.flip.default: Converter(("self",), convert_flip, keeps=True, one_axis=True),
     aten.index.Tensor: Converter(("self",), convert_index, keeps=True),
-    aten.index_select.default: Converter(("self",), convert_index_select, keeps=True),
+    aten.index_select.default: Converter(("self",), convert_index_select, keeps=True, one_axis=True),
     aten.repeat.default: Converter(("self",), convert_repeat, keeps=True),
     aten.roll.default: Converter(("self",), convert_roll, keeps=True),
     aten.tile.default: Converter(("self",), convert_repeat, keeps=True),

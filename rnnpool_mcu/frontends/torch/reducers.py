@@ -52,11 +52,11 @@ def _axes(call: Call) -> list[int]:
 
 
 REDUCERS: Mapping[Any, Converter] = {
-    aten.amax.default: Converter(("self",), convert_largest, keeps=True),
-    aten.amin.default: Converter(("self",), convert_smallest, keeps=True),
-    aten.max.dim: Converter(("self",), convert_largest, keeps=True),
-    aten.mean.dim: Converter(("self",), convert_mean),
-    aten.min.dim: Converter(("self",), convert_smallest, keeps=True),
-    aten.sum.dim_IntList: Converter(("self",), convert_sum),
+    aten.amax.default: Converter(("self",), convert_largest, keeps=True, one_axis=True),
+    aten.amin.default: Converter(("self",), convert_smallest, keeps=True, one_axis=True),
+    aten.max.dim: Converter(("self",), convert_largest, keeps=True, one_axis=True),
+    aten.mean.dim: Converter(("self",), convert_mean, one_axis=True),
+    aten.min.dim: Converter(("self",), convert_smallest, keeps=True, one_axis=True),
+    aten.sum.dim_IntList: Converter(("self",), convert_sum, one_axis=True),
 }
 """Converters of reductions."""

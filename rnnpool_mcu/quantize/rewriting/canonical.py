@@ -21,6 +21,7 @@ from rnnpool_mcu.quantize.rewriting.batch_norms import fold_batch_norms
 from rnnpool_mcu.quantize.rewriting.decomposed import recomposed
 from rnnpool_mcu.quantize.rewriting.evaluation_mode import check_evaluation, check_finite
 from rnnpool_mcu.quantize.rewriting.precision import in_float32
+from rnnpool_mcu.quantize.rewriting.recurrent import one_layer_each
 from rnnpool_mcu.quantize.rewriting.stored import stored
 from rnnpool_mcu.quantize.rewriting.transposed import plain_transposed
 from rnnpool_mcu.quantize.rewriting.written_out import one_way
@@ -34,10 +35,11 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     1. What is computed in another precision is computed in float32.
     2. Operators in place become those that return a new tensor; core ATen ones those of torch.export.
     3. What is computed of stored tensors alone becomes a stored tensor.
-    4. What torch writes in several ways is written in one.
-    5. Transposed convolutions of groups or with dilation become plain ones, their weights padded with zeros.
-    6. BatchNorms become part of the convolution or linear layer that only they read.
-    7. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
+    4. Recurrent layers become one operator for each layer and direction.
+    5. What torch writes in several ways is written in one.
+    6. Transposed convolutions of groups or with dilation become plain ones, their weights padded with zeros.
+    7. BatchNorms become part of the convolution or linear layer that only they read.
+    8. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
 
     Names of the nodes that stay do not change. Raises ModelError for parameters that are not finite, layers
     in training mode and BatchNorms without statistics.
@@ -46,6 +48,7 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     in_float32(module)
     as_exported(module)
     _fold_constants(module)
+    one_layer_each(module)
     one_way(module)
     plain_transposed(module)
     fold_batch_norms(module)

@@ -34,7 +34,7 @@ def _without_alpha(module: fx.GraphModule, node: Any) -> None:
         if tensor is not None:
             scaled = stored(module, f"{node.name}_other", tensor * alpha)
         else:
-            scaled = _call(module, aten.mul.Tensor, (other, alpha), other)
+            scaled = new_call(module, aten.mul.Tensor, (other, alpha), other)
     node.args, node.kwargs = (arguments["self"], scaled), {}
 
 
@@ -49,7 +49,7 @@ def _stacked(module: fx.GraphModule, node: Any) -> None:
             if value is not None:
                 parts.append(stored(module, f"{node.name}_part", value.unsqueeze(dim)))
             else:
-                parts.append(_call(module, aten.unsqueeze.default, (tensor, dim), tensor))
+                parts.append(new_call(module, aten.unsqueeze.default, (tensor, dim), tensor))
     node.target, node.args, node.kwargs = aten.cat.default, (parts, dim), {}
 
 
@@ -105,8 +105,8 @@ def _unit(module: fx.GraphModule, node: Any) -> None:
         node.target, node.args = torch.ops.rnnpool_mcu.l2_norm.default, (x, ones)
         return
     with module.graph.inserting_before(node):
-        image = _call(module, aten.view.default, (x, [*_shape(x), 1, 1]), x)
-        unit = _call(module, torch.ops.rnnpool_mcu.l2_norm.default, (image, ones), image)
+        image = new_call(module, aten.view.default, (x, [*_shape(x), 1, 1]), x)
+        unit = new_call(module, torch.ops.rnnpool_mcu.l2_norm.default, (image, ones), image)
     node.target, node.args = aten.view.default, (unit, list(_shape(x)))
 
 
@@ -128,8 +128,8 @@ def _linear(module: fx.GraphModule, node: Any) -> None:
     elif left is not None and stored_tensor(second) is None and len(_shape(second)) == len(_shape(node)) > 2:
         with graph.inserting_before(node):
             weight = stored(module, f"{node.name}_weight", left)
-            turned = _call(module, aten.transpose.int, (second, -2, -1), second)
-            made = _call(module, aten.linear.default, (turned, weight, None), node)
+            turned = new_call(module, aten.transpose.int, (second, -2, -1), second)
+            made = new_call(module, aten.linear.default, (turned, weight, None), node)
         node.target, node.args, node.kwargs = aten.transpose.int, (made, -2, -1), {}
 
 
@@ -142,10 +142,10 @@ def _attention(module: fx.GraphModule, node: Any) -> None:
         return
     scale = arguments["scale"] or float(_shape(query)[-1]) ** -0.5
     with module.graph.inserting_before(node):
-        scaled = _call(module, aten.mul.Tensor, (query, scale), node)
-        turned = _call(module, aten.transpose.int, (key, -2, -1), node)
-        scores = _call(module, aten.matmul.default, (scaled, turned), node)
-        shares = _call(module, aten.softmax.int, (scores, -1), node)
+        scaled = new_call(module, aten.mul.Tensor, (query, scale), node)
+        turned = new_call(module, aten.transpose.int, (key, -2, -1), node)
+        scores = new_call(module, aten.matmul.default, (scaled, turned), node)
+        shares = new_call(module, aten.softmax.int, (scores, -1), node)
     node.target, node.args, node.kwargs = aten.matmul.default, (shares, value), {}
 
 
@@ -177,7 +177,7 @@ RULES: Mapping[Any, Rule] = {
 """Rule of each operator."""
 
 
-def _call(module: fx.GraphModule, target: Any, arguments: tuple[Any, ...], like: Any) -> fx.Node:
+def new_call(module: fx.GraphModule, target: Any, arguments: tuple[Any, ...], like: Any) -> fx.Node:
     """A new call; its value is told as torch computes it, its place is that of `like`."""
     node = module.graph.call_function(target, arguments)
     values = fx.node.map_arg(arguments, lambda given: given.meta.get("val", stored_tensor(given)))
