@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import reprlib
 import tempfile
 import zipfile
 from dataclasses import dataclass, field
@@ -195,11 +196,12 @@ def _check_keys(path: Path, content: Any) -> None:
     version = content["format_version"]
     if type(version) is not int or version != FORMAT_VERSION:
         raise ModelError(
-            f"{path}: format_version {version!r:.40}, supported {FORMAT_VERSION}; use a matching release"
+            f"{path}: format_version {reprlib.repr(version)}, supported {FORMAT_VERSION}; "
+            "use a matching release"
         )
     if not isinstance(content["arch"], str) or content["arch"] not in names():
         raise ModelError(
-            f"{path}: model {content['arch']!r:.60} is not known; known: {', '.join(names())}; "
+            f"{path}: model {reprlib.repr(content['arch'])} is not known; known: {', '.join(names())}; "
             f"{OWN_ARCHITECTURE}"
         )
     dicts = [

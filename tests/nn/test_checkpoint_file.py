@@ -91,6 +91,14 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
     refused(path, "TorchScript")
 
 
+@pytest.mark.parametrize("key", ["format_version", "arch", "config", "labels"])
+def test_lists_that_hold_each_other_twice_are_told_at_once(good: Path, key: str) -> None:
+    nested: list[Any] = []
+    for _ in range(60):
+        nested = [nested, nested]  # 2^60 when written out
+    refused(change(good, **{key: nested}), key)
+
+
 def test_bare_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     torch.save(torch.nn.Linear(2, 2).state_dict(), path)

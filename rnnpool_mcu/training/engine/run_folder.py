@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ def read_state(path: Path, now: Mapping[str, Any], settings: Sequence[str]) -> d
     for setting in settings:
         if was.get(setting) != now[setting]:
             raise UsageError(
-                f"train: {path} was trained with {setting} {was.get(setting)!r}, not {now[setting]!r}; give "
-                "the same to resume, or another output folder"
+                f"train: {path} was trained with {setting} {reprlib.repr(was.get(setting))}, not "
+                f"{now[setting]!r}; give the same to resume, or another output folder"
             )
     return state
 
