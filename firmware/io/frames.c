@@ -19,8 +19,6 @@
 #define SYSTICK_VALUE (*(volatile uint32_t *)0xE000E018u)
 #define SYSTICK_CORE_CLOCK_ON 5u
 #define SYSTICK_PASSED_ZERO (1u << 16) /* since the last reading */
-#define SCB_AIRCR (*(volatile uint32_t *)0xE000ED0Cu)
-#define AIRCR_SYSTEM_RESET 0x05FA0004u
 
 typedef struct {
     uint32_t check;
@@ -143,12 +141,4 @@ void frame_exchange(uint8_t type, const uint8_t *from, int32_t from_bytes, uint8
         send(type, from, from_bytes);
     } while (receive((uint8_t)(type | FRAME_ANSWER), to, to_bytes) != 0);
     sequence = sequence == 255u ? 1u : (uint8_t)(sequence + 1u);
-}
-
-void frame_restart(void)
-{
-    __asm__ volatile("dsb" ::: "memory");
-    SCB_AIRCR = AIRCR_SYSTEM_RESET;
-    for (;;) {
-    }
 }

@@ -22,7 +22,7 @@
  * FRAME_HELLO is sent for ever. */
 void frame_exchange(uint8_t type, const uint8_t *from, int32_t from_bytes, uint8_t *to, int32_t to_bytes);
 
-/* Resets the chip. */
+/* Resets the chip; whoever uses this file provides it. */
 void frame_restart(void) __attribute__((noreturn));
 
 #endif

@@ -5,6 +5,9 @@
 #include "frames.h"
 #include "model_config.h"
 
+#define SCB_AIRCR (*(volatile uint32_t *)0xE000ED0Cu)
+#define AIRCR_SYSTEM_RESET 0x05FA0004u
+
 #define LINE_BYTES 96
 #define NAME_BYTES ((int32_t)sizeof MODEL_NAME - 1)
 #ifdef MODEL_TRACED
@@ -114,6 +117,14 @@ void io_print(const char *text)
             ask(FRAME_TEXT, host.line, host.line_bytes, 0, 0);
             host.line_bytes = 0;
         }
+    }
+}
+
+void frame_restart(void)
+{
+    __asm__ volatile("dsb" ::: "memory");
+    SCB_AIRCR = AIRCR_SYSTEM_RESET;
+    for (;;) {
     }
 }
 

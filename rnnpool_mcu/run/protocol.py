@@ -138,7 +138,7 @@ def check(engine: str, report: Report, text: str, *, images: int) -> None:
             raise RunError(f"{engine}: image {image['index']}: the model returned status {image['status']}")
         if image["canaries_ok"] != "1":
             raise RunError(f"{engine}: image {image['index']}: a write outside the arena (canary gone)")
-    if report.done_images != images:
+    if report.done_images != images or len(report.images) != images:
         tail = "\n".join(text.splitlines()[-10:])
         raise RunError(f"{engine}: {len(report.images)} of {images} images ran; the report ends:\n{tail}")
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.project import Project
-from rnnpool_mcu.pipeline import Target, compile_graph
+from rnnpool_mcu.pipeline import Target, compile_graph, generate
 from rnnpool_mcu.run import hardware, host, qemu
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.system.serial_lines import SerialPort
@@ -94,23 +93,28 @@ def test_a_bad_line_changes_no_byte(fake: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("image", ["streamed", "resident"])
-def test_models_of_every_kind_give_the_definitions_bytes(tmp_path: Path, image: str) -> None:
-    """One input, and two inputs with states; rows that are asked for, and whole images."""
-    rng = np.random.default_rng(1)
-    plain, several = network(), _listener()
-    pixels = rng.integers(0, 256, (2, *plain.input_type.shape), dtype=np.uint8)
-    for name, graph, batch in (("one", plain, Batch.sequence(pixels)), ("two", several, _batch(several))):
-        folder = tmp_path / name
-        folder.mkdir()
-        compile_graph(graph, Target("net", 96 * 1024, image, BOARD, "test", "none"), folder)
-        elf = gcc.build(folder, load_board(BOARD), ram_bytes=96 * 1024, image_mode=image, io="uart")
-        reserve = Project.load(folder).stack_bytes + 256  # what the Makefile adds
-        assert stack.worst_case(elf).bytes <= reserve
-        with _on_nucleo(folder, trace=name == "two") as line:
-            result = hardware.run(folder, batch, SerialPort(line.path))
-        expected = run_reference(graph, batch, lambda _: None, trace=True)
-        assert result.outputs == expected.outputs
-        assert result.traces == (expected.traces if name == "two" else ())
+def test_two_inputs_with_states_give_the_definitions_bytes(tmp_path: Path, image: str) -> None:
+    """Rows of each input as they are asked for, or whole inputs; traced, layer by layer."""
+    graph = _listener()
+    batch = _batch(graph)
+    generate(graph, Target("net", 96 * 1024, image, BOARD, "test", "none"), tmp_path, exact_effort=0)
+    with _on_nucleo(tmp_path, trace=True) as line:
+        result = hardware.run(tmp_path, batch, SerialPort(line.path))
+    expected = run_reference(graph, batch, lambda _: None, trace=True)
+    assert result.outputs == expected.outputs
+    assert result.traces == expected.traces
+
+
+def test_a_compiled_network_gives_the_definitions_bytes_within_its_stack(tmp_path: Path) -> None:
+    graph = network()
+    pixels = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
+    compile_graph(graph, Target("net", 96 * 1024, "streamed", BOARD, "test", "none"), tmp_path)
+    with _on_nucleo(tmp_path) as line:
+        result = hardware.run(tmp_path, pixels, SerialPort(line.path))
+    assert result.outputs == run_reference(graph, pixels, lambda _: None).outputs
+    elf = gcc.build(tmp_path, load_board(BOARD), ram_bytes=96 * 1024, image_mode="streamed", io="uart")
+    reserve = Project.load(tmp_path).stack_bytes + 256  # what the Makefile adds
+    assert stack.worst_case(elf).bytes <= reserve
 
 
 def test_a_budget_of_all_the_ram_leaves_no_more_for_the_frames(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rnnpool_mcu.errors import ToolMissingError, UsageError, ValidationError
+from rnnpool_mcu.errors import ToolMissingError, UsageError, UserError, ValidationError
 from rnnpool_mcu.run import frames, hardware
 from rnnpool_mcu.run.frames import Frame
 from rnnpool_mcu.run.hardware import Waits
@@ -299,3 +300,58 @@ def test_a_flipped_bit_is_no_frame(at: int) -> None:
 
 def test_the_records_are_what_the_window_holds() -> None:
     assert window_of(2, b"ab")[16:] == b"ab"
+
+
+class _Said:
+    """A line on which a board has said all that it ever says."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, _: float) -> bytes:
+        data, self._data = self._data[:700], self._data[700:]
+        return data
+
+    def write(self, _: bytes) -> None:
+        return
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_board_says_the_answer_is_an_error_of_the_user(
+    project: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Whole frames of any kind, order and content: hostile firmware, or a bug in one's own."""
+    rng = np.random.default_rng(seed)
+    messages: set[str] = set()
+    monkeypatch.setattr(hardware, "_LINGER_SECONDS", 0.0)
+    hello = Frame(frames.HELLO, 0, struct.pack("<BBI", 1, 0, hardware.source_hash(project)) + b"fake")
+    words = [
+        b"image index 0 status 0 ticks 5",
+        b"memory ram x",
+        b"trace image 9 layer 1 rows 2 hash 0x3",
+        b"\xff",
+    ]
+    words += [
+        b"done images 2 failures 0\n",
+        b"fault \n",
+        b"fault X pc\n",
+        b"error e\n",
+        b"\n",
+        MEMORY.encode(),
+    ]
+    words += [b"image index 0 status 0 ticks 5 per_tick 0 unit cycles canaries_ok 1\n", b"runner 1\n"]
+
+    def any_frame(sequence: int) -> Frame:
+        kind = int(rng.choice([1, 2, 3, 3, 3, 3, 4, 5, 9])) if rng.random() < 0.3 else 3
+        payload = b"".join(words[i] for i in rng.integers(0, len(words), rng.integers(0, 4)))
+        return Frame(kind, sequence, payload if kind == 3 else rng.bytes(int(rng.integers(0, 12))))
+
+    for _ in range(100):
+        said = [hello, *(any_frame(n) for n in range(1, int(rng.integers(2, 12))))]
+        said += [Frame(frames.OUTPUT, len(said), bytes(48)), Frame(frames.END, len(said) + 1, b"\0")]
+        line = _Said(b"".join(frame.encode() for frame in said))
+        monkeypatch.setattr(hardware, "opened", lambda _, line=line: nullcontext(line))
+        with pytest.raises(UserError) as caught:
+            hardware.run(project, IMAGES, SerialPort("x"), waits=Waits(0.02, 0.02))
+        messages.add(str(caught.value)[:30])
+    assert len(messages) > 5
