@@ -276,7 +276,7 @@ def _build_within_budget(graph: Graph, built: _Built, target: Target, out: Path,
 
 
 def generate(
-    graph: Graph, target: Target, out: Path, *, exact_effort: float = EXACT_EFFORT
+    graph: Graph, target: Target, out: Path, *, exact_effort: int = EXACT_EFFORT
 ) -> tuple[Plan, Project]:
     """Plan a graph the fastest way and write its sources into `out`; nothing is built."""
     plan = plan_graph(_for_image(graph, target), exact_effort=exact_effort)

@@ -40,16 +40,14 @@ def test_torch_is_the_cpu_build_and_nothing_pulls_cuda(pins: dict[str, str]) -> 
 
 
 def test_the_base_install_is_small(project: dict[str, object]) -> None:
-    heavy = {"torch", "torchao", "onnx", "onnxruntime", "tensorflow", "ortools", "scikit-image", "matplotlib"}
+    heavy = {"torch", "torchao", "onnx", "onnxruntime", "tensorflow", "scikit-image", "matplotlib"}
     assert _names(project["dependencies"]) & heavy == set()
 
 
 def test_the_lock_holds_what_demo_and_tests_need(project: dict[str, object], pins: dict[str, str]) -> None:
     extras = project["optional-dependencies"]
     assert isinstance(extras, dict)
-    wanted = _names(project["dependencies"]).union(
-        *(_names(extras[e]) for e in ("torch", "plan", "demo", "dev"))
-    )
+    wanted = _names(project["dependencies"]).union(*(_names(extras[e]) for e in ("torch", "demo", "dev")))
     assert wanted - set(pins) == set()
 
 

@@ -18,7 +18,7 @@ from rnnpool_mcu.schedule.pricing.costs import predicted_cycles, predicted_instr
 CODE_BYTES = 32 * 1024
 """Flash of kernels, tables and start-up: an estimate, a little above the models measured."""
 
-PLACEMENT_EFFORT = 0.5  # deterministic seconds of the exact solver: within some percent of what compile finds
+PLACEMENT_EFFORT = 500_000  # steps of the search for offsets: within some percent of what compile finds
 
 
 def needs_of(

@@ -37,7 +37,7 @@ class Planning:
         wanted: PlanOptions,
         progress: Callable[[str], None],
         *,
-        exact_effort: float = EXACT_EFFORT,
+        exact_effort: int = EXACT_EFFORT,
         measure: Measure = lambda _: None,
     ) -> None:
         """`measure` is asked where the estimate decides: whether a plan is within a budget."""

@@ -52,7 +52,6 @@ _PACKAGES = (
     ("tflite", "read .tflite", False, "tflite"),
     ("ai-edge-litert", "compare with .tflite", False, "tflite"),
     ("tensorflow", "read .keras and .h5", False, "tensorflow"),
-    ("ortools", "prove arena plans optimal", False, "plan"),
     ("pyserial", "run on a board", False, "hardware"),
     ("scikit-image", "the demo's photograph", False, "demo"),
 )

@@ -1,7 +1,7 @@
 """TensorFlow's converter in a process of its own: a Keras file and inputs in, .tflite files out.
 
-Apart, because TensorFlow and the exact solver of the planner bring their own copies of the same libraries: a
-process that has loaded one crashes in the other. Its memory and its messages go with it, too.
+Apart, because TensorFlow brings its own copies of libraries that other packages have, too, and a process that
+has loaded both may crash. Its memory and its messages go with it.
 """
 
 from __future__ import annotations

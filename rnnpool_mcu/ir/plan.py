@@ -122,7 +122,7 @@ class Placement:
     arena_bytes: int
     bound_bytes: int  # no placement can be smaller: the most bytes live in one step
     method: str  # how it was found
-    optimal: bool  # proven: by the bound or by the exact solver
+    optimal: bool  # proven: it meets the bound
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from rnnpool_mcu.report.plan_lines import MEMORY_NAME
 from rnnpool_mcu.system import resources
 from rnnpool_mcu.system.output_folder import JSON_NAME
 
-_PACKAGES = ("numpy", "jinja2", "ortools", "torch", "torchao", "onnx", "onnxruntime", "tflite", "flatbuffers")
+_PACKAGES = ("numpy", "jinja2", "torch", "torchao", "onnx", "onnxruntime", "tflite", "flatbuffers")
 """Whose versions may change what is generated."""
 _OWN = (JSON_NAME, "report.txt", MEMORY_NAME)
 _CHUNK = 1 << 20

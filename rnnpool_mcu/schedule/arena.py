@@ -6,28 +6,24 @@ from when it was read last, and takes those of a row to come only when it is mad
 overlap by as much as one's rows die before the other's are made.
 
 The most bytes live in one step bound every placement from below. First fit in a few orders reaches that
-bound for most networks; otherwise the exact solver (OR-tools CP-SAT, when installed) improves on it or
-proves it best.
+bound for most networks; otherwise a longer search over orders improves on it (`placement.py`).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from typing import Any
-
-import numpy as np
 
 from rnnpool_mcu.ir.plan import ALIGNMENT, Block, Placement, total_live
+from rnnpool_mcu.schedule.placement import improve
 
 SEARCH_ROUNDS = 100  # shuffled orders tried by the fast search
 SEARCH_PAIRS = 1_000_000  # conflicts looked at by it: fewer orders where there are very many blocks
-EXACT_EFFORT = 10.0  # deterministic seconds of the exact solver
-EXACT_BLOCKS = 160  # of more blocks, the solver needs minutes before its effort even counts
+EXACT_EFFORT = 8_000_000  # steps of the longer search: some seconds
+EFFORT_OF_PAIR = 1500  # steps for each pair of blocks: few blocks need fewer
 
 
 @dataclass(frozen=True)
@@ -56,23 +52,24 @@ class Problem:
         }
 
 
-def place(blocks: Sequence[Block], *, effort: float = EXACT_EFFORT) -> Placement:
-    """Offsets for the blocks, proven optimal where `optimal` says so.
+def place(blocks: Sequence[Block], *, effort: int = EXACT_EFFORT) -> Placement:
+    """Offsets for the blocks, proven optimal where `optimal` says so: they meet the area bound.
 
-    `effort` limits the exact search, in the solver's deterministic seconds; 0 leaves it out.
+    `effort` limits the longer search, in steps of its work; 0 leaves it out.
     """
     problem = make_problem(blocks)
     offsets = search(problem)
     size = arena_size(problem, offsets)
     if size == problem.bound_bytes:
         return Placement(offsets, size, problem.bound_bytes, "first fit meets the area bound", True)
-    exact = effort > 0 and len(blocks) <= EXACT_BLOCKS
-    solved = _solve_exactly(problem, offsets, blocks, effort) if exact else None
-    if solved is None:
-        return Placement(offsets, size, problem.bound_bytes, "first fit, no exact search", False)
-    offsets, optimal = solved
-    method = "CP-SAT, proven optimal" if optimal else "CP-SAT, stopped at its effort limit"
-    return Placement(offsets, arena_size(problem, offsets), problem.bound_bytes, method, optimal)
+    if effort == 0:
+        return Placement(offsets, size, problem.bound_bytes, "first fit, no longer search", False)
+    effort = min(effort, EFFORT_OF_PAIR * len(blocks) ** 2)
+    offsets = improve(problem.sizes, problem.distances_of, offsets, problem.bound_bytes, effort)
+    size = arena_size(problem, offsets)
+    if size == problem.bound_bytes:
+        return Placement(offsets, size, problem.bound_bytes, "search over orders meets the area bound", True)
+    return Placement(offsets, size, problem.bound_bytes, "search over orders, stopped at its effort", False)
 
 
 def make_problem(blocks: Sequence[Block]) -> Problem:
@@ -109,17 +106,6 @@ def _distances(blocks: Sequence[Block], steps: int) -> dict[tuple[str, str], int
             distances[one.name, other.name] = -(-above // ALIGNMENT) * ALIGNMENT
             distances[other.name, one.name] = -(-below // ALIGNMENT) * ALIGNMENT
     return distances
-
-
-def _maximal_cliques(blocks: Sequence[Block]) -> tuple[tuple[str, ...], ...]:
-    """Sets of blocks that live in one step; steps whose set another contains left out."""
-    if not blocks:
-        return ()
-    steps = max(b.live.bit_length() for b in blocks)
-    live = np.unique(np.stack([b.live_steps(steps) for b in blocks]), axis=1)
-    together = {frozenset(blocks[int(i)].name for i in np.flatnonzero(column)) for column in live.T}
-    maximal = [names for names in together if not any(names < other for other in together)]
-    return tuple(sorted(tuple(sorted(names)) for names in maximal))
 
 
 def arena_size(problem: Problem, offsets: Mapping[str, int]) -> int:
@@ -171,54 +157,3 @@ def quick_arena_bytes(blocks: Sequence[Block]) -> int:
     """The arena that first fit needs: an estimate, when many sets of blocks are compared."""
     problem = make_problem(blocks)
     return arena_size(problem, search(problem, rounds=0))
-
-
-def _solve_exactly(
-    problem: Problem, hint: Mapping[str, int], blocks: Sequence[Block], effort: float
-) -> tuple[dict[str, int], bool] | None:
-    """Offsets by CP-SAT, in units of ALIGNMENT; None when OR-tools is not installed.
-
-    Blocks that live in one step are one no-overlap constraint, which propagates far better than pairs.
-    """
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError:
-        return None
-    limit = arena_size(problem, hint) // ALIGNMENT
-    units = {name: size // ALIGNMENT for name, size in problem.sizes.items()}
-    model = cp_model.CpModel()
-    start = {name: model.new_int_var(0, limit - size, name) for name, size in units.items()}
-    peak = model.new_int_var(problem.bound_bytes // ALIGNMENT, limit, "peak")
-    for name, size in units.items():
-        model.add(start[name] + size <= peak)
-        model.add_hint(start[name], hint[name] // ALIGNMENT)
-    spans = {name: model.new_fixed_size_interval_var(start[name], size, name) for name, size in units.items()}
-    for together in _maximal_cliques([b for b in blocks if b.rows is None]):
-        model.add_no_overlap([spans[name] for name in together])
-    for lower, upper in problem.distances:
-        if lower < upper:  # each pair once, either way round
-            above = model.new_bool_var(f"{lower} below {upper}")
-            up, down = problem.distance(lower, upper), problem.distance(upper, lower)
-            model.add(start[upper] - start[lower] >= up // ALIGNMENT).only_enforce_if(above)
-            model.add(start[lower] - start[upper] >= down // ALIGNMENT).only_enforce_if(above.negated())
-    model.minimize(peak)
-    solver = cp_model.CpSolver()
-    solver.parameters.max_deterministic_time = effort
-    solver.parameters.num_workers = 1  # one worker, a fixed seed, no clock: the same offsets every time
-    solver.parameters.random_seed = 0
-    solver.parameters.catch_sigint_signal = False  # its handler would swallow Ctrl-C, and leave none behind
-    status = _solved(solver, model)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return dict(hint), False
-    return {name: solver.value(start[name]) * ALIGNMENT for name in units}, status == cp_model.OPTIMAL
-
-
-def _solved(solver: Any, model: Any) -> Any:
-    """The solver's status. It runs in a thread: the main one hears signals meanwhile, and stops it."""
-    with ThreadPoolExecutor(1) as pool:
-        status = pool.submit(solver.solve, model)
-        try:
-            return status.result()
-        except BaseException:
-            solver.stop_search()
-            raise

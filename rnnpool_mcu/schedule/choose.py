@@ -9,9 +9,7 @@ from rnnpool_mcu.schedule.arena import EXACT_EFFORT
 from rnnpool_mcu.schedule.search import Candidate
 
 
-def smallest_plan(
-    front: Sequence[Candidate], *, exact_effort: float = EXACT_EFFORT
-) -> tuple[Candidate, Plan]:
+def smallest_plan(front: Sequence[Candidate], *, exact_effort: int = EXACT_EFFORT) -> tuple[Candidate, Plan]:
     """The candidate with the smallest arena of a front (fastest first), the faster of equal ones; its plan.
 
     Candidates are ordered by an estimate of their arena, which the placement may miss either way: those whose

@@ -15,7 +15,7 @@ def plan_graph(
     graph: Graph,
     cascades: Sequence[Sequence[str]] | None = None,
     *,
-    exact_effort: float = EXACT_EFFORT,
+    exact_effort: int = EXACT_EFFORT,
     stage: bool = True,
 ) -> Plan:
     """Plan of a verified graph; one cascade of everything unless cut otherwise.
@@ -41,6 +41,6 @@ def saved_by_streaming(plan: Plan) -> int:
     return plan.arena_bytes - arena_bytes - sum(given.type.row_bytes for given in plan.graph.inputs)
 
 
-def layer_by_layer(graph: Graph, *, exact_effort: float = EXACT_EFFORT) -> Plan:
+def layer_by_layer(graph: Graph, *, exact_effort: int = EXACT_EFFORT) -> Plan:
     """The plan that makes each value whole before the next: what row streaming is measured against."""
     return plan_graph(graph, [(name,) for name in graph.values], exact_effort=exact_effort)

@@ -83,7 +83,7 @@ class Candidate:
         """The most bytes live in one step: no arena of this choice is smaller."""
         return self.peak.peak_bytes
 
-    def plan(self, *, exact_effort: float = EXACT_EFFORT) -> Plan:
+    def plan(self, *, exact_effort: int = EXACT_EFFORT) -> Plan:
         """The candidate as a plan with arena offsets."""
         return plan_graph(self.graph, cascades_of(self.graph, self.choice.cuts), exact_effort=exact_effort)
 

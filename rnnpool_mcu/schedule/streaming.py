@@ -120,7 +120,7 @@ def obstacle_notes(graph: Graph) -> tuple[str, ...]:
     return tuple(str(obstacle) for obstacle in obstacles(graph))
 
 
-def fastest_plan(graph: Graph, *, exact_effort: float = EXACT_EFFORT) -> Plan:
+def fastest_plan(graph: Graph, *, exact_effort: int = EXACT_EFFORT) -> Plan:
     """One cascade of everything; where that cannot be streamed, layer by layer if that takes less RAM.
 
     Both compute the same and are equally fast; no row is copied.

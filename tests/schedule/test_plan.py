@@ -172,7 +172,7 @@ lives = st.builds(
 @given(st.lists(st.tuples(st.integers(1, 100), lives), min_size=1, max_size=9))
 def test_placements_never_overlap_and_meet_their_bound(parts: list[tuple[int, int]]) -> None:
     blocks = [Block(f"b{i}", size, live) for i, (size, live) in enumerate(parts)]
-    placement = place(blocks, effort=1.0)
+    placement = place(blocks)
     for a in blocks:
         for b in blocks:
             if a is not b and a.conflicts(b):

@@ -132,7 +132,7 @@ def test_layers_that_keep_a_state_are_refused() -> None:
 
 @needs_tensorflow
 def test_tensorflow_stays_out_of_this_process(tmp_path: Path, pictures: Path) -> None:
-    """Where it is loaded the planner's exact solver crashes: the whole way, in a process of its own."""
+    """It brings its own copies of libraries that others load: the whole way, in a process of its own."""
     path = _saved(tmp_path / "net.keras")
     arguments = ["compile", path, "--calibration", pictures, "--ram", "64k", "-o", tmp_path / "out"]
     command = [sys.executable, "-m", "rnnpool_mcu", *map(str, arguments)]
