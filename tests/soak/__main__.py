@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 from tests.soak.activities import activities
 from tests.soak.driver import soak
-from tests.soak.state import State
+from tests.soak.state import Run, State
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "runs" / "soak"
@@ -27,11 +28,10 @@ def main() -> int:
     state = State.load(folder / "state.json")
     seed = int.from_bytes(os.urandom(4), "little") if given.seed is None else given.seed
     chosen = {name: one for name, one in activities().items() if given.only in (None, name)}
-    state.seeds.append(seed)
-    before = sum(state.failures.values())
+    state.runs.append(Run(seed, given.commit or _commit()))
     print(f"soak: seed {seed}, {given.minutes:g} minutes, {given.jobs} at a time, {folder}", flush=True)
     soak(state, chosen, seed, 60 * given.minutes, given.jobs)
-    found = sum(state.failures.values()) - before
+    found = sum(state.runs[-1].failures.values())
     where = f", kept in {folder / 'failures'}" if found else ""
     print(f"soak: {found} failures{where}")
     return int(found > 0)
@@ -44,7 +44,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--commit", help="what is soaked, where it is no checkout")
     return parser.parse_args()
+
+
+def _commit() -> str:
+    """Of the checkout; "" where it is none."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

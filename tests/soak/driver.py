@@ -20,7 +20,7 @@ Done = tuple[str, Outcome, float]
 
 
 def soak(state: State, chosen: dict[str, Activity], seed: int, seconds: float, jobs: int) -> None:
-    begun, before = time.monotonic(), state.minutes
+    begun = time.monotonic()
     seeds = np.random.default_rng(seed)
     spent = dict.fromkeys(chosen, 0.0)
     context = multiprocessing.get_context("spawn")
@@ -37,7 +37,7 @@ def soak(state: State, chosen: dict[str, Activity], seed: int, seconds: float, j
                 spent[name] += used
                 state.add(name, outcome, used)
                 _tell(name, outcome)
-            state.minutes = before + (time.monotonic() - begun) / 60
+            state.runs[-1].minutes = round((time.monotonic() - begun) / 60, 2)
             state.save()
 
 

@@ -1,10 +1,10 @@
-"""The counts of all soaks so far, in a file that each turn adds to: runs of other seeds add up."""
+"""The counts of all soaks so far, run by run, in a file that each turn adds to."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ KEPT_OF_A_KIND = 3
 
 @dataclass
 class Tally:
-    """Of one activity."""
+    """Of one activity in one run."""
 
     turns: int = 0
     processor_seconds: float = 0.0
@@ -24,15 +24,31 @@ class Tally:
 
 
 @dataclass
-class State:
-    """Everything counted, and the seeds that it was counted with."""
+class Run:
+    """One soak: its seed, the commit that it was made from, and what it counted."""
 
-    file: Path
-    seeds: list[int] = field(default_factory=list)
+    seed: int
+    commit: str
     minutes: float = 0.0
     tallies: dict[str, Tally] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)  # by activity and kind
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Run:
+        tallies = {
+            name: Tally(one["turns"], one["processor_seconds"], Counter(one["counts"]))
+            for name, one in stored["tallies"].items()
+        }
+        return cls(stored["seed"], stored["commit"], stored["minutes"], tallies, Counter(stored["failures"]))
+
+
+@dataclass
+class State:
+    """Every run; the last is the one that goes on. Coverage is counted over all of them."""
+
+    file: Path
+    runs: list[Run] = field(default_factory=list)
     reached: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)  # by kind
 
     @classmethod
     def load(cls, file: Path) -> State:
@@ -40,43 +56,29 @@ class State:
         if not file.is_file():
             return cls(file)
         stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        tallies = {
-            name: Tally(one["turns"], one["processor_seconds"], Counter(one["counts"]))
-            for name, one in stored["activities"].items()
-        }
-        counted = Counter(stored["reached"]), Counter(stored["failures"])
-        return cls(file, stored["seeds"], stored["minutes"], tallies, *counted)
+        return cls(file, [Run.of(run) for run in stored["runs"]], Counter(stored["reached"]))
 
     def save(self) -> None:
         """Writes the whole file or leaves the former one."""
-        activities = {
-            name: {"turns": one.turns, "processor_seconds": round(one.processor_seconds, 2)}
-            | {"counts": dict(sorted(one.counts.items()))}
-            for name, one in sorted(self.tallies.items())
-        }
-        content = {
-            "seeds": self.seeds,
-            "minutes": round(self.minutes, 2),
-            "activities": activities,
-            "failures": dict(sorted(self.failures.items())),
-            "reached": dict(sorted(self.reached.items())),
-        }
+        content = {"runs": self.runs, "reached": dict(sorted(self.reached.items()))}
         part = self.file.with_name(f"{self.file.name}.part")
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=1, default=vars) + "\n", encoding="utf-8")
         part.replace(self.file)
 
     def add(self, name: str, outcome: Outcome, processor_seconds: float) -> None:
-        """Counts a turn, and keeps the first failures of each kind beside the file."""
-        tally = self.tallies.setdefault(name, Tally())
+        """Counts a turn of the last run, and keeps the first failures of each kind beside the file."""
+        run = self.runs[-1]
+        tally = run.tallies.setdefault(name, Tally())
         tally.turns += 1
-        tally.processor_seconds += processor_seconds
+        tally.processor_seconds = round(tally.processor_seconds + processor_seconds, 3)
         tally.counts.update(outcome.counts)
         self.reached.update(outcome.reached)
         for failure in outcome.failures:
             kind = f"{name}: {failure.kind}"
-            self.failures[kind] += 1
-            if self.failures[kind] <= KEPT_OF_A_KIND:
-                self._keep(f"{name}-{sum(self.failures.values()):04}", failure.words, failure.files)
+            run.failures[kind] += 1
+            if run.failures[kind] <= KEPT_OF_A_KIND:
+                number = sum(run.failures.values())
+                self._keep(f"{name}-{run.seed}-{number:03}", failure.words, failure.files)
 
     def _keep(self, name: str, words: str, files: Mapping[str, bytes]) -> None:
         folder = self.file.parent / "failures" / name
@@ -84,3 +86,15 @@ class State:
         (folder / "words.txt").write_text(words, encoding="utf-8")
         for path, data in files.items():
             (folder / path).write_bytes(data)
+
+
+def totals(runs: Iterable[Run]) -> dict[str, Tally]:
+    """What runs counted together, by activity."""
+    found: dict[str, Tally] = {}
+    for run in runs:
+        for name, tally in run.tallies.items():
+            total = found.setdefault(name, Tally())
+            total.turns += tally.turns
+            total.processor_seconds += tally.processor_seconds
+            total.counts.update(tally.counts)
+    return found

@@ -22,7 +22,7 @@ from tests.soak.networks.strategies import strategy_networks
 from tests.soak.programs import ENGINES, HOST, Workshop
 from tests.soak.proof import Mismatch, differences, planned
 from tests.soak.reduction import script_of, smallest
-from tests.soak.state import KEPT_OF_A_KIND, State
+from tests.soak.state import KEPT_OF_A_KIND, Run, State, totals
 
 
 @pytest.fixture(scope="module")
@@ -109,17 +109,20 @@ def test_a_kept_failure_is_shown_again(tmp_path: Path, repository: Path) -> None
 
 
 def test_counts_of_several_runs_add_up(tmp_path: Path) -> None:
-    file = tmp_path / "state.json"
+    file, times = tmp_path / "state.json", KEPT_OF_A_KIND + 2
     outcome = Outcome({"networks": 3}, ("Add|usual|1x1x1",), (Failure("a kind", "words", {"case.py": b"x"}),))
-    for _ in range(KEPT_OF_A_KIND + 2):
+    for _ in range(2):
         state = State.load(file)
-        state.seeds.append(1)
-        state.add("networks", outcome, 1.5)
+        state.runs.append(Run(1, "abc"))
+        for _ in range(times):
+            state.add("networks", outcome, 1.5)
         state.save()
-    state, times = State.load(file), KEPT_OF_A_KIND + 2
-    assert state.tallies["networks"].counts == {"networks": 3 * times}
-    assert state.tallies["networks"].processor_seconds == 1.5 * times
-    assert state.reached == {"Add|usual|1x1x1": times} and state.failures == {"networks: a kind": times}
+    state = State.load(file)
+    total = totals(state.runs)["networks"]
+    assert (total.turns, total.counts) == (2 * times, {"networks": 3 * 2 * times})
+    assert total.processor_seconds == 1.5 * 2 * times
+    assert state.reached == {"Add|usual|1x1x1": 2 * times}
+    assert state.runs[1].failures == {"networks: a kind": times}
     assert len(list((tmp_path / "failures").iterdir())) == KEPT_OF_A_KIND
 
 
