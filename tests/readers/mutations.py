@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -97,7 +98,7 @@ def mutate_tree(value: Any, rng: Random) -> Any:
         elif kind == 4 and type(holder[key]) in (int, float):
             holder[key] = pick(rng, (holder[key] + 1, -holder[key], holder[key] * 1000, 10.0))
         else:
-            holder[key] = pick(rng, ODD_VALUES)
+            holder[key] = copy.deepcopy(pick(rng, ODD_VALUES))  # which is changed perhaps
     return box[0]
 
 

@@ -51,10 +51,12 @@ class Activity:
 
 def activities() -> dict[str, Activity]:
     """All, by name."""
-    from tests.soak import network_turns
+    from tests.soak import fault_turns, network_turns, reader_turns
 
     found = [
+        Activity("faults", 0.1, fault_turns.turn),
         Activity("networks", 0.75, network_turns.turn),
+        Activity("readers", 0.15, reader_turns.turn),
     ]
     return {one.name: one for one in found}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +18,14 @@ from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.system.programs import run_program
 from rnnpool_mcu.system.resources import template_dir
 from tests.ops.kernel_harness import CORTEX_M4, MACHINE, SANITIZERS, SUPPORT, WARNINGS
+from tests.soak.lines import LOGGED, TRANSLATED, Lines, board_lines
 from tests.soak.model_text import model_text, write_inputs
 from tests.soak.networks.network import Network
 
 PROGRAM = Path(__file__).parent / "program"
 RUN_SECONDS = 120
 RESULT = "result.bin"
+BOARD_LINES = "board_lines.json"
 NOT_COUNTED = tuple(word for word in MACHINE if word not in ("-icount", "shift=0"))
 """The emulated board as fast as it goes: nothing is timed here."""
 
@@ -51,7 +55,7 @@ HOST = Engine(
 BOARD = Engine(
     "qemu",
     compiler=("arm-none-eabi-gcc", *CORTEX_M4),
-    kernel_flags=("-O2",),
+    kernel_flags=("-O2", "-g"),
     model_flags=("-O2", "-Wno-error=stringop-overflow"),  # which takes a row's number for negative
     support=SUPPORT / "mps2.c",
     link=("-nostartfiles", "--specs=nano.specs", f"-T{SUPPORT / 'mps2.ld'}"),
@@ -80,8 +84,11 @@ class Workshop:
         self.sources = self.folder / "src"
         (self.sources / "kernels").mkdir(parents=True, exist_ok=True)
 
-    def run(self, engine: Engine, models: Sequence[tuple[Network, Plan]]) -> Ran:
-        """Builds the models as one program, and runs it; ProgramError where it does not compile."""
+    def run(self, engine: Engine, models: Sequence[tuple[Network, Plan]], *, lines: bool = False) -> Ran:
+        """Builds the models as one program, and runs it; ProgramError where it does not compile.
+
+        With `lines` it is added to `board_lines.json` which lines of kernels the board ran.
+        """
         with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
             folder = Path(temporary)
             kernels = self._write(models, folder)
@@ -91,7 +98,10 @@ class Workshop:
             command += [*engine.link, "models.c", "inputs.S", *map(str, objects), "-o", "program"]
             if complaint := _complaint(command, folder):
                 raise ProgramError(complaint)
-            return _ran(engine, folder)
+            ran = _ran((*engine.start, *(LOGGED if lines else ())), folder)
+            if lines:
+                self._add_lines(board_lines(folder / "program", folder / TRANSLATED))
+            return ran
 
     def objects(self, engine: Engine) -> Path:
         """The folder of an engine's objects."""
@@ -128,8 +138,7 @@ class Workshop:
     def _object(self, engine: Engine, source: Path) -> Path:
         folder = self.objects(engine)
         made, done = folder / f"{source.stem}.o", folder / f"{source.stem}.done"
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # others work in the same folder
+        with self._locked():
             if not done.is_file():
                 command = [*engine.compiler, *WARNINGS, *engine.kernel_flags, *self._includes()]
                 complaint = _complaint([*command, "-c", str(source), "-o", str(made)], folder)
@@ -137,14 +146,36 @@ class Workshop:
                 done.touch()
         return made
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Others work in the same folder."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def board_lines(self) -> Lines:
+        """Lines of kernels that were run on the board so far."""
+        file = self.folder / BOARD_LINES
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return {name: set(numbers) for name, numbers in stored.items()}
+
+    def _add_lines(self, found: Lines) -> None:
+        with self._locked():
+            total = self.board_lines()
+            for name, numbers in found.items():
+                total[name] = total.get(name, set()) | numbers
+            part = self.folder / f"{BOARD_LINES}.part"
+            part.write_text(json.dumps({name: sorted(n) for name, n in total.items()}), encoding="utf-8")
+            part.replace(self.folder / BOARD_LINES)
+
     def _includes(self) -> tuple[str, ...]:
         return f"-I{self.sources}", f"-I{PROGRAM}", f"-I{SUPPORT}"
 
 
-def _ran(engine: Engine, folder: Path) -> Ran:
+def _ran(command: Sequence[str], folder: Path) -> Ran:
     """A program in `folder`, run to its end or for as long as it may take."""
     try:
-        done = run_program(engine.start, folder=folder, timeout=RUN_SECONDS)
+        done = run_program(command, folder=folder, timeout=RUN_SECONDS)
         complaint = f"ended with {done.returncode}: {done.stderr[-3000:]}" if done.returncode else ""
     except subprocess.TimeoutExpired:
         complaint = f"no end after {RUN_SECONDS} s"

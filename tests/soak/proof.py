@@ -90,22 +90,24 @@ def _traced(value: NDArray[Any]) -> bytes:
     return np.array([(rows, zlib.crc32(value.tobytes()))], LAYER).tobytes()
 
 
-def differences(workshop: Workshop, engine: Engine, models: Sequence[Planned]) -> Iterator[Mismatch]:
+def differences(
+    workshop: Workshop, engine: Engine, models: Sequence[Planned], *, lines: bool = False
+) -> Iterator[Mismatch]:
     """Every network of a program whose record is not the definition's.
 
     Behind one that ends the program, those that follow are run as a program of their own; where a program
-    does not compile, each is.
+    does not compile, each is. `lines` as for `Workshop.run`.
     """
     left = list(models)
     while left:
         try:
-            ran = workshop.run(engine, [(model.network, model.plan) for model in left])
+            ran = workshop.run(engine, [(model.network, model.plan) for model in left], lines=lines)
         except ProgramError as error:
             if len(left) == 1:
                 yield Mismatch(left[0].network, engine.name, f"does not compile: {error}")
                 return
             half = len(left) // 2
-            yield from differences(workshop, engine, left[:half])
+            yield from differences(workshop, engine, left[:half], lines=lines)
             left = left[half:]
             continue
         at, ended = 0, len(left)
