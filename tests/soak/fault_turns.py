@@ -38,7 +38,8 @@ def turn(given: Turn) -> Outcome:
     (work / "tmp").mkdir(parents=True)
     (work.parent / "after").mkdir()
     (work / MODEL).write_bytes(_model())
-    fault = FAULTS[rng.integers(len(FAULTS))](rng, work)
+    make = FAULTS[rng.integers(len(FAULTS))]
+    fault, kind = make(rng, work), make.__name__.replace("_", " ")
     if fault is None:
         return Outcome({"not to be had on this machine": 1})
     had = fault.out == b"out" and rng.random() < 0.5
@@ -48,7 +49,6 @@ def turn(given: Turn) -> Outcome:
     if fault.shell:
         work = work.parent / "after"  # its own file systems are gone
     wrong = _wrong(fault, work, code, said, had)
-    kind = fault.name.partition(" ")[0]
     counts = Counter({"faults": 1, f"of {kind}": 1, f"ended with {code}": 1})
     if not wrong:
         return Outcome(counts)

@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.soak.networks.network import Random
 
 OK, FILES, TOOL = 0, 2, 6
-INTERRUPTED, ENDED, KILLED = 130, 143, -signal.SIGKILL
+INTERRUPTED, ENDED, KILLED = (130, -signal.SIGINT), (143, -signal.SIGTERM), -signal.SIGKILL
+"""By the command's guard, or by the signal itself before that stands."""
 NEEDED_BYTES = 3 << 20  # of the command's files, about: a disk of that size is not full
 TOOLS = ("gcc", "arm-none-eabi-gcc", "make", "qemu-system-arm", "arm-none-eabi-objdump", "arm-none-eabi-nm")
 
@@ -73,12 +74,12 @@ def _mounted(name: str, limit: str, places: list[Path]) -> Fault | None:
 
 def interrupt(*_: object) -> Fault:
     """Ctrl-C at any moment, the first second included."""
-    return Fault("interrupt", (OK, INTERRUPTED), signal=signal.SIGINT)
+    return Fault("interrupt", (OK, *INTERRUPTED), signal=signal.SIGINT)
 
 
 def terminate(*_: object) -> Fault:
     """SIGTERM at any moment."""
-    return Fault("terminate", (OK, ENDED), signal=signal.SIGTERM)
+    return Fault("terminate", (OK, *ENDED), signal=signal.SIGTERM)
 
 
 def power_off(*_: object) -> Fault:
