@@ -48,13 +48,13 @@ def turn(given: Turn) -> Outcome:
     code, said, seconds = _run(fault, work, rng, _usual_seconds(sound))
     if fault.shell:
         work = work.parent / "after"  # its own file systems are gone
-    wrong = _wrong(fault, work, code, said, had)
+    bad = wrong(fault, work, code, said, had)
     counts = Counter({"faults": 1, f"of {kind}": 1, f"ended with {code}": 1})
-    if not wrong:
+    if not bad:
         return Outcome(counts)
-    words = f"{fault}, a former output: {had}, code {code} after {seconds:.1f} s: {'; '.join(wrong)}\n{said}"
+    words = f"{fault}, a former output: {had}, code {code} after {seconds:.1f} s: {'; '.join(bad)}\n{said}"
     files = {"case.py": again("faults", given.seed).encode()}
-    return Outcome(counts, failures=(Failure(f"{kind}: {wrong[0][:80]}", words, files),))
+    return Outcome(counts, failures=(Failure(f"{kind}: {bad[0][:80]}", words, files),))
 
 
 @cache
@@ -72,7 +72,7 @@ def _sound(given: Turn) -> Path:
         (folder / "tmp").mkdir(parents=True)
         (folder / MODEL).write_bytes(_model())
         code, said, seconds = _run(Fault("none", (0,)), folder, np.random.default_rng(0), 1.0)
-        assert code == 0 and not _not_whole(folder / "out"), said
+        assert code == 0 and not not_whole(folder / "out"), said
         (folder / "seconds").write_text(str(seconds))
     return folder / "out"
 
@@ -110,7 +110,7 @@ def _run(fault: Fault, work: Path, rng: Random, usual: float) -> tuple[int, str,
     return process.returncode, said[-3000:], time.monotonic() - begun
 
 
-def _wrong(fault: Fault, work: Path, code: int, said: str, had: bool) -> list[str]:
+def wrong(fault: Fault, work: Path, code: int, said: str, had: bool) -> list[str]:
     """Everything that is not as it should be, the worst first."""
     found = [] if code in fault.allowed else [f"exit code {code}"]
     if "Traceback" in said:
@@ -123,7 +123,7 @@ def _wrong(fault: Fault, work: Path, code: int, said: str, had: bool) -> list[st
         found.append("the model is another")
     out = Path(os.fsdecode(os.fsencode(work) + b"/" + fault.out))
     if out.exists():
-        found += _not_whole(out)
+        found += not_whole(out)
     elif had:
         found.append("the former output is gone")
     elif code == 0:
@@ -133,7 +133,7 @@ def _wrong(fault: Fault, work: Path, code: int, said: str, had: bool) -> list[st
     return found
 
 
-def _not_whole(out: Path) -> list[str]:
+def not_whole(out: Path) -> list[str]:
     """What is wrong with a compiled folder."""
     try:
         files = read_report(out)["provenance"]["files"]

@@ -191,7 +191,8 @@ def _complaint(command: Sequence[str], folder: Path) -> str:
 
 def _digest() -> str:
     """Of all that objects are made of but the models."""
-    digest = hashlib.sha256(repr(ENGINES).encode())
+    flags = [(one.name, one.compiler, one.kernel_flags) for one in ENGINES]
+    digest = hashlib.sha256(repr((flags, WARNINGS)).encode())
     files = [*template_dir().rglob("*"), *PROGRAM.iterdir(), *SUPPORT.iterdir()]
     for path in sorted(path for path in files if path.is_file()):
         digest.update(path.read_bytes())

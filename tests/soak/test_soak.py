@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnnpool_mcu.codegen.emit import emit
@@ -16,6 +17,8 @@ from tests.graphs import INPUT, GraphBuilder
 from tests.soak import programs
 from tests.soak.activities import Failure, Outcome
 from tests.soak.coverage import cell, modes
+from tests.soak.fault_turns import MODEL, not_whole, wrong
+from tests.soak.faults import FAULTS, OK, Fault
 from tests.soak.networks.network import Network, Reached, network
 from tests.soak.networks.operators import operator_networks
 from tests.soak.networks.strategies import strategy_networks
@@ -124,6 +127,26 @@ def test_counts_of_several_runs_add_up(tmp_path: Path) -> None:
     assert state.reached == {"Add|usual|1x1x1": 2 * times}
     assert state.runs[1].failures == {"networks: a kind": times}
     assert len(list((tmp_path / "failures").iterdir())) == KEPT_OF_A_KIND
+
+
+def test_faults_are_put_around_a_command(tmp_path: Path) -> None:
+    for seed, make in enumerate(FAULTS):
+        work = tmp_path / f"{seed}" / "work"
+        work.mkdir(parents=True)
+        fault = make(np.random.default_rng(seed), work)
+        assert fault is None or (fault.shell or fault.environment or fault.signal)
+        assert fault is None or OK in fault.allowed
+
+
+def test_a_half_written_output_is_noticed(tmp_path: Path) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    out.mkdir()
+    (work / "tmp" / "left").mkdir(parents=True)
+    (work / MODEL).write_bytes(b"another")
+    assert not_whole(out)[0].startswith("the output is not whole")
+    found = wrong(Fault("none", (OK,)), work, 1, "Traceback", True)
+    said = "exit code 1", "a traceback", "the model is another", "the former output is gone"
+    assert tuple(found) == (*said, "left behind: left")
 
 
 def test_shapes_have_kinds() -> None:
