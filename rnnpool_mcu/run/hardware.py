@@ -31,6 +31,7 @@ SILENT_SECONDS = 180.0
 _LINGER_SECONDS = 1.5
 _POLL_SECONDS = 0.1
 _MOST_BYTES = (1 << 31) - 1
+_MOST_TOLD = 1 << 26
 _HELLO = struct.Struct("<BBI")
 _READ = struct.Struct("<IH")
 _TRACED = 1
@@ -220,7 +221,11 @@ class _Session:
             self.progress(f"{ENGINE}: {self.done} of {self.images} images")
         elif frame.kind == frames.OUTPUT:
             self.outputs += frame.payload
-        elif frame.kind != frames.END:
+        if len(self.text) + len(self.outputs) > _MOST_TOLD:
+            raise RunError(
+                f"hardware: the board tells more than {_MOST_TOLD:,} bytes; {self._flash_advice()}"
+            )
+        if frame.kind not in (frames.TEXT, frames.OUTPUT, frames.END):
             raise RunError(
                 f"hardware: a request of kind {frame.kind}, which is not known; {self._flash_advice()}"
             )

@@ -120,7 +120,8 @@ def emulated(
     options: tuple[str, ...] = (),
 ) -> Iterator[Line]:
     """Firmware on QEMU, its serial port number `ports_before` behind a pseudo terminal."""
-    command = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none"]
+    command = ["qemu-system-arm", "-M", machine, "-display", "none"]
+    command += [] if "-monitor" in options else ["-monitor", "none"]
     command += ["-serial", "null"] * ports_before + ["-serial", "stdio", "-kernel", str(elf), *options]
     emulator = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert emulator.stdin is not None and emulator.stdout is not None

@@ -26,7 +26,8 @@ from tests.firmware.test_harness import expected_output
 from tests.run.serial_boards import MEMORY, PlayedBoard, played
 
 IMAGES = np.random.default_rng(7).integers(0, 256, (2, 24, 32, 1), dtype=np.uint8)
-WAITS = Waits(hello=0.8, image=0.8)
+WAITS = Waits(hello=5.0, image=5.0)
+QUICK = Waits(hello=5.0, image=0.8)
 Play = Callable[[PlayedBoard], None]
 
 
@@ -35,12 +36,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fake_project(tmp_path_factory.mktemp("fake"))
 
 
-def _run(project: Path, play: Play, **board: object) -> hardware.RunResult:
+def _run(project: Path, play: Play, waits: Waits = WAITS, **board: object) -> hardware.RunResult:
     def program(board_in: int, board_out: int) -> None:
         play(PlayedBoard(project, board_in, board_out, **board))  # type: ignore[arg-type]
 
     with played(program) as line:
-        return hardware.run(project, IMAGES, SerialPort(line.path), waits=WAITS)
+        return hardware.run(project, IMAGES, SerialPort(line.path), waits=waits)
 
 
 def _compute(pixels: bytes) -> bytes:
@@ -145,7 +146,7 @@ def test_each_failure_has_a_message_of_its_own(
     project: Path, play: Play, kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind, match=message) as caught:
-        _run(project, play)
+        _run(project, play, Waits(0.8, 0.8) if kind is ToolMissingError else QUICK)
     assert caught.value.exit_code == {ToolMissingError: 6, RunError: 5}[kind]
 
 
