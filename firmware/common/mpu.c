@@ -12,7 +12,7 @@
 #define MPU_RBAR (*(volatile uint32_t *)0xE000ED9Cu)
 #define MPU_LIMIT (*(volatile uint32_t *)0xE000EDA0u) /* RASR before ARMv8-M, RLAR since */
 
-extern uint8_t __ram_start, __ram_end, __flash_start;
+extern uint8_t __ram_start, __ram_end, __flash_start, __flash_end, __flash_region_start;
 extern uint8_t __flash_log2_bytes; /* an absolute symbol of memory.ld: its address is the value */
 
 typedef enum { CODE, DATA, READ_ONLY, DEVICE, CLOSED } access;
@@ -41,6 +41,11 @@ static void add_region(uint32_t base, uint32_t bytes, uint32_t eighths, access k
 static void add_ram_regions(uint32_t base, uint32_t bytes)
 {
     add_region(base, bytes, 0, DATA);
+}
+
+static void add_flash_region(void)
+{
+    add_region((uint32_t)&__flash_start, (uint32_t)(&__flash_end - &__flash_start), 0, CODE);
 }
 
 static void set_memory_types(void)
@@ -103,6 +108,12 @@ static void add_ram_regions(uint32_t base, uint32_t bytes)
     }
 }
 
+/* Flash that is no power of two lies in a region with a rest, which is read-only, too. */
+static void add_flash_region(void)
+{
+    add_region((uint32_t)&__flash_region_start, 1u << (uint32_t)&__flash_log2_bytes, 0, CODE);
+}
+
 static void set_memory_types(void)
 {
 }
@@ -118,7 +129,7 @@ void mpu_protect(void)
     /* What no region covers faults by itself on the core and on QEMU; Renode lets it pass. Region 0, which every
      * other one overrules, closes the lower half of the address space there too. */
     add_region(0u, 1u << 31, 0, CLOSED);
-    add_region((uint32_t)&__flash_start, 1u << (uint32_t)&__flash_log2_bytes, 0, CODE);
+    add_flash_region();
     add_ram_regions((uint32_t)&__ram_start, (uint32_t)(&__ram_end - &__ram_start));
     for (int32_t i = 0; i < PORT_PERIPHERAL_REGIONS; i++) {
         const port_region *region = &port_peripherals[i];

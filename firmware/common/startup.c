@@ -7,6 +7,7 @@
 #include "port.h"
 #include "print.h"
 
+#define SCB_VTOR (*(volatile uint32_t *)0xE000ED08u)
 #define SCB_CPACR (*(volatile uint32_t *)0xE000ED88u)
 #define SCB_SHCSR (*(volatile uint32_t *)0xE000ED24u)
 #define SCB_CFSR (*(volatile uint32_t *)0xE000ED28u)
@@ -22,12 +23,20 @@ extern uint32_t __stack_bottom, __stack_top;
 extern uint32_t __data_start, __data_end, __data_load;
 extern uint32_t __bss_start, __bss_end;
 
+typedef union {
+    uint32_t *stack;
+    void (*handler)(void);
+} vector;
+
+extern const vector vectors[16];
+
 void reset_handler(void) __attribute__((noreturn));
 void fault_handler(void);
 void fault_report(uint32_t exception, const uint32_t *frame) __attribute__((noreturn, used));
 
 void reset_handler(void)
 {
+    SCB_VTOR = (uint32_t)vectors; /* where a bootloader stands before this program, it may have left its own there */
 #ifdef __ARM_FP
     SCB_CPACR |= 0xFu << 20; /* floating point unit on: the code is built for its registers */
     __asm__ volatile("dsb\n isb" ::: "memory");
@@ -84,11 +93,6 @@ void fault_report(uint32_t exception, const uint32_t *frame)
     io_print("\n");
     io_exit(3);
 }
-
-typedef union {
-    uint32_t *stack;
-    void (*handler)(void);
-} vector;
 
 __attribute__((section(".vectors"), used)) const vector vectors[16] = {
     {.stack = &__stack_top},

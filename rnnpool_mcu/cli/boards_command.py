@@ -47,4 +47,4 @@ def _value(board: Board) -> dict[str, object]:
 def _line(board: Board) -> str:
     memory = f"{board.ram_bytes // 1024:5}k RAM {board.flash_bytes // 1024:5}k flash"
     clock = f"{board.clock_hz // 1_000_000:4} MHz"
-    return f"{board.name:14} {board.core:12} {memory} {clock}  {', '.join(board.runs_on)}"
+    return f"{board.name:15} {board.core:12} {memory} {clock}  {', '.join(board.runs_on)}"

@@ -17,6 +17,13 @@ def protection_unit(ram_bytes: int) -> int:
     return max(256, 1 << max(0, (ram_bytes - 1).bit_length() - MPU_RESOLUTION_BITS))
 
 
+def enclosing_region(origin: int, size: int) -> range:
+    """The smallest power of two of addresses, aligned to itself, that holds `size` bytes from `origin` on."""
+    log2 = (origin ^ (origin + size - 1)).bit_length()
+    start = origin >> log2 << log2
+    return range(start, start + (1 << log2))
+
+
 @dataclass(frozen=True)
 class FlashTiming:
     """How long a board's flash makes the core wait, and the accelerator in front of it.

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 from rnnpool_mcu.errors import BudgetError, UsageError
-from rnnpool_mcu.ir.firmware import Board, FlashTiming
+from rnnpool_mcu.ir.firmware import Board, FlashTiming, enclosing_region
 from rnnpool_mcu.system import resources
 
 DEFAULT_BOARD = "mps2-an386"
@@ -108,10 +108,12 @@ def _check(path: Path, fields: dict[str, Any]) -> None:
         key = ".".join(map(str, error.absolute_path)) or "the file"
         raise UsageError(f"{path}: {key}: {_told(error)}; keys are explained in docs/boards.md")
     flash, ram = fields["flash"], fields["ram"]
-    if flash["bytes"] & (flash["bytes"] - 1) or flash["origin"] % flash["bytes"]:
+    opened = enclosing_region(flash["origin"], flash["bytes"])
+    if opened.start < ram["origin"] + ram["bytes"] and ram["origin"] < opened.stop:
         raise UsageError(
-            f"{path}: flash: {flash['bytes']} bytes at {flash['origin']:#x}, allowed: a power of two, "
-            "aligned to itself, as the memory protection unit needs it; name the largest such part"
+            f"{path}: flash: {flash['bytes']} bytes at {flash['origin']:#x} lie in the region "
+            f"{opened.start:#x}..{opened.stop - 1:#x}, which the memory protection unit opens for reading; "
+            "allowed: a region without ram; name the part of the flash that has one"
         )
     if ram["origin"] % RAM_ALIGNMENT:
         raise UsageError(f"{path}: ram.origin: {ram['origin']:#x}, allowed: multiples of {RAM_ALIGNMENT}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from rnnpool_mcu.ir.firmware import Board
+from rnnpool_mcu.ir.firmware import Board, enclosing_region
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system import resources
 from rnnpool_mcu.system.copying import copy_folder
@@ -56,7 +56,7 @@ def _write_board(folder: Path, board: Board, environment: jinja2.Environment) ->
     context = {
         "board": board,
         "core": CORES[board.core],
-        "flash_log2_bytes": board.flash_bytes.bit_length() - 1,
+        "flash_region": enclosing_region(board.flash_origin, board.flash_bytes),
     }
     for template in ("memory.ld.j2", "core.mk.j2"):
         text = environment.get_template(template).render(**context)

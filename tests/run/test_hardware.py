@@ -81,6 +81,14 @@ def test_one_board_serves_run_after_run(fake: Path, mode: str) -> None:
             assert 0 < (result.stack_high_water_bytes or 0) < 900
 
 
+def test_the_discovery_boards_firmware_answers_on_its_own_port(tmp_path: Path) -> None:
+    """USART2 of an STM32F405, which QEMU has: the second of its ports."""
+    project = _fake(tmp_path / "fake", "stm32f407-disco")
+    elf = gcc.build(project, load_board("stm32f407-disco"), ram_bytes=8192, image_mode="streamed", io="uart")
+    with emulated(elf.path, MACHINE, ports_before=1) as line:
+        assert hardware.run(project, IMAGES, SerialPort(line.path)).outputs == EXPECTED
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_noisy_line_changes_no_byte(fake: Path, seed: int) -> None:
     """Bytes that are lost, flipped, doubled and made up, in both directions."""

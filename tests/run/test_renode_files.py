@@ -41,9 +41,11 @@ def test_every_register_the_port_uses_is_on_the_platform(board_name: str) -> Non
     platform = parse_platform((board.folder / "board.repl").read_text())
     ranges = [(e.address, e.address + e.bytes) for e in platform.values() if e.address is not None]
     port = board.folder / "port.c" if board.port is None else firmware_dir() / "common" / board.port
-    bases = dict(re.findall(r"#define (PORT_\w+) (0x[0-9A-F]+)u", (board.folder / "board.h").read_text()))
+    bases = dict(re.findall(r"#define (PORT_\w+) (0x[0-9A-F]+)u\b", (board.folder / "board.h").read_text()))
     registers = [int(text, 16) for text in re.findall(r"REGISTER\((0x[0-9A-F]+)u", port.read_text())]
-    for unit, offset in re.findall(r"#define \w+ (TIMER0|UART0)\((0x[0-9A-F]+)u\)", port.read_text()):
+    for unit, offset in re.findall(
+        r"#define \w+ (TIMER0|UART0|GPIO|USART)\((0x[0-9A-F]+)u\)", port.read_text()
+    ):
         registers.append(int(bases[f"PORT_{unit}"], 16) + int(offset, 16))
     assert len(registers) >= 7
     for register in registers:

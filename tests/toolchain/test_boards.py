@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from rnnpool_mcu.cli import main
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.ir.firmware import enclosing_region
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.pipeline import Target, compile_graph
 from rnnpool_mcu.run import host, qemu
 from rnnpool_mcu.run.protocol import RunError
-from rnnpool_mcu.toolchain import gcc
+from rnnpool_mcu.toolchain import gcc, stack
 from rnnpool_mcu.toolchain.board import available_boards, board_schema, boards_dir, load_board
 from rnnpool_mcu.toolchain.cores import CORES
 from rnnpool_mcu.toolchain.project_files import write_project_files
@@ -65,6 +68,30 @@ def test_a_models_bytes_are_equal_on_every_core(tmp_path: Path, board: str) -> N
     compile_graph(graph, Target("net", 2**17, "resident", board, "test", "none"), out)
     images = _images(graph, 2)
     assert qemu.run(out, images).outputs == host.run(out, images).outputs
+
+
+@pytest.mark.parametrize("io", ["semihosting", "uart"])
+@pytest.mark.parametrize("board", available_boards())
+def test_every_board_is_built_without_a_warning(tmp_path: Path, board: str, io: str) -> None:
+    described = load_board(board)
+    folder = _fake_on(tmp_path / "fake", board)
+    elf = gcc.build(folder, described, ram_bytes=16_384, image_mode="resident", io=io)
+    assert stack.worst_case(elf).bytes < 1200
+    with elf.path.open("rb") as file:
+        sections = {section.name: section for section in ELFFile(file).iter_sections()}
+        vectors = sections[".vectors"].data()
+    assert sections[".vectors"]["sh_addr"] == described.flash_origin
+    assert int.from_bytes(vectors[:4], "little") == described.ram_origin + sections[".stack"]["sh_size"]
+    if board == "rpi-pico2":  # what its boot ROM looks for in the first 4 KB
+        assert vectors[64:] == struct.pack("<5I", 0xFFFFDED3, 0x10210142, 0x1FF, 0, 0xAB123579)
+    else:
+        assert len(vectors) == 64
+
+
+def test_flash_behind_a_bootloader_lies_in_a_region_of_a_power_of_two() -> None:
+    assert enclosing_region(0x10000, 0xF0000) == range(0, 0x100000)
+    assert enclosing_region(0x08000000, 2**21) == range(0x08000000, 0x08200000)
+    assert enclosing_region(0x08010000, 3) == range(0x08010000, 0x08010004)
 
 
 @pytest.mark.parametrize("core", sorted(CORES))
@@ -125,7 +152,11 @@ def test_the_list_of_boards(tmp_path: Path) -> None:
         ("clock_hz = 25_000_000\n", "", "'clock_hz' is a required property"),
         ('console = "uart0"', 'console = "uart0"\ncolour = 1', "'colour' was unexpected"),
         ("origin = 0x20000000", "origin = 0x20000001", "ram.origin: 0x20000001, allowed: multiples of 256"),
-        ("bytes = 4_194_304", "bytes = 4_194_305", "flash: 4194305 bytes at 0x0, allowed: a power of two"),
+        (
+            "bytes = 4_194_304",
+            "bytes = 536_870_913",
+            "flash: 536870913 bytes at 0x0 lie in the region 0x0..0x3fff",
+        ),
         ("origin = 0x20000000", "origin = -1", "ram.origin: -1, allowed: at least 0"),
         ("[flash]", "[flash", "is no TOML"),
         ('name = "mps2-an386"', 'name = "other"', "name is 'other', its folder's is 'mine'"),

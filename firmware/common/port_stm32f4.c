@@ -1,5 +1,6 @@
-/* STM32F439ZI: 168 MHz from the debugger's 8 MHz clock, console on USART3 (PD8, PD9: the debugger's
- * virtual serial port), cycles from the debug unit. Registers: reference manual RM0090. */
+/* STM32F405 to F439: 168 MHz from an external 8 MHz clock, a console on one of the USARTs of APB1, with its pins
+ * in board.h, cycles from the debug unit. Registers: reference manual RM0090. */
+#include "board.h"
 #include "port.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -10,12 +11,14 @@
 #define RCC_AHB1ENR REGISTER(0x40023830u)
 #define RCC_APB1ENR REGISTER(0x40023840u)
 #define FLASH_ACR REGISTER(0x40023C00u)
-#define GPIOD_MODER REGISTER(0x40020C00u)
-#define GPIOD_AFRH REGISTER(0x40020C24u)
-#define USART3_SR REGISTER(0x40004800u)
-#define USART3_DR REGISTER(0x40004804u)
-#define USART3_BRR REGISTER(0x40004808u)
-#define USART3_CR1 REGISTER(0x4000480Cu)
+#define GPIO(offset) REGISTER(PORT_GPIO + (offset))
+#define GPIO_MODER GPIO(0x00u)
+#define GPIO_AFR(pin) GPIO(0x20u + 4u * ((pin) / 8u))
+#define USART(offset) REGISTER(PORT_USART + (offset))
+#define USART_SR USART(0x00u)
+#define USART_DR USART(0x04u)
+#define USART_BRR USART(0x08u)
+#define USART_CR1 USART(0x0Cu)
 #define DEMCR REGISTER(0xE000EDFCu)
 #define DWT_CTRL REGISTER(0xE0001000u)
 #define DWT_CYCCNT REGISTER(0xE0001004u)
@@ -35,6 +38,8 @@
 #define USART_SR_RXNE (1u << 5)
 #define USART_SR_TXE (1u << 7)
 #define USART_CR1_ON ((1u << 13) | (1u << 3) | (1u << 2)) /* enable, transmit, receive */
+#define GPIO_ALTERNATE 2u
+#define GPIO_FUNCTION_USART 7u
 
 #define PLL_M 8u   /* 8 MHz / 8 = 1 MHz */
 #define PLL_N 336u /* 336 MHz */
@@ -44,7 +49,7 @@
 #define APB1_HZ_RESET 16000000u /* internal oscillator, no division */
 #define READY_POLLS 100000
 
-/* 0x40000000..0x40007FFF in eighths of 4 KB: USART3 is in the fifth. The rest is set up before. */
+/* 0x40000000..0x40007FFF in eighths of 4 KB: USART2 and 3 are in the fifth. The rest is set up before. */
 const port_region port_peripherals[PORT_PERIPHERAL_REGIONS] = {
     {0x40000000u, 0x8000u, PORT_DEVICE, 0x10u},
     {0, 0, 0, 0},
@@ -64,7 +69,7 @@ static int32_t wait_for(const volatile uint32_t *reg, uint32_t mask, uint32_t va
  * emulator), the chip stays on its 16 MHz oscillator. */
 static uint32_t start_clock(void)
 {
-    RCC_CR |= RCC_CR_HSEBYP;
+    RCC_CR |= PORT_HSE_IS_CLOCK ? RCC_CR_HSEBYP : 0u;
     RCC_CR |= RCC_CR_HSEON;
     if (wait_for(&RCC_CR, RCC_CR_HSERDY, RCC_CR_HSERDY) != 0) {
         return APB1_HZ_RESET;
@@ -81,15 +86,22 @@ static uint32_t start_clock(void)
     return APB1_HZ_FAST;
 }
 
+static void connect_pin(uint32_t pin)
+{
+    const uint32_t nibble = 4u * (pin % 8u);
+    GPIO_AFR(pin) = (GPIO_AFR(pin) & ~(0xFu << nibble)) | GPIO_FUNCTION_USART << nibble;
+    GPIO_MODER = (GPIO_MODER & ~(3u << 2u * pin)) | GPIO_ALTERNATE << 2u * pin;
+}
+
 static void start_console(uint32_t apb1_hz)
 {
-    RCC_AHB1ENR |= 1u << 3;  /* port D */
-    RCC_APB1ENR |= 1u << 18; /* USART3 */
-    (void)RCC_APB1ENR;       /* a read lets the clock arrive */
-    GPIOD_MODER = (GPIOD_MODER & ~(0xFu << 16)) | (0xAu << 16); /* PD8, PD9: alternate function */
-    GPIOD_AFRH = (GPIOD_AFRH & ~0xFFu) | 0x77u;                 /* function 7 */
-    USART3_BRR = (apb1_hz + PORT_BAUD / 2u) / PORT_BAUD;
-    USART3_CR1 = USART_CR1_ON;
+    RCC_AHB1ENR |= PORT_GPIO_CLOCK;
+    RCC_APB1ENR |= PORT_USART_CLOCK;
+    (void)RCC_APB1ENR; /* a read lets the clock arrive */
+    connect_pin(PORT_TX_PIN);
+    connect_pin(PORT_RX_PIN);
+    USART_BRR = (apb1_hz + PORT_BAUD / 2u) / PORT_BAUD;
+    USART_CR1 = USART_CR1_ON;
 }
 
 void port_init(void)
@@ -102,14 +114,14 @@ void port_init(void)
 
 void port_putc(char c)
 {
-    while ((USART3_SR & USART_SR_TXE) == 0u) {
+    while ((USART_SR & USART_SR_TXE) == 0u) {
     }
-    USART3_DR = (uint32_t)(uint8_t)c;
+    USART_DR = (uint32_t)(uint8_t)c;
 }
 
 int32_t port_getc(void)
 {
-    return (USART3_SR & USART_SR_RXNE) != 0u ? (int32_t)(USART3_DR & 0xFFu) : -1;
+    return (USART_SR & USART_SR_RXNE) != 0u ? (int32_t)(USART_DR & 0xFFu) : -1;
 }
 
 void port_count_start(void)
