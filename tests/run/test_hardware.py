@@ -21,7 +21,7 @@ from rnnpool_mcu.run import hardware, host, qemu
 from rnnpool_mcu.run.protocol import RunError
 from rnnpool_mcu.system.serial_lines import SerialPort
 from rnnpool_mcu.toolchain import gcc, stack
-from rnnpool_mcu.toolchain.board import load_board
+from rnnpool_mcu.toolchain.board import available_boards, load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 from rnnpool_mcu.validate.engines import run_reference
 from tests.codegen.test_compilers import network
@@ -183,3 +183,13 @@ def test_waiting_for_rows_is_not_measured(tmp_path: Path, mode: str) -> None:
     rows = 24 if mode == "streamed" else 0
     for here, there in zip(over_line.instructions, from_file.instructions, strict=True):
         assert abs(here - there) <= 80 + rows * 20
+
+
+@pytest.mark.parametrize("name", [name for name in available_boards() if load_board(name).qemu_machine])
+def test_every_emulated_core_speaks_the_protocol(tmp_path: Path, name: str) -> None:
+    """Cortex-M3, M4F, M7 and M33: two runs, so a reset of the chip lies between them."""
+    board, project = load_board(name), _fake(tmp_path / "fake", name)
+    elf = gcc.build(project, board, ram_bytes=8192, image_mode="streamed", io="uart")
+    with emulated(elf.path, str(board.qemu_machine)) as line:
+        for _ in range(2):
+            assert hardware.run(project, IMAGES[:1], SerialPort(line.path)).outputs == EXPECTED[:1]
