@@ -42,7 +42,8 @@ def load_onnx(path: Path, calibration: Calibration) -> Imported:
 def _quantized(path: Path, model: OnnxModel, calibration: Calibration) -> tuple[Imported, bytes]:
     """A float file's integer graph, passes not run, with the float model beside it; and the QDQ file."""
     made = quantize_onnx(path, model, calibration)
-    found = _converted(path, parse_onnx(made.data, str(path)))
+    last = [value.name for value, form in zip(model.inputs, made.forms, strict=True) if form.channels_last]
+    found = _converted(path, parse_onnx(made.data, str(path)), frozenset(last))
     runtime = FloatOnnxRuntime(made.stored, found, made.forms, calibration.normalisation)
     floating = FloatSource(found.graph, runtime, made.samples, found.sources)
     given = ModelInput(made.forms[0], calibration.preprocessing, several=_several(model, made.forms))
@@ -79,14 +80,17 @@ def runtime_of(path: Path, sides: tuple[int, ...] | None = None) -> tuple[Import
     return _imported(found, STORED, model), OnnxRuntime(path, found, model.proto)
 
 
-def convert_model(model: OnnxModel) -> ImportedOnnx:
-    """Integer graph of a quantized model that was read, those of our own operators too."""
-    return convert_onnx(model, OWN_OPERATORS)
+def convert_model(model: OnnxModel, last: frozenset[str] = frozenset()) -> ImportedOnnx:
+    """Integer graph of a quantized model that was read, those of our own operators too.
+
+    Inputs in `last` have their channels last, whatever reads them.
+    """
+    return convert_onnx(model, OWN_OPERATORS, last)
 
 
-def _converted(path: Path, model: OnnxModel) -> ImportedOnnx:
+def _converted(path: Path, model: OnnxModel, last: frozenset[str] = frozenset()) -> ImportedOnnx:
     try:
-        return convert_model(model)
+        return convert_model(model, last)
     except ModelError as error:
         raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
 

@@ -28,6 +28,7 @@ from rnnpool_mcu.importing.imported import Calibration, Normalisation
 from rnnpool_mcu.importing.onnx_rewrites import (
     fold_gemm_factors,
     grouped_transposed,
+    multiply_by_reciprocals,
     with_fused_limits,
     with_own_ranges,
     with_quantized_inputs,
@@ -50,7 +51,7 @@ class Given:
 
     name: str
     form: InputForm
-    transposed: str = ""  # tensor with its channels first, where the input has them last
+    transposed: str = ""  # of an input with its channels last, the tensor with them first that alone reads it
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,7 @@ def quantize_onnx(path: Path, model: OnnxModel, calibration: Calibration) -> Qua
     """
     try:
         given = _given(model)
+        _check_outputs(model)
         forms = tuple(one.form for one in given)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -117,15 +119,26 @@ def _given(model: OnnxModel) -> tuple[Given, ...]:
     return tuple(_one_given(model, value) for value in model.inputs)
 
 
+def _check_outputs(model: OnnxModel) -> None:
+    """ModelError for an output that is an input, of which the quantizer says only that it cannot be."""
+    names = {value.name for value in model.inputs}
+    for name in model.outputs:
+        if name in names:
+            raise ModelError(
+                f"output '{name}': is the input itself, allowed: results of operators; leave it out"
+            )
+
+
 def _one_given(model: OnnxModel, given: OnnxInput) -> Given:
     shape = input_shape(given)
     if given.dtype != "FLOAT":
         raise ModelError(f"input '{given.name}' is {given.dtype}, supported: FLOAT in a float model")
     readers = [node for node in model.nodes if given.name in node.inputs]
     turned = [node for node in readers if node.attributes.get("perm") == CHANNELS_FIRST and node.outputs]
-    if len(shape) == 4 and len(readers) == 1 and turned:
-        return Given(given.name, InputForm(shape, channels_last=True), turned[0].outputs[0])
-    return Given(given.name, InputForm(shape))
+    if len(shape) != 4 or not turned:
+        return Given(given.name, InputForm(shape))
+    alone = turned[0].outputs[0] if len(readers) == 1 else ""
+    return Given(given.name, InputForm(shape, channels_last=True), alone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +181,7 @@ def _prepared(
     if problems:
         raise refusal(problems)
     fold_gemm_factors(simple)
+    multiply_by_reciprocals(simple)
     _replace_normalisations(simple)
     with_quantized_inputs(simple)
     with_own_ranges(simple)
@@ -272,7 +286,17 @@ def _normalise(model: Any, given: Given, factor: NDArray[np.float64], term: NDAr
         for at, name in enumerate(node.input):
             node.input[at] = after if name == before else name
     place = 1 + max((i for i, node in enumerate(model.graph.node) if before in node.output), default=-1)
-    model.graph.node.insert(place, _pixel_convolution(model, before, after, factor, term, 2))
+    if given.form.channels_last and not given.transposed:  # there and back, for readers of both orders
+        first, made = f"{before}_first", f"{after}_first"
+        nodes = [
+            onnx.helper.make_node("Transpose", [before], [first], name=first, perm=CHANNELS_FIRST),
+            _pixel_convolution(model, first, made, factor, term, 2),
+            onnx.helper.make_node("Transpose", [made], [after], name=after, perm=[0, 2, 3, 1]),
+        ]
+    else:
+        nodes = [_pixel_convolution(model, before, after, factor, term, 2)]
+    for node in reversed(nodes):
+        model.graph.node.insert(place, node)
 
 
 def _replace_normalisations(model: Any) -> None:

@@ -93,6 +93,19 @@ def grouped_transposed(model: Any) -> list[str]:
     ]
 
 
+def multiply_by_reciprocals(model: Any) -> None:
+    """Divisions by stored maps become products, which are quantized as such."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Div" or node.input[1] not in stored:
+            continue
+        values = onnx.numpy_helper.to_array(stored[node.input[1]])
+        if values.size > 1 and values.dtype == np.float32 and (values != 0).all():
+            name = f"{node.output[0]}_reciprocal"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1) / values, name))
+            node.op_type, node.input[1] = "Mul", name
+
+
 def with_fused_limits(model: Any) -> Any:
     """The QDQ model (which is changed) with every Relu and Clip right behind what makes its input."""
     graph = model.graph

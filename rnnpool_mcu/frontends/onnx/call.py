@@ -294,7 +294,8 @@ def filter_of(
     stored = call.weight(weights_at)
     array, name = stored.integers, call.node.inputs[weights_at]
     if array.dtype not in (np.int8, np.uint8) or array.ndim <= axis or array.size == 0:
-        raise ModelError(f"weights '{name}': {array.dtype} of shape {list(array.shape)}, supported: int8")
+        kind = f"{array.dtype} of shape {list(array.shape)}"
+        raise ModelError(f"weights '{name}': {kind}, supported: an int8 matrix or filter")
     channels = array.shape[axis]
     if stored.scales.size != 1 and (stored.scales.size != channels or stored.axis != axis):
         raise ModelError(

@@ -50,11 +50,18 @@ def check_domain(node: OnnxNode) -> None:
         )
 
 
+BEFORE_OUTPUT = "_QuantizeLinear_Input"
+"""What ONNX Runtime's quantizer adds to the name of an output's tensor before it is quantized."""
+
+
 def node_names(model: OnnxModel, taken: tuple[str, ...] = (INPUT_NAME,)) -> dict[str, str]:
     """Graph node name of every tensor that an operator computes."""
     kinds = (QUANTIZE, DEQUANTIZE)
     made = list(dict.fromkeys(t for node in model.nodes if node.kind not in kinds for t in node.outputs))
-    paths = [name.strip("/").removesuffix("_output_0").replace("/", ".")[:LONGEST_NAME] for name in made]
+    paths = [
+        name.removesuffix(BEFORE_OUTPUT).strip("/").removesuffix("_output_0").replace("/", ".")[:LONGEST_NAME]
+        for name in made
+    ]
     return dict(zip(made, readable_names(paths, taken=taken), strict=True))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 
@@ -58,10 +59,17 @@ class ImportedOnnx:
     last_outputs: frozenset[str]  # outputs whose elements the file has in the graph's order
 
 
-def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS) -> ImportedOnnx:
-    """Integer graph of a model that was read; `own` are the converters of our domain."""
+def convert_onnx(
+    model: OnnxModel,
+    own: Mapping[str, Converter] = OWN_CONVERTERS,
+    last: frozenset[str] = frozenset(),
+) -> ImportedOnnx:
+    """Integer graph of a model that was read; `own` are the converters of our domain.
+
+    Inputs in `last` are [1, height, width, channels], whatever reads them.
+    """
     check_precision(model)
-    walk = _Walk(model, own)
+    walk = _Walk(model, own, last)
     for node in model.nodes:
         walk.visit(node)
     walk.check()
@@ -71,8 +79,8 @@ def convert_onnx(model: OnnxModel, own: Mapping[str, Converter] = OWN_CONVERTERS
     tensors.check_inputs()
     graph = tensors.graph(outputs)
     walk.check_declared()
-    last = frozenset(tensors.channels_last)
-    return ImportedOnnx(graph, tensors.integers, tensors.sources, last, frozenset(walk.last_outputs))
+    inputs = frozenset(tensors.channels_last)
+    return ImportedOnnx(graph, tensors.integers, tensors.sources, inputs, frozenset(walk.last_outputs))
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,9 @@ class _Read:
 class _Walk(Walk[OnnxNode, str]):
     """One pass over the nodes in execution order."""
 
-    def __init__(self, model: OnnxModel, own: Mapping[str, Converter]) -> None:
+    def __init__(self, model: OnnxModel, own: Mapping[str, Converter], last: frozenset[str]) -> None:
         super().__init__()
-        self.tensors = Tensors(model)
+        self.tensors = Tensors(model, last)
         self._model, self._own = model, own
         self.last_outputs: set[str] = set()  # of the graph, in the file's order
         self._detections: dict[str, str] = {}  # boxes of a detector: tensor -> node
@@ -297,13 +305,23 @@ class _Walk(Walk[OnnxNode, str]):
             raise unsupported()
         return converters[node.kind]
 
+    def _refuse_stored(self, given: Given, positions: Iterable[int]) -> NoReturn:
+        """ModelError for an operator whose operands that must be computed are stored."""
+        names = given.node.inputs
+        if all(given.is_stored(at) for at in range(len(names)) if names[at]):
+            raise ModelError("all its inputs are stored in the file, a computed one is needed")
+        stored = ", ".join(f"'{names[at]}'" for at in positions if at < len(names))
+        raise ModelError(
+            f"{stored} is stored in the file, supported: computed, with what it reads beside stored"
+        )
+
     def _operands(self, given: Given, converter: Converter) -> _Read:
         """The computed operands in the order that the operator reads."""
         node, tensors = given.node, self.tensors
         positions = range(len(node.inputs)) if converter.inputs is None else converter.inputs
         found = [at for at in positions if at < len(node.inputs) and not given.is_stored(at)]
         if not found:
-            raise ModelError("all its inputs are stored in the file, a computed one is needed")
+            self._refuse_stored(given, positions)
         given.account.use(*found)
         values = [tensors.checked(node.inputs[at]) for at in found]
         shapes = tuple(value.shape for value in values)

@@ -35,8 +35,8 @@ _TO_FIRST = [0, 3, 1, 2]
 class Tensors(Builder):
     """Values by the name of their tensor, and the integer graph that is made of them."""
 
-    def __init__(self, model: OnnxModel) -> None:
-        """Nothing computed so far."""
+    def __init__(self, model: OnnxModel, last: frozenset[str] = frozenset()) -> None:
+        """Nothing computed so far; inputs in `last` are [1, height, width, channels]."""
         super().__init__()
         self.integers: dict[str, QuantizedTensor] = {}  # of each value of the graph
         self._input_integers: dict[str, QuantizedTensor] = {}  # of inputs that the file quantizes
@@ -45,6 +45,7 @@ class Tensors(Builder):
         self.constants: dict[str, NDArray[Any]] = dict(model.constants)
         self.weights: dict[str, QuantizedConstant] = {}
         self.readers = Readers(model, self.constants, self.weights)
+        self._last_inputs = last
         self.channels_last: set[str] = set()  # inputs of the graph that are [1, height, width, channels]
         if not model.inputs:
             raise ModelError("0 inputs, allowed: 1 and more; export the model again")
@@ -186,7 +187,7 @@ class Tensors(Builder):
                 if reader.kind in (QUANTIZE, DEQUANTIZE):
                     behind += reader.outputs[:1]
         turned = any(node.kind == "Transpose" and node.attributes.get("perm") == _TO_FIRST for node in found)
-        last = turned and len(shape) == 4
+        last = (turned or name in self._last_inputs) and len(shape) == 4
         order = (shape[0], shape[3], shape[1], shape[2]) if last else shape
         self.channels_last.update([given] if last else [])
         self.types[given] = tensor_type(image_shape(name, order), quantization)

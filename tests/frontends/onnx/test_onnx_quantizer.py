@@ -13,9 +13,11 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import onnxruntime
+from PIL import Image
 
-from rnnpool_mcu.importing import load_graph
-from rnnpool_mcu.ir.evaluate import evaluate_graph
+from rnnpool_mcu.errors import ModelError
+from rnnpool_mcu.importing import Normalisation, Preprocessing, load_graph
+from rnnpool_mcu.ir.evaluate import evaluate_graph, image_to_int8
 from rnnpool_mcu.ir.source import quantized_input
 from rnnpool_mcu.ir.tensor_type import TensorType
 from tests.onnx_models import Builder
@@ -68,7 +70,36 @@ def _grouped(b: Builder) -> tuple[str, ...]:
     return (b.node("ConvTranspose", x, b.normal((4, 3, 2, 2)), b.normal((6,)), group=2, strides=[2, 2]),)
 
 
+def _two_orders(b: Builder) -> tuple[str, ...]:
+    """An input with its channels last that is read in two orders."""
+    x = b.input(1, 6, 5, 3)
+    first, turned = b.node("Transpose", x, perm=[0, 3, 1, 2]), b.node("Transpose", x, perm=[0, 3, 2, 1])
+    return b.conv(first, 3, 4), b.conv(turned, 3, 2)
+
+
+def _there_and_back(b: Builder) -> tuple[str, ...]:
+    """Transposes that the optimizer removes: the channels are last all the same."""
+    x = b.input(1, 6, 5, 3)
+    back = b.node("Transpose", b.node("Transpose", x, perm=[0, 3, 1, 2]), perm=[0, 2, 3, 1])
+    return (b.node("Transpose", b.node("Sigmoid", b.node("Add", back, x)), perm=[0, 3, 1, 2]),)
+
+
+def _divided(b: Builder) -> tuple[str, ...]:
+    """By a stored map, and by one value per column."""
+    x = b.conv(b.input(1, 3, 6, 5), 3, 4)
+    values = [np.abs(b.random.normal(0, 1, shape)) + 0.5 for shape in ((1, 4, 6, 5), (5,))]
+    return tuple(b.node("Div", x, b.stored(value.astype(np.float32))) for value in values)
+
+
+def _with_its_input(b: Builder) -> tuple[str, ...]:
+    x = b.input(1, 3, 6, 5)
+    return b.conv(x, 3, 2), x
+
+
 NETWORKS = {
+    "two_orders": _two_orders,
+    "there_and_back": _there_and_back,
+    "divided": _divided,
     "relu_beside_its_input": _limit("Relu"),
     "clip_beside_its_input": _limit("Clip"),
     **{f"{kind}_of_the_input": _moved_input(kind) for kind in ("MaxPool", "AveragePool", "Slice", "Gather")},
@@ -102,3 +133,49 @@ def test_every_output_follows_the_float_file(name: str, tmp_path: Path) -> None:
             order = (2, 0, 1) if values.ndim == 4 else (0, 1, 2)  # tokens have their channels last
             steps = found[output].astype(np.float64).transpose(order).ravel() - kind.zero_point
             assert np.abs(steps * kind.scale - values.ravel()).max() < max(6 * kind.scale, 2 * coarse)
+
+
+@pytest.mark.parametrize("build", [_two_orders, _there_and_back])
+def test_every_reader_of_the_input_has_normalised_pictures(build: Any, tmp_path: Path) -> None:
+    """By a mean of its own for each channel, which no scale of the input can hold."""
+    builder, path, folder = Builder(4), tmp_path / "net.onnx", tmp_path / "pictures"
+    path.write_bytes(builder.finish(*build(builder)).SerializeToString())
+    folder.mkdir()
+    pictures = np.random.default_rng(1).integers(0, 256, (INPUTS, 6, 5, 3), np.uint8)
+    for at, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(folder / f"{at}.png")
+    mean, std = np.array([0.2, 0.5, 0.8]), np.array([0.2, 0.5, 0.3])
+    given = Preprocessing(Normalisation(tuple(mean), tuple(std)))
+    graph = load_graph(path, calibration=folder, preprocessing=given).graph
+    session = onnxruntime.InferenceSession(path)
+    coarse = max(kind.scale for kind in graph.types.values() if isinstance(kind, TensorType))
+    for pixels in pictures:
+        real = ((pixels / 255 - mean) / std).astype(np.float32)
+        found = evaluate_graph(graph, image_to_int8(pixels))
+        for output, values in zip(graph.outputs, session.run(None, {"image": real[None]}), strict=True):
+            kind = graph.types[output]
+            assert isinstance(kind, TensorType)
+            ours = (
+                found[output].astype(np.float64).transpose(2, 0, 1).ravel() - kind.zero_point
+            ) * kind.scale
+            assert np.abs(ours - values.ravel()).max() < max(8 * kind.scale, 3 * coarse)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (_with_its_input, "output 'image': is the input itself"),
+        (
+            lambda b: (b.node("MatMul", b.normal((5, 6)), b.input(1, 6, 5)),),
+            "is stored in the file, supported",
+        ),
+        (lambda b: (b.node("MatMul", b.input(1, 3, 6, 5), b.normal((5,))),), "an int8 matrix or filter"),
+    ],
+)
+def test_refusals_tell_the_real_reason(build: Any, words: str, tmp_path: Path) -> None:
+    builder, path = Builder(4), tmp_path / "net.onnx"
+    path.write_bytes(builder.finish(*build(builder)).SerializeToString())
+    shape = onnxruntime.InferenceSession(path).get_inputs()[0].shape
+    np.save(tmp_path / "typical.npy", np.ones((3, *shape[1:]), np.float32))
+    with pytest.raises(ModelError, match=words):
+        load_graph(path, calibration=tmp_path / "typical.npy")
