@@ -18,6 +18,7 @@ from rnnpool_mcu.ir.verify import verify_graph
 from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.lookup import Lookup, requantize
 from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.transpose import Transpose
 
 INPUT_NAME = "input"
 
@@ -82,6 +83,14 @@ class Builder:
         for op in channels_first(value.shape) if value.last else reordered(self.types[name], wanted):
             name = self.copied(name, op)
         return name
+
+    def ordered(self, value: Value) -> str:
+        """Name of a value whose elements stand in the framework's order, in whatever shape."""
+        if value.last:
+            return value.name
+        name = self.plain(value)
+        height, width, channels = self.types[name].shape
+        return name if channels == 1 or height * width == 1 else self.copied(name, Transpose((2, 0, 1)))
 
     def broadcast(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names of values repeated where one has a side of 1 and the other has not."""

@@ -47,14 +47,24 @@ def turned_view(value: Value, order: Sequence[int], kind: TensorType) -> Value |
 
 def turned_rows(shape: Sequence[int], order: Sequence[int]) -> list[Operator] | None:
     """Copies that put the axes of a value with its channels last in another order, which stays last; None
-    where the batch moves or is none, or of another number of axes than 3 or 4.
+    where more than three runs of axes are moved.
     """
-    rank = len(shape)
-    if rank not in (3, 4) or sorted(order) != list(range(rank)) or order[0] != 0 or shape[0] != 1:
+    if sorted(order) != list(range(len(shape))):
         return None
-    image = (1,) * (4 - rank) + tuple(shape[1:])
-    axes = [0] * (4 - rank) + [axis + 3 - rank for axis in order[1:]]
-    return [Reshape((image[0], image[1], image[2])), Transpose((axes[0], axes[1], axes[2]))]
+    moved = [axis for axis in order if shape[axis] != 1]
+    place = {axis: at for at, axis in enumerate(sorted(moved))}
+    runs: list[list[int]] = []
+    for axis in moved:
+        if runs and place[axis] == place[runs[-1][-1]] + 1:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    if len(runs) < 2 or len(runs) > 3:
+        return [] if len(runs) < 2 else None
+    before = sorted(runs)
+    sides = [1] * (3 - len(runs)) + [product(tuple(shape[axis] for axis in run)) for run in before]
+    axes = [*range(3 - len(runs)), *(before.index(run) + 3 - len(runs) for run in runs)]
+    return [Reshape((sides[0], sides[1], sides[2])), Transpose((axes[0], axes[1], axes[2]))]
 
 
 LAST_AXES: Mapping[int, tuple[int, ...]] = {
@@ -66,11 +76,10 @@ LAST_AXES: Mapping[int, tuple[int, ...]] = {
 
 
 def rows_of(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Height, width and channels of [1, rows, .., values] with its last axis as channels."""
-    between = 1
-    for side in shape[2:-1]:
-        between *= side
-    return shape[1], between, shape[-1]
+    """Height, width and channels of [1, rows, .., values] with its last axis as channels; a batch is rows."""
+    if len(shape) == 2:
+        return shape[0], 1, shape[1]
+    return shape[0] * shape[1], product(tuple(shape[2:-1])), shape[-1]
 
 
 def channels_first(shape: Sequence[int]) -> list[Operator]:

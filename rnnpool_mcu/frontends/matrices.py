@@ -62,11 +62,7 @@ def _matrices(builder: Builder, value: Value) -> tuple[str, bool]:
         return _shaped(builder, value.name, (count, rows, columns)), False
     if count == 1 and len(value.shape) == 3 and kind.channels == rows:  # pixels by channels
         return _shaped(builder, value.name, (1, columns, rows)), True
-    name = builder.plain(value)
-    height, width, channels = builder.types[name].shape
-    if channels != 1 and height * width != 1:
-        name = builder.copied(name, Transpose((2, 0, 1)))
-    return _shaped(builder, name, (count, rows, columns)), False
+    return _shaped(builder, builder.ordered(value), (count, rows, columns)), False
 
 
 def _before_turn(builder: Builder, name: str) -> str | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, RowByRow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.numerics.roots import isqrt
 
 MAX_CHANNELS = 65536  # the sum of squares stays below 2**32
 MAX_SHIFT = 54  # so that the zero point fits above the rounding bit in one word
@@ -65,7 +66,7 @@ class L2Norm(RowByRow):
         zero = ss == 0
         ss = np.where(zero, 1, ss)
         half = (32 - np.frexp(ss.astype(np.float64))[1]) // 2  # e / 2; frexp gives the bit length of ss
-        recip = (np.int64(1) << 31) // _isqrt(ss << (2 * half))
+        recip = (np.int64(1) << 31) // isqrt(ss << (2 * half))
         shift = self.shift - half
         product = q * recip * self.multipliers.astype(np.int64) + (np.int64(1) << (shift - 1))
         out = (product >> shift) + self.output.zero_point
@@ -89,10 +90,3 @@ class L2Norm(RowByRow):
                 "channels": inputs[0].channels,
             }
         )
-
-
-def _isqrt(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """floor(sqrt(v)) of values below 2**32: float64's root is off by less than one."""
-    root = np.sqrt(values.astype(np.float64)).astype(np.int64)
-    root -= root * root > values
-    return root + ((root + 1) * (root + 1) <= values)

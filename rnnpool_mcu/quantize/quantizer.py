@@ -56,6 +56,7 @@ CALIBRATED = {
     aten.adaptive_avg_pool1d.default,
     aten.adaptive_avg_pool2d.default,
     aten.cat.default,
+    aten.layer_norm.default,
     aten.log_softmax.int,
     aten.maximum.default,
     aten.minimum.default,

@@ -103,6 +103,7 @@ class Converter:
     broadcast: bool = False  # whether inputs of other sizes are repeated first
     maps: bool = False  # whether stored operands become values of the graph
     matrices: bool = False  # whether two computed operands are multiplied as matrices
+    over_last: bool = False  # whether the last dimension is the only one that it works along
     rows: Callable[[Call], Operator] | None = None  # along the last dimension, as channels of the value given
     steps: bool = False  # whether it takes [1, steps, values] as one row of pixels, and gives such
     one_axis: bool = False  # whether it takes [1, steps, values] as it lies in the graph

@@ -10,7 +10,7 @@ from torch import fx
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.account import Noted, Operands, check_account
-from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH
+from rnnpool_mcu.frontends.channels_first import CHANNELS, HEIGHT, WIDTH, product
 from rnnpool_mcu.frontends.channels_last import rows_of
 from rnnpool_mcu.frontends.matrices import multiplied_matrices
 from rnnpool_mcu.frontends.torch import fx_reader
@@ -26,9 +26,10 @@ from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.nn.aten import GETITEM, PAIRS, VIEWS, aten, call_arguments
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.reshape import Reshape
+from rnnpool_mcu.ops.slice import Slice
 from rnnpool_mcu.ops.transpose import Transpose
 
-_HARMLESS = ("keepdim", "chunks", "split_size", "split_sizes", "output_size")
+_HARMLESS = ("cudnn_enable", "keepdim", "chunks", "split_size", "split_sizes", "output_size")
 """Arguments that only make shapes: torch's own shape of each result is compared."""
 
 
@@ -79,6 +80,8 @@ class Calls:
                 return
             if converter.matrices:
                 self._multiply(node, call, given)
+                return
+            if self._picked_of_rows(node, call, arguments, given[0]):
                 return
         values = self._with_maps(node, call, converter, operands, computed)
         taken = self._taken(call, arguments, converter, list(values.values()))
@@ -170,10 +173,11 @@ class Calls:
     ) -> str | None:
         """The value with its last dimension as channels, where a call works along that; else None."""
         rank = len(value.shape)
-        if converter.rows is None or rank < 3:
+        several = converter.over_last and rank == 2 and value.shape[0] != 1
+        if converter.rows is None or (rank < 3 and not several):
             return None
         dim = int(arguments.get("dim", -1)) % rank
-        if dim != rank - 1 or not (value.last or call.target is aten.linear.default):
+        if dim != rank - 1 or not (value.last or converter.over_last):
             return None
         name = value.name
         if not value.last:
@@ -208,6 +212,23 @@ class Calls:
         if target.quantization is None:
             raise ModelError(f"its result is read without being quantized; {HOW_TO_QUANTIZE}")
         self._chain(target.node, tuple(names), [Concat(target.quantization, axis)], call, last=True)
+        return True
+
+    def _picked_of_rows(
+        self, node: fx.Node, call: fx.Node, arguments: Mapping[str, Any], value: Value
+    ) -> bool:
+        """Take one of a dimension of a value with its channels last that is no image: q, k or v of all; False
+        for any other call.
+        """
+        shape = value.shape
+        is_image = len(shape) <= 4 and shape[0] == 1
+        if call.target is not aten.select.int or not value.last or is_image or self._axes(value):
+            return False
+        dim, side = int(arguments["dim"]) % len(shape), shape[int(arguments["dim"])]
+        outer, inner = product(shape[:dim]), product(shape[dim + 1 :])
+        at = int(arguments["index"]) % side
+        name = self._tensors.copies(value, [Reshape((outer, side, inner))])
+        self._chain(node, (name,), [Slice((0, at, 0), (outer, 1, inner))], call, last=True)
         return True
 
     def _multiply(self, node: fx.Node, call: fx.Node, values: Sequence[Value]) -> None:

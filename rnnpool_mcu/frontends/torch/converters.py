@@ -32,6 +32,7 @@ from rnnpool_mcu.ops.depthwise_conv2d import DepthwiseConv2d
 from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.fully_connected import FullyConnected
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.layer_norm import LayerNorm
 from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.max_out import MaxOut
 from rnnpool_mcu.ops.max_pool import MaxPool2d
@@ -252,6 +253,18 @@ def convert_attention(_: Call) -> Operator:
     )
 
 
+def convert_layer_norm(call: Call) -> Operator:
+    """Over the last dimensions; group and instance normalization too, scaled by a layer of its own."""
+    channels, weight, bias = call.inputs[0].channels, call.constant("weight"), call.constant("bias")
+    if [int(side) for side in call.arguments["normalized_shape"]] != [channels]:
+        raise ModelError(
+            f"over {call.arguments['normalized_shape']} of {call.inputs[0]}, supported: the last"
+        )
+    gain = np.ones(channels) if weight is None else weight.astype(np.float64)
+    shift = np.zeros(channels) if bias is None else bias.astype(np.float64)
+    return LayerNorm(gain, shift, float(call.arguments["eps"]), call.output)
+
+
 def convert_cat(call: Call) -> Operator:
     """Computed and stored tensors along height, width or channels, each with its own quantization."""
     axis = call.axis(int(call.arguments["dim"]))
@@ -331,7 +344,12 @@ CONVERTERS: Mapping[Any, Converter] = {
     aten.conv2d.padding: Converter(("input",), convert_conv2d, clamps=True),
     aten.conv_transpose1d.default: Converter(("input",), convert_transposed, clamps=True),
     aten.conv_transpose2d.input: Converter(("input",), convert_transposed, clamps=True),
-    aten.linear.default: Converter(("input",), convert_linear, clamps=True, flat=True, rows=linear_of_rows),
+    aten.linear.default: Converter(
+        ("input",), convert_linear, clamps=True, flat=True, over_last=True, rows=linear_of_rows
+    ),
+    aten.layer_norm.default: Converter(
+        ("input",), convert_layer_norm, over_last=True, rows=convert_layer_norm
+    ),
     aten.bmm.default: Converter(("self", "mat2"), convert_product, matrices=True),
     aten.matmul.default: Converter(("self", "other"), convert_product, matrices=True),
     aten.mm.default: Converter(("self", "mat2"), convert_product, matrices=True),

@@ -178,6 +178,8 @@ class _Walk(Walk[fx.Node, fx.Node]):
         if turned is not None:
             tensors.values[node] = turned
             return
+        if not value.last and order[0] != 0 and value.shape[0] == 1 and len(order) > 2:  # a batch of rows
+            value = Value(tensors.ordered(value), value.shape, last=True)
         if value.last and (ops := turned_rows(value.shape, order)) is not None:
             name = tensors.copies(value, ops)
             tensors.values[node] = Value(name, tuple(value.shape[axis] for axis in order), last=True)

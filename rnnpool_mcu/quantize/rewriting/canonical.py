@@ -20,6 +20,7 @@ from rnnpool_mcu.quantize.rewriting.affine import Affine, depthwise, merge_affin
 from rnnpool_mcu.quantize.rewriting.batch_norms import fold_batch_norms
 from rnnpool_mcu.quantize.rewriting.decomposed import recomposed
 from rnnpool_mcu.quantize.rewriting.evaluation_mode import check_evaluation, check_finite
+from rnnpool_mcu.quantize.rewriting.norms import over_last_dimension
 from rnnpool_mcu.quantize.rewriting.precision import in_float32
 from rnnpool_mcu.quantize.rewriting.recurrent import one_layer_each
 from rnnpool_mcu.quantize.rewriting.stored import stored
@@ -36,7 +37,7 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     2. Operators in place become those that return a new tensor; core ATen ones those of torch.export.
     3. What is computed of stored tensors alone becomes a stored tensor.
     4. Recurrent layers become one operator for each layer and direction.
-    5. What torch writes in several ways is written in one.
+    5. What torch writes in several ways is written in one, normalizations over the last dimension.
     6. Transposed convolutions of groups or with dilation become plain ones, their weights padded with zeros.
     7. BatchNorms become part of the convolution or linear layer that only they read.
     8. Arithmetic per channel, other BatchNorms among it, becomes a depthwise convolution of one pixel.
@@ -50,6 +51,7 @@ def canonical(module: fx.GraphModule) -> fx.GraphModule:
     _fold_constants(module)
     one_layer_each(module)
     one_way(module)
+    over_last_dimension(module)
     plain_transposed(module)
     fold_batch_norms(module)
     merge_affine(module)

@@ -48,6 +48,17 @@ def _batch_norm(node: Any) -> None:
         _become(node, aten.batch_norm.default, x, weight, bias, mean, variance, False, momentum, eps, False)
 
 
+def _layer_norm(node: Any) -> None:
+    if _only_first_read(node):
+        _become(node, aten.layer_norm.default, *call_arguments(node).values())
+
+
+def _group_norm(node: Any) -> None:
+    x, weight, bias, _, _, _, groups, eps = call_arguments(node).values()
+    if _only_first_read(node):
+        _become(node, aten.group_norm.default, x, groups, weight, bias, eps)
+
+
 def _max_pool(node: Any) -> None:
     if _only_first_read(node):
         _become(node, aten.max_pool2d.default, *node.args, **node.kwargs)
@@ -74,10 +85,23 @@ def _softmax(node: Any) -> None:
 
 def _where(node: Any) -> None:
     condition, x, other = node.args
+    if _is_all_masked(condition):
+        node.replace_all_uses_with(other)
+        return
     if not _is_node(condition) or condition.target is not aten.gt.Scalar:
         return
     if not _become_slope(node, condition, x, other):
         _become_softplus(node, condition, x, other)
+
+
+def _is_all_masked(condition: Any) -> bool:
+    """Whether it is true only where every score is minus infinity, which no quantized score is."""
+    chain = (aten.logical_not.default, aten.any.dim, aten.logical_not.default)
+    for target in chain:
+        if not _is_call(condition, target):
+            return False
+        condition = condition.args[0]
+    return _is_call(condition, aten.eq.Scalar) and condition.args[1] == float("-inf")
 
 
 def _become_slope(node: Any, condition: Any, x: Any, other: Any) -> bool:
@@ -140,6 +164,8 @@ def _scalar(node: Any) -> None:
 RULES: Mapping[Any, Rule] = {
     aten.convolution.default: _convolution,
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    aten.native_group_norm.default: _group_norm,
+    aten.native_layer_norm.default: _layer_norm,
     aten.max_pool2d_with_indices.default: _max_pool,
     aten.addmm.default: _addmm,
     aten.mm.default: _mm,

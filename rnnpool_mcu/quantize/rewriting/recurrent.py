@@ -12,8 +12,8 @@ from torch import fx
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.nn.aten import GETITEM, aten, call_arguments, place_of, stored_tensor
 from rnnpool_mcu.nn.recurrent import GRU_GATES, LSTM_GATES
-from rnnpool_mcu.quantize.rewriting.stored import stored
-from rnnpool_mcu.quantize.rewriting.written_out import Rule, new_call
+from rnnpool_mcu.quantize.rewriting.stored import new_call, stored
+from rnnpool_mcu.quantize.rewriting.written_out import Rule
 
 own = torch.ops.rnnpool_mcu
 _ZEROS = {aten.new_zeros.default, aten.zeros_like.default}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from rnnpool_mcu.nn.aten import aten, call_arguments, number, stored_tensor
-from rnnpool_mcu.quantize.rewriting.stored import stored
+from rnnpool_mcu.quantize.rewriting.stored import new_call, stored
 
 Rule = Callable[[fx.GraphModule, Any], None]  # of a module and a node, whose arguments are of many types
 
@@ -149,6 +149,16 @@ def _attention(module: fx.GraphModule, node: Any) -> None:
     node.target, node.args, node.kwargs = aten.matmul.default, (shares, value), {}
 
 
+def _unbound(module: fx.GraphModule, node: Any) -> None:
+    """Each part of unbind is a select."""
+    source, dim = call_arguments(node).values()
+    for part in list(node.users):
+        with module.graph.inserting_before(part):
+            made = new_call(module, aten.select.int, (source, dim, part.args[1]), node)
+        part.replace_all_uses_with(made)
+        module.graph.erase_node(part)
+
+
 def _matrix(operand: Any) -> Tensor | None:
     """A stored matrix, perhaps behind sides of 1; None for any other operand."""
     found = stored_tensor(operand)
@@ -173,16 +183,9 @@ RULES: Mapping[Any, Rule] = {
     aten.mm.default: _linear,
     aten.scaled_dot_product_attention.default: _attention,
     aten.stack.default: _stacked,
+    aten.unbind.int: _unbound,
 }
 """Rule of each operator."""
-
-
-def new_call(module: fx.GraphModule, target: Any, arguments: tuple[Any, ...], like: Any) -> fx.Node:
-    """A new call; its value is told as torch computes it, its place is that of `like`."""
-    node = module.graph.call_function(target, arguments)
-    values = fx.node.map_arg(arguments, lambda given: given.meta.get("val", stored_tensor(given)))
-    node.meta = {**like.meta, "val": target(*values)}
-    return node
 
 
 def _shape(node: Any) -> tuple[int, ...]:

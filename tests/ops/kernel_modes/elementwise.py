@@ -15,6 +15,7 @@ from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.concat import Concat
 from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.layer_norm import LayerNorm
 from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.lookup import Lookup
 from rnnpool_mcu.ops.lrn import Lrn
@@ -27,6 +28,7 @@ from rnnpool_mcu.ops.squared_difference import SquaredDifference
 from rnnpool_mcu.ops.sub import Sub
 from rnnpool_mcu.ops.where import Where
 from tests.ops.kernel_modes.mode import CLAMP, OUT, Build, Made, Modes, modes, on_map
+from tests.ops.test_layer_norm import layer_norm
 
 OTHER = Quantization(0.05, 11)
 WIDE, FINE = Quantization(0.5, -128), Quantization(1e-3, 127)
@@ -156,6 +158,10 @@ def _table(output: Quantization) -> Build:
     return lambda image: (lookup.tanh(image.quantization, output), (image,))
 
 
+def _layer_norm(epsilon: float) -> Build:
+    return lambda image: (layer_norm(image.channels, epsilon), (image,))
+
+
 MODES: Modes = {
     Add: modes(**_sums(Add)),
     ArgMax: modes(largest=on_map(ArgMax()), smallest=on_map(ArgMax(smallest=True))),
@@ -166,6 +172,7 @@ MODES: Modes = {
         }
     ),
     Concat: modes(**_concats()),
+    LayerNorm: modes(usual=_layer_norm(1e-5), without_epsilon=_layer_norm(0.0)),
     L2Norm: modes(usual=_l2_norm(Quantization(10 / 127, 0)), saturating=_l2_norm(Quantization(0.01, -128))),
     Lookup: modes(table=_table(Quantization(1 / 128, 0))),
     Lrn: modes(
