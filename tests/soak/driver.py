@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,7 @@ def soak(state: State, chosen: dict[str, Activity], seed: int, seconds: float, j
     seeds = np.random.default_rng(seed)
     spent = dict.fromkeys(chosen, 0.0)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_in_order) as pool, _workers():
         running: set[Future[Done]] = set()
         while running or time.monotonic() < begun + seconds:
             while len(running) < jobs and time.monotonic() < begun + seconds:
@@ -39,6 +42,23 @@ def soak(state: State, chosen: dict[str, Activity], seed: int, seconds: float, j
                 _tell(name, outcome)
             state.runs[-1].minutes = round((time.monotonic() - begun) / 60, 2)
             state.save()
+
+
+def _end_in_order() -> None:
+    """SIGTERM raises SystemExit, so that programs are ended and folders removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+@contextmanager
+def _workers() -> Iterator[None]:
+    """In which SIGTERM and Ctrl-C end the processes that take turns, too."""
+    _end_in_order()
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
 
 
 def take(name: str, seed: int, kept: Path) -> Done:
