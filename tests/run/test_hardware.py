@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from rnnpool_mcu.ir.project import Project
+from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.pipeline import Target, compile_graph, generate
 from rnnpool_mcu.run import hardware, host, qemu
 from rnnpool_mcu.run.protocol import RunError
@@ -28,6 +29,7 @@ from tests.codegen.test_compilers import network
 from tests.codegen.test_states import _batch, _listener
 from tests.firmware.conftest import FAKE, write_fake_project
 from tests.firmware.test_harness import expected_output
+from tests.graphs import GraphBuilder
 from tests.run.serial_boards import Line, Noise, Noisy, clean, emulated
 
 BOARD, MACHINE, PORTS_BEFORE = "nucleo-f439zi", "netduinoplus2", 2
@@ -136,6 +138,17 @@ def test_two_inputs_with_states_give_the_definitions_bytes(tmp_path: Path, image
     expected = run_reference(graph, batch, lambda _: None, trace=True)
     assert result.outputs == expected.outputs
     assert result.traces == expected.traces
+
+
+def test_outputs_of_several_frames_are_whole(tmp_path: Path) -> None:
+    builder = GraphBuilder(TensorType(12, 16, 1, Quantization(1 / 255, -128)))
+    graph = builder.graph(builder.conv("input", 5, 3))
+    generate(graph, Target("net", 96 * 1024, "streamed", BOARD, "test", "none"), tmp_path, exact_effort=0)
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 12, 16, 1), dtype=np.uint8)
+    with _on_nucleo(tmp_path) as line:
+        result = hardware.run(tmp_path, pixels, SerialPort(line.path))
+    assert result.outputs == run_reference(graph, pixels, lambda _: None).outputs
+    assert len(result.outputs[0]) == 12 * 16 * 5  # two frames
 
 
 def test_a_compiled_network_gives_the_definitions_bytes_within_its_stack(tmp_path: Path) -> None:
