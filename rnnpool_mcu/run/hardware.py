@@ -136,8 +136,8 @@ class _Session:
         heard = time.monotonic()
         while True:
             for frame in self._reader.feed(self.line.read(_POLL_SECONDS)):
-                heard = time.monotonic()
                 yield frame
+                heard = heard if self._last is None else time.monotonic()  # hellos alone are no progress
             wait = self.waits.hello if self._last is None else self.waits.image
             if time.monotonic() - heard > wait:
                 self._tell_silence(wait)
@@ -259,6 +259,16 @@ class _Session:
             raise RunError(
                 f"hardware: the board said nothing for {seconds:.0f} s: a loose cable, no power, or an image "
                 f"that takes longer; {self._progress()}"
+            )
+        if self._greeted:
+            raise ToolMissingError(
+                f"{name}: the board says hello, and does not hear the answer within {seconds:.0f} s: is its "
+                f"receiving wire in, does --baud {self.port.baud} hold both ways?"
+            )
+        if reader.frames > 0:
+            raise ToolMissingError(
+                f"{name}: the board goes on with an earlier run and does not hear that it should begin anew; "
+                "reset it, and look at its receiving wire"
             )
         if reader.bytes == 0:
             raise ToolMissingError(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rnnpool_mcu.errors import ToolMissingError
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.pipeline import Target, compile_graph, generate
@@ -138,6 +139,20 @@ def test_two_inputs_with_states_give_the_definitions_bytes(tmp_path: Path, image
     expected = run_reference(graph, batch, lambda _: None, trace=True)
     assert result.outputs == expected.outputs
     assert result.traces == expected.traces
+
+
+@pytest.mark.parametrize(
+    ("to", "back", "message"),
+    [
+        (Noisy(0.3, 1), Noisy(0.3, 2), "bytes came within 2 s, and no frame that is whole: .*bad line"),
+        (lambda _: b"", clean, "the board says hello, and does not hear the answer within 2 s"),
+        (clean, lambda _: b"", "no answer within 2 s"),
+    ],
+    ids=["noise", "to", "back"],
+)
+def test_a_line_that_carries_nothing_is_told(fake: Path, to: Noise, back: Noise, message: str) -> None:
+    with _on_nucleo(fake, to=to, back=back) as line, pytest.raises(ToolMissingError, match=message):
+        hardware.run(fake, IMAGES, SerialPort(line.path), waits=hardware.Waits(2.0, 2.0))
 
 
 def test_outputs_of_several_frames_are_whole(tmp_path: Path) -> None:

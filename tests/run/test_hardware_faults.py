@@ -75,6 +75,13 @@ def _silent(_: PlayedBoard) -> None:
     time.sleep(2)
 
 
+def _deaf(board: PlayedBoard) -> None:
+    """In the middle of an earlier run, and hears nothing."""
+    for _ in range(8):
+        os.write(board.line_out, Frame(frames.READ, 44, bytes(6)).encode())
+        time.sleep(0.2)
+
+
 def _garbage(board: PlayedBoard) -> None:
     """Another baud rate, or a program that prints."""
     for _ in range(30):
@@ -133,6 +140,7 @@ def _ends_early(board: PlayedBoard) -> None:
     [
         (_silent, ToolMissingError, r"no answer within 1 s; is the board's firmware .*flash DIR"),
         (_garbage, ToolMissingError, r"bytes came within 1 s, and no frame that is whole: .*--baud 115200"),
+        (_deaf, ToolMissingError, r"the board goes on with an earlier run and does not hear"),
         (_dies, RunError, r"the board said nothing for 1 s.*1 of 2 images were done, \d+ frames whole"),
         (_begins_anew, RunError, r"the board began anew in the middle.*1 of 2 images"),
         (_jumps, RunError, r"request 9 came, 1 is next; does a second program answer"),
