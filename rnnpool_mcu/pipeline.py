@@ -25,6 +25,7 @@ from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, FloatSource
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
 from rnnpool_mcu.report.provenance import file_sha256, provenance
+from rnnpool_mcu.report.regions import regions_of
 from rnnpool_mcu.run.renode_test import write_renode_test
 from rnnpool_mcu.schedule.advice import ram_advice
 from rnnpool_mcu.schedule.arena import EXACT_EFFORT
@@ -36,7 +37,7 @@ from rnnpool_mcu.schedule.search import Candidate, pareto_front
 from rnnpool_mcu.schedule.streaming import fastest_plan, obstacle_notes
 from rnnpool_mcu.schedule.validate import validate_plan
 from rnnpool_mcu.toolchain import gcc, size, stack
-from rnnpool_mcu.toolchain.board import check_flash, check_ram, load_board
+from rnnpool_mcu.toolchain.board import check_flash, check_ram, check_regions, load_board
 from rnnpool_mcu.toolchain.project_files import write_project_files
 
 Progress = Callable[[str], None]
@@ -61,6 +62,8 @@ class Target:
     input: ModelInput = ModelInput()  # noqa: RUF009  (frozen)
     agreement: Mapping[str, Any] | None = None  # with the float model, for the report
     source_sha256: str | None = None  # of the model file, for the report
+    arena_region: str | None = None  # a memory of the board beside its RAM, for the arena
+    weights_region: str | None = None  # one beside its flash, for the weights
 
 
 def compile_model(
@@ -80,6 +83,8 @@ def compile_model(
     preprocessing: Preprocessing = AS_IT_IS,
     input_shape: tuple[int, ...] | None = None,
     accept_loss: bool = False,
+    arena_region: str | None = None,
+    weights_region: str | None = None,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
 ) -> Report:
@@ -94,7 +99,8 @@ def compile_model(
     symbol = default_name(model.stem) if name is None else name
     check_name(symbol)
     target_board = load_board(board)
-    check_ram(target_board, ram_bytes)
+    check_regions(target_board, arena_region, weights_region)
+    check_ram(target_board, ram_bytes, arena_region)
     imported = load_graph(
         model,
         calibration=calibration,
@@ -110,7 +116,12 @@ def compile_model(
         *(imported.calibration, optimize, objective, tuple(labels) or tuple(imported.labels)),
         *(imported.input, agreement),
     )
-    target = dataclasses.replace(target, source_sha256=file_sha256(model))
+    target = dataclasses.replace(
+        target,
+        source_sha256=file_sha256(model),
+        arena_region=arena_region,
+        weights_region=weights_region,
+    )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
 
 
@@ -156,7 +167,8 @@ def compile_graph(
     check_labels(graph, target.labels)
     graph = _for_image(graph, target)
     board, notes = load_board(target.board), obstacle_notes(graph)
-    check_flash(board, _constants_bytes(graph))
+    check_regions(board, target.arena_region, target.weights_region)
+    check_flash(board, _constants_bytes(graph), target.weights_region)
     for note in notes:
         warn(note)
     if target.objective == "ram":
@@ -166,14 +178,15 @@ def compile_graph(
     else:
         built = _build_fastest(graph, target, out, board, progress)
     if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
-        raise BudgetError(_too_small(built, graph))
+        raise BudgetError(_too_small(built, graph, board))
     project = dataclasses.replace(built.project, stack_bytes=stack_reserve(built.stack))
     write_project_files(out, project, load_board(target.board))
     planning = _planning(graph, built.plan, target, notes)
-    write_renode_test(out, project, graph)
+    write_renode_test(out, project, graph, board.ram_bytes)
     report = report_of_plan(
         *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning),
         agreement=target.agreement,
+        regions=regions_of(board, project, built.sizes, built.stack),
     )
     report["provenance"] = provenance(out, gcc.version(), target.source_sha256)
     write_report(report, out)
@@ -235,11 +248,16 @@ def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
     """Write and measure a plan's firmware, built with all the RAM the board has."""
     shutil.rmtree(out / "src", ignore_errors=True)
     project = write_sources(plan, target, out)
-    least = project.arena_bytes + project.output_bytes + project.state_bytes
-    if least > board.ram_bytes:
-        return _Built(plan, project, None, None, least)
+    least, apart = project.output_bytes + project.state_bytes, board.memory(project.arena_region, "ram")
+    most = board.ram_bytes + project.arena_region_bytes
+    if apart is None:
+        least += project.arena_bytes
+    if least > board.ram_bytes or (apart is not None and project.arena_region_bytes > apart.bytes):
+        return _Built(
+            plan, project, None, None, max(least + project.arena_region_bytes, target.ram_bytes + 1)
+        )
     try:
-        elf = gcc.build(out, board, ram_bytes=board.ram_bytes, image_mode=project.image_mode)
+        elf = gcc.build(out, board, ram_bytes=most, image_mode=project.image_mode)
         sizes, bound = size.measure(elf), stack.worst_case(elf)
     finally:
         shutil.rmtree(out / "build", ignore_errors=True)
@@ -322,11 +340,19 @@ def _project(plan: Plan, target: Target) -> Project:
         state_bytes=plan.state_bytes,
         inputs=inputs if len(inputs) > 1 else (),
         preprocessing=target.input.as_json(),
+        arena_region=target.arena_region,
+        weights_region=target.weights_region,
     )
 
 
-def _too_small(built: _Built, graph: Graph) -> str:
+def _too_small(built: _Built, graph: Graph, board: Board) -> str:
     plan, project, needed = built.plan, built.project, built.needed_bytes
+    apart = board.memory(project.arena_region, "ram")
+    if apart is not None and project.arena_region_bytes > apart.bytes:
+        return (
+            f"--arena-region {apart.name}: the smallest arena takes {project.arena_region_bytes} bytes, "
+            f"'{apart.name}' has {apart.bytes}; leave the arena in the RAM, or use a smaller model or image"
+        )
     advice = ram_advice(graph, plan.arena_bytes, needed)
     qualifier = "at least " if built.sizes is None else ""
     return (

@@ -31,7 +31,7 @@
 
 extern uint32_t __stack_bottom, __stack_top;
 extern uint32_t __data_start, __data_end, __bss_start, __bss_end;
-extern uint8_t __ram_start, __ram_end, __ram_used_end;
+extern uint8_t __ram_start, __ram_end, __ram_used_end, __arena_region_start, __arena_region_end;
 
 typedef char output_size_matches[sizeof(model_output) == MODEL_OUTPUT_BYTES ? 1 : -1];
 
@@ -167,7 +167,8 @@ static uint32_t bytes_between(const void *start, const void *end)
 static void print_memory(void)
 {
     io_print("memory");
-    print_field("ram", bytes_between(&__ram_start, &__ram_end));
+    const uint32_t beside = bytes_between(&__arena_region_start, &__arena_region_end); /* a memory for the arena */
+    print_field("ram", bytes_between(&__ram_start, &__ram_end) + beside);
     print_field("stack", bytes_between(&__stack_bottom, &__stack_top));
     print_field("data", bytes_between(&__data_start, &__data_end));
     print_field("bss", bytes_between(&__bss_start, &__bss_end));
@@ -178,7 +179,8 @@ static void print_memory(void)
 #endif
     print_field("arena", MODEL_ARENA_BYTES);
     print_field("canaries", sizeof arena - MODEL_ARENA_BYTES);
-    print_field("free", bytes_between(&__ram_used_end, &__ram_end));
+    const uint32_t rest = beside > 0u ? beside - (uint32_t)sizeof arena : 0u;
+    print_field("free", bytes_between(&__ram_used_end, &__ram_end) + rest);
     io_print("\n");
 }
 

@@ -13,11 +13,22 @@
 #define MPU_LIMIT (*(volatile uint32_t *)0xE000EDA0u) /* RASR before ARMv8-M, RLAR since */
 
 extern uint8_t __ram_start, __ram_end, __flash_start, __flash_end, __flash_region_start;
+extern uint8_t __arena_region_start, __arena_region_end;                     /* a memory for the arena, if any */
+extern uint8_t __weights_start, __weights_end, __weights_region_start, __weights_log2_bytes; /* for the weights */
 extern uint8_t __flash_log2_bytes; /* an absolute symbol of memory.ld: its address is the value */
 
 typedef enum { CODE, DATA, READ_ONLY, DEVICE, CLOSED } access;
 
 static uint32_t region_count;
+
+/* The linker's symbols are addresses, which the compiler may take to differ: it cannot know their distance. */
+static uint32_t bytes_between(const uint8_t *start, const uint8_t *end)
+{
+    return (uint32_t)(end - start);
+}
+
+#define RAM_REGIONS 4        /* nested ones, for the units of protection that a budget is counted in */
+#define SHARED_RAM_REGIONS 2 /* of RAM and of the arena each, where other memories need some too */
 
 #ifdef __ARM_ARCH_8M_MAIN__
 #define MPU_MAIR0 (*(volatile uint32_t *)0xE000EDC0u)
@@ -38,14 +49,16 @@ static void add_region(uint32_t base, uint32_t bytes, uint32_t eighths, access k
     MPU_LIMIT = ((base + bytes - 1u) & ~31u) | (kind == DEVICE ? 1u << 1 : 0u) | 1u;
 }
 
-static void add_ram_regions(uint32_t base, uint32_t bytes)
+static void add_ram_regions(uint32_t base, uint32_t bytes, int32_t most)
 {
+    (void)most;
     add_region(base, bytes, 0, DATA);
 }
 
 static void add_flash_region(void)
 {
     add_region((uint32_t)&__flash_start, (uint32_t)(&__flash_end - &__flash_start), 0, CODE);
+    add_region((uint32_t)&__weights_start, bytes_between(&__weights_start, &__weights_end), 0, READ_ONLY);
 }
 
 static void set_memory_types(void)
@@ -53,7 +66,6 @@ static void set_memory_types(void)
     MPU_MAIR0 = MAIR_NORMAL | MAIR_DEVICE << 8;
 }
 #else
-#define RAM_REGIONS 4
 #define SMALLEST_REGION_WITH_EIGHTHS 256u
 
 /* RASR fields (ARMv7-M architecture reference manual, B3.5.9). */
@@ -92,12 +104,12 @@ static void add_region(uint32_t base, uint32_t bytes, uint32_t eighths, access k
     region_count++;
 }
 
-/* Opens exactly `bytes` (a multiple of 256) from `base`: regions of a power of two, each cut to the eighths it
+/* Opens exactly `bytes` (a multiple of the unit of protection) from `base`: regions of a power of two, each cut to the eighths it
  * needs, the next one as large as one eighth and covering the rest. */
-static void add_ram_regions(uint32_t base, uint32_t bytes)
+static void add_ram_regions(uint32_t base, uint32_t bytes, int32_t most)
 {
     uint32_t size = 1u << log2_ceil(bytes < SMALLEST_REGION_WITH_EIGHTHS ? SMALLEST_REGION_WITH_EIGHTHS : bytes);
-    for (int32_t i = 0; i < RAM_REGIONS && bytes > 0u && size >= SMALLEST_REGION_WITH_EIGHTHS; i++) {
+    for (int32_t i = 0; i < most && bytes > 0u && size >= SMALLEST_REGION_WITH_EIGHTHS; i++) {
         const uint32_t eighth = size >> 3, used = bytes / eighth;
         if (used > 0u) {
             add_region(base, size, (1u << used) - 1u, DATA);
@@ -112,6 +124,9 @@ static void add_ram_regions(uint32_t base, uint32_t bytes)
 static void add_flash_region(void)
 {
     add_region((uint32_t)&__flash_region_start, 1u << (uint32_t)&__flash_log2_bytes, 0, CODE);
+    if (bytes_between(&__weights_start, &__weights_end) > 0u) {
+        add_region((uint32_t)&__weights_region_start, 1u << (uint32_t)&__weights_log2_bytes, 0, READ_ONLY);
+    }
 }
 
 static void set_memory_types(void)
@@ -130,12 +145,19 @@ void mpu_protect(void)
      * other one overrules, closes the lower half of the address space there too. */
     add_region(0u, 1u << 31, 0, CLOSED);
     add_flash_region();
-    add_ram_regions((uint32_t)&__ram_start, (uint32_t)(&__ram_end - &__ram_start));
+    const uint32_t arena_bytes = bytes_between(&__arena_region_start, &__arena_region_end);
+    const int32_t most = arena_bytes > 0u || bytes_between(&__weights_start, &__weights_end) > 0u ? SHARED_RAM_REGIONS : RAM_REGIONS;
+    add_ram_regions((uint32_t)&__ram_start, (uint32_t)(&__ram_end - &__ram_start), most);
+    add_ram_regions((uint32_t)&__arena_region_start, arena_bytes, most);
     for (int32_t i = 0; i < PORT_PERIPHERAL_REGIONS; i++) {
         const port_region *region = &port_peripherals[i];
         add_region(region->base, region->bytes, region->eighths, DEVICE);
     }
     add_region(io_region.base, io_region.bytes, io_region.eighths, io_region.kind == PORT_DEVICE ? DEVICE : READ_ONLY);
+    if (region_count > (MPU_TYPE >> 8 & 0xFFu)) {
+        io_print("error the memory protection unit has too few regions; use fewer memories, or none for the weights\n");
+        io_exit(2);
+    }
     MPU_CTRL = 1u; /* on, background map off */
     __asm__ volatile("dsb\n isb" ::: "memory");
 }

@@ -28,6 +28,8 @@ from rnnpool_mcu.system.output_folder import former_source, whole_folder
 @click.option("--name", help="Prefix of the C symbols [default: from the model].")
 @board_option("mps2-an386", "A folder of firmware/boards.")
 @click.option("--labels", type=FILE, help="Names of the classes, one a line [default: the model's].")
+@click.option("--arena-region", metavar="NAME", help="Memory of the board, beside its RAM, for the arena.")
+@click.option("--weights-region", metavar="NAME", help="Memory of the board, beside its flash, for weights.")
 @accept_loss_option
 @click.option("--check/--no-check", default=True, help="Run one image on int8, c and qemu first.")
 @common_options
@@ -39,6 +41,8 @@ def compile_command(
     name: str | None,
     board_name: str,
     labels: Path | None,
+    arena_region: str | None,
+    weights_region: str | None,
     accept_loss: bool,
     check: bool,
 ) -> None:
@@ -66,6 +70,8 @@ def compile_command(
             labels=names,
             **model.calibration_arguments,
             accept_loss=accept_loss,
+            arena_region=arena_region,
+            weights_region=weights_region,
             progress=progress,
             warn=say.note,
         )

@@ -7,14 +7,25 @@ from pathlib import Path
 
 STACK_ALIGNMENT = 8  # bytes, the procedure call standard's
 MPU_RESOLUTION_BITS = 12  # four nested regions, each cut into eighths: see firmware/common/mpu.c
+MPU_SHARED_RESOLUTION_BITS = 6  # two
+CANARY_BYTES = 16  # before and behind the arena: see firmware/common/harness.c
 
 
-def protection_unit(ram_bytes: int) -> int:
+def protection_unit(ram_bytes: int, *, shared: bool = False) -> int:
     """The memory protection unit opens a RAM budget in whole units of this many bytes; a rest stays closed.
 
-    256 up to 1 MiB, then the 4096th part of the next power of two.
+    256 up to 1 MiB, then the 4096th part of the next power of two. Where other memories need regions too
+    (`shared`), two nested ones are left for each of RAM and arena: 256 up to 16 KiB, then the 64th part.
     """
-    return max(256, 1 << max(0, (ram_bytes - 1).bit_length() - MPU_RESOLUTION_BITS))
+    bits = MPU_SHARED_RESOLUTION_BITS if shared else MPU_RESOLUTION_BITS
+    return max(256, 1 << max(0, (ram_bytes - 1).bit_length() - bits))
+
+
+def arena_region_bytes(arena_bytes: int) -> int:
+    """What an arena and its canaries take of a memory of their own, in units of protection."""
+    used = arena_bytes + CANARY_BYTES
+    unit = protection_unit(used, shared=True)
+    return (used + unit - 1) // unit * unit
 
 
 def enclosing_region(origin: int, size: int) -> range:
@@ -39,6 +50,21 @@ class FlashTiming:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """A memory beside a board's RAM and flash, such as closely coupled RAM or a mapped serial flash."""
+
+    name: str
+    kind: str  # "ram": may hold the arena; "flash": the weights
+    origin: int
+    bytes: int
+
+    @property
+    def opened(self) -> range:
+        """What the protection unit of ARMv7-M opens for it, if it is flash."""
+        return enclosing_region(self.origin, self.bytes)
+
+
+@dataclass(frozen=True)
 class Board:
     """A board folder's `board.toml`."""
 
@@ -58,6 +84,16 @@ class Board:
     qemu_machine: str | None = None
     probes: tuple[tuple[str, str], ...] = ()  # program that writes its flash, and what that is told
     flash_timing: FlashTiming = FlashTiming()
+    memories: tuple[Memory, ...] = ()
+
+    def memory(self, name: str | None, kind: str) -> Memory | None:
+        """The memory of that name and kind; None where there is none, or no name."""
+        return next((m for m in self.memories if (m.name, m.kind) == (name, kind)), None)
+
+    def most_ram_bytes(self, arena_region: str | None = None) -> int:
+        """The largest budget: contiguous RAM, and the memory that holds the arena."""
+        beside = self.memory(arena_region, "ram")
+        return self.ram_bytes + (0 if beside is None else beside.bytes)
 
 
 @dataclass(frozen=True)
@@ -92,6 +128,8 @@ class FlashAndStatic:
     arena_bytes: int  # with its canaries
     stack_reserve_bytes: int
     ram_without_stack_bytes: int  # all of the above RAM but the stack, with the padding between sections
+    arena_region_bytes: int = 0  # of the memory that holds the arena, which is then not among those
+    shared_protection: bool = False  # other memories need regions of the protection unit too
 
     @property
     def flash_bytes(self) -> int:
@@ -128,5 +166,5 @@ def stack_reserve(bound: StackBound) -> int:
 def ram_needed(sizes: FlashAndStatic, bound: StackBound) -> int:
     """The smallest budget: static, buffers, arena with canaries, deepest stack, in units of protection."""
     used = sizes.ram_without_stack_bytes + stack_reserve(bound)
-    unit = protection_unit(used)
-    return (used + unit - 1) // unit * unit
+    unit = protection_unit(used, shared=sizes.shared_protection)
+    return (used + unit - 1) // unit * unit + sizes.arena_region_bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from rnnpool_mcu.errors import ModelError, UsageError, UserError
+from rnnpool_mcu.ir.firmware import arena_region_bytes
 from rnnpool_mcu.ir.model_name import check_name
 from rnnpool_mcu.ir.source import ModelInput
 from rnnpool_mcu.system.plain_files import MAX_ARCHIVE_BYTES, FileFault, check_size, read_json
@@ -69,7 +70,7 @@ class Project:
     `state_bytes` that of `<name>_state`, 0 where a run does not depend on earlier ones. `labels` are the
     names of the classes, if the model came with them. `ram_bytes` is the whole budget: stack, static
     variables, image (or row), output and state buffers, arena. `stack_bytes` is what the linker sets aside
-    of it.
+    of it. `arena_region` and `weights_region` are memories of the board beside its RAM and flash.
     """
 
     FILE_NAME: ClassVar[str] = "project.json"
@@ -91,6 +92,8 @@ class Project:
     format_version: int = FORMAT_VERSION
     state_bytes: int = 0
     inputs: tuple[InputShape, ...] = ()
+    arena_region: str | None = None
+    weights_region: str | None = None
 
     def __post_init__(self) -> None:
         _check_one_of("kind", self.kind, KINDS)
@@ -144,6 +147,11 @@ class Project:
         return sum(given.row_bytes for given in self.every_input)
 
     @property
+    def arena_region_bytes(self) -> int:
+        """Of the memory that holds the arena; 0 where it lies in the RAM."""
+        return 0 if self.arena_region is None else arena_region_bytes(self.arena_bytes)
+
+    @property
     def has_state(self) -> bool:
         """Whether a run depends on those before it."""
         return self.state_bytes > 0
@@ -154,7 +162,7 @@ class Project:
         It ends with the hash of the folder's graph, if one is there, and with its own: `load` compares them.
         """
         fields = dataclasses.asdict(self)
-        plain = {"state_bytes": 0, "inputs": ()}
+        plain = {"state_bytes": 0, "inputs": (), "arena_region": None, "weights_region": None}
         told = {name: value for name, value in fields.items() if plain.get(name) != value}
         graph = folder / GRAPH_NAME
         if graph.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 from rnnpool_mcu import __version__
@@ -46,6 +47,8 @@ def build_report(source: ReportInput) -> Report:
     }
     if source.inputs:
         report["inputs"] = [{"name": one.name, "shape": list(one.shape)} for one in source.inputs]
+    if source.regions:
+        report["regions"] = [asdict(region) | {"holds": list(region.holds)} for region in source.regions]
     report["figures"] = figure_kinds(report)
     return report
 

@@ -11,7 +11,7 @@ from rnnpool_mcu.ir.plan import Plan, total_live
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.ir.tensor_type import TensorType, ValueType
 from rnnpool_mcu.report.build import Report, build_report
-from rnnpool_mcu.report.model import ImageSource, InputRow, LayerRow, Planning, PlanPeak, ReportInput
+from rnnpool_mcu.report.model import ImageSource, InputRow, LayerRow, Planning, PlanPeak, Region, ReportInput
 
 DETECTION_FIELDS = 5  # x1, y1, x2, y2, score
 
@@ -25,6 +25,7 @@ def report_of_plan(
     calibration: str | None = None,
     planning: Planning = Planning(),  # noqa: B008  (frozen)
     agreement: Mapping[str, Any] | None = None,
+    regions: tuple[Region, ...] = (),
 ) -> Report:
     """The report of a model compiled from the file `source`; `sizes` and `stack` come from a build."""
     layers, graph = layers_of_plan(plan), plan.graph
@@ -55,6 +56,7 @@ def report_of_plan(
             input=real_values(graph.input_name, graph.input_type, as_bytes=True),
             outputs=tuple(real_values(name, graph.types[name]) for name in graph.outputs),
             agreement=agreement,
+            regions=regions,
         )
     )
 

@@ -67,6 +67,18 @@ class InputRow:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A memory of the board, and what lies in it."""
+
+    name: str
+    kind: str  # "ram" or "flash"
+    origin: int
+    bytes: int  # of the whole memory
+    used_bytes: int
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """Everything known about a model once it is compiled and built; all sizes in bytes.
 
@@ -100,6 +112,7 @@ class ReportInput:
     input: Mapping[str, Any] | None = None  # name, shape, scale and zero point of a byte
     outputs: tuple[Mapping[str, Any], ...] = ()  # the same of an int8 value
     agreement: Mapping[str, Any] | None = None  # with the float model that was quantized
+    regions: tuple[Region, ...] = ()  # of the board, once the firmware was built
 
     @property
     def image_bytes(self) -> int:

@@ -13,6 +13,7 @@ from rich.text import Text
 from rnnpool_mcu.report.agreement_lines import agreement_lines
 from rnnpool_mcu.report.build import Report
 from rnnpool_mcu.report.plan_lines import plan_lines
+from rnnpool_mcu.report.regions import region_lines
 
 TEXT_WIDTH = 80  # columns of report.txt
 COUNTED_WIDTH = 96  # with instructions in it
@@ -74,6 +75,7 @@ def renderable(report: Report) -> Group:
             lines.append(f"Output {output['name']}: int8 q stands for {scale:.6g} * (q - {zero_point}).")
     if (agreement := report.get("agreement")) is not None:
         lines += agreement_lines(agreement)
+    lines += region_lines(report.get("regions", []))
     if (timing := report.get("timing")) is not None:
         clock = f"{timing['clock_hz'] / 1e6:g} MHz, {timing['wait_states']} flash wait states"
         time = f"{timing['seconds'] * 1e3:,.1f} ms"

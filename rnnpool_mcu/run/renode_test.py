@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rnnpool_mcu.ir.batch import Batch
 from rnnpool_mcu.ir.evaluate import evaluate_batch
+from rnnpool_mcu.ir.firmware import protection_unit
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.run import batch
@@ -37,9 +38,17 @@ def image_window(images: NDArray[np.uint8]) -> bytes:
     return window_of(len(images), images.tobytes())
 
 
-def expected_lines(project: Project, outputs: Sequence[bytes]) -> list[str]:
-    """Regular expressions of the report's lines for images with these outputs."""
-    ram = project.ram_bytes // _RAM_UNIT * _RAM_UNIT
+def expected_lines(project: Project, outputs: Sequence[bytes], ram_most: int | None = None) -> list[str]:
+    """Regular expressions of the report's lines for images with these outputs.
+
+    `ram_most` is the board's contiguous RAM, beside which the arena may lie.
+    """
+    main = project.ram_bytes - project.arena_region_bytes
+    if ram_most is not None:
+        main = min(main, ram_most)
+    shared = project.arena_region is not None or project.weights_region is not None
+    unit = protection_unit(main, shared=True) if shared else _RAM_UNIT
+    ram = main // unit * unit + project.arena_region_bytes
     lines = ["^runner 1$", f"^memory ram {ram} stack {project.stack_bytes} "]
     for index, output in enumerate(outputs):
         lines.append(f"^image index {index} status 0 .*canaries_ok 1$")
@@ -47,7 +56,7 @@ def expected_lines(project: Project, outputs: Sequence[bytes]) -> list[str]:
     return [*lines, f"^done images {len(outputs)} failures 0$", "^exit 0$"]
 
 
-def write_renode_test(folder: Path, project: Project, graph: Graph) -> None:
+def write_renode_test(folder: Path, project: Project, graph: Graph, ram_most: int | None = None) -> None:
     """Writes made-up inputs and what the definition says of them into the project's `renode/`."""
     rng, runs = np.random.default_rng(_SEED), _RUNS if project.has_state else 1
     shapes = [(runs, *given.shape) for given in project.every_input]
@@ -56,5 +65,5 @@ def write_renode_test(folder: Path, project: Project, graph: Graph) -> None:
     outputs = [b"".join(values[name].tobytes() for name in graph.outputs) for values in found]
     window = window_of(runs, batch.as_bytes(project, images))
     (folder / "renode" / IMAGES_NAME).write_bytes(window)
-    text = "\n".join(expected_lines(project, outputs)) + "\n"
+    text = "\n".join(expected_lines(project, outputs, ram_most)) + "\n"
     (folder / "renode" / EXPECTED_NAME).write_text(text, encoding="utf-8")

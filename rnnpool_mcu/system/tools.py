@@ -63,9 +63,9 @@ def make(project: Path, target: str, variables: Mapping[str, str], *, compiler: 
     _check_writable(project)
     log = done.stdout + done.stderr
     _check_resources(project, log)
-    overflow = re.search(r"region `(RAM|FLASH)' overflowed by (\d+) bytes", log)
+    overflow = re.search(r"region `(\w+)' overflowed by (\d+) bytes", log)
     if overflow is not None:
-        advice = _ADVICE[overflow[1]]
+        advice = _ADVICE.get(overflow[1], "use another memory of the board, or a smaller model")
         raise BudgetError(
             f"{project}: the firmware does not fit, {overflow[1]} exceeded by {overflow[2]} bytes; {advice}"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 from rnnpool_mcu.errors import BudgetError, UsageError
-from rnnpool_mcu.ir.firmware import Board, FlashTiming, enclosing_region
+from rnnpool_mcu.ir.firmware import Board, FlashTiming, Memory, enclosing_region
 from rnnpool_mcu.system import resources
 
 DEFAULT_BOARD = "mps2-an386"
@@ -93,6 +93,7 @@ def _read(folder: Path) -> Board:
         probes=_probes(fields.get("probe", {})),
         qemu_machine=fields.get("qemu", {}).get("machine"),
         flash_timing=FlashTiming(**fields["flash"].get("timing", {})),
+        memories=tuple(Memory(**memory) for memory in fields.get("memory", ())),
     )
 
 
@@ -117,6 +118,32 @@ def _check(path: Path, fields: dict[str, Any]) -> None:
         )
     if ram["origin"] % RAM_ALIGNMENT:
         raise UsageError(f"{path}: ram.origin: {ram['origin']:#x}, allowed: multiples of {RAM_ALIGNMENT}")
+    _check_memories(path, fields)
+
+
+def _check_memories(path: Path, fields: dict[str, Any]) -> None:
+    """UsageError for memories of one name, of odd bounds, or that lie over one another."""
+    taken = {
+        key: range(part["origin"], part["origin"] + part["bytes"])
+        for key, part in (("flash", fields["flash"]), ("ram", fields["ram"]))
+    }
+    for number, told in enumerate(fields.get("memory", ())):
+        memory, key = Memory(**told), f"memory[{number}]"
+        if memory.name in (*taken, "arena", "weights"):
+            raise UsageError(f"{path}: {key}.name: '{memory.name}' is taken, allowed: another name")
+        if memory.origin % RAM_ALIGNMENT or memory.bytes % RAM_ALIGNMENT:
+            raise UsageError(
+                f"{path}: {key}: {memory.bytes} bytes at {memory.origin:#x}, "
+                f"allowed: multiples of {RAM_ALIGNMENT}"
+            )
+        own = memory.opened if memory.kind == "flash" else range(memory.origin, memory.origin + memory.bytes)
+        for other, there in taken.items():
+            if own.start < there.stop and there.start < own.stop:
+                raise UsageError(
+                    f"{path}: {key}: '{memory.name}' takes {own.start:#x}..{own.stop - 1:#x}, where {other} "
+                    f"lies ({there.start:#x}..{there.stop - 1:#x}); allowed: addresses of its own"
+                )
+        taken[memory.name] = own
 
 
 def _told(error: jsonschema.ValidationError) -> str:
@@ -132,19 +159,39 @@ def _told(error: jsonschema.ValidationError) -> str:
     return str(error.message)[:200]
 
 
-def check_ram(board: Board, ram_bytes: int) -> None:
-    """UsageError when the budget is more than the board has."""
-    if ram_bytes > board.ram_bytes:
-        raise UsageError(
-            f"board '{board.name}' has {board.ram_bytes} bytes of contiguous RAM, the budget is {ram_bytes}; "
-            f"use --ram {board.ram_bytes // 1024}k or another --board"
-        )
+def check_ram(board: Board, ram_bytes: int, arena_region: str | None = None) -> None:
+    """UsageError when the budget is more than the board has: contiguous, and where the arena lies apart."""
+    most = board.most_ram_bytes(arena_region)
+    if ram_bytes <= most:
+        return
+    where = "contiguous RAM" if most == board.ram_bytes else f"RAM with '{arena_region}'"
+    beside = [m.name for m in board.memories if m.kind == "ram" and m.name != arena_region]
+    hint = f", --arena-region {beside[0]}" if beside else ""
+    raise UsageError(
+        f"board '{board.name}' has {most} bytes of {where}, the budget is {ram_bytes}; "
+        f"use --ram {most // 1024}k{hint} or another --board"
+    )
 
 
-def check_flash(board: Board, constants_bytes: int) -> None:
-    """BudgetError when weights and tables alone are more than the board's flash."""
-    if constants_bytes > board.flash_bytes:
+def check_regions(board: Board, arena_region: str | None, weights_region: str | None) -> None:
+    """UsageError where the board has no such memory."""
+    for option, name, kind in (
+        ("--arena-region", arena_region, "ram"),
+        ("--weights-region", weights_region, "flash"),
+    ):
+        if name is not None and board.memory(name, kind) is None:
+            names = ", ".join(m.name for m in board.memories if m.kind == kind) or "none on this board"
+            raise UsageError(
+                f"{option} {name}: board '{board.name}' has no such memory of kind {kind}; allowed: {names}"
+            )
+
+
+def check_flash(board: Board, constants_bytes: int, weights_region: str | None = None) -> None:
+    """BudgetError when weights and tables alone are more than the memory that holds them."""
+    memory = board.memory(weights_region, "flash")
+    most, name = (board.flash_bytes, "flash") if memory is None else (memory.bytes, f"'{memory.name}'")
+    if constants_bytes > most:
         raise BudgetError(
             f"weights and tables take {constants_bytes:,} bytes, board '{board.name}' has "
-            f"{board.flash_bytes:,} bytes of flash; use fewer weights, or a --board with more flash"
+            f"{most:,} bytes of {name}; use fewer weights, or a --board with more flash"
         )

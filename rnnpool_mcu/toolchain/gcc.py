@@ -33,7 +33,7 @@ def build(
     when the budget is exceeded, BuildError when the compiler refuses a source.
     """
     described = Project.load(project)
-    check_ram(board, ram_bytes)
+    check_ram(board, ram_bytes, described.arena_region)
     build_dir = Path("build") / f"{board.name}-{image_mode}-{io}{'-trace' if trace else ''}"
     variables = {
         "BOARD": board.name,

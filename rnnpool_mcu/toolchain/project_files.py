@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from rnnpool_mcu.ir.firmware import Board, enclosing_region
+from rnnpool_mcu.ir.firmware import Board, arena_region_bytes, enclosing_region
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system import resources
 from rnnpool_mcu.system.copying import copy_folder
@@ -40,7 +40,11 @@ def write_project_files(folder: Path, project: Project, board: Board | None = No
         path = folder / target.format(name=project.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = environment.get_template(template).render(
-            name=project.name, upper=project.name.upper(), project=project, board=board
+            name=project.name,
+            upper=project.name.upper(),
+            project=project,
+            board=board,
+            arena_region_bytes=arena_region_bytes(project.arena_bytes),
         )
         path.write_text(text, encoding="utf-8")
     platform = folder / "firmware" / "boards" / board.name / "board.repl"

@@ -15,6 +15,10 @@ def measure(elf: ElfImage) -> FlashAndStatic:
     with elf.path.open("rb") as file:
         image = ELFFile(file)
         sizes = {section.name: int(section["sh_size"]) for section in image.iter_sections()}
+        arena_region, weights_log2 = (
+            _symbol(image, "__arena_region_bytes"),
+            _symbol(image, "__weights_log2_bytes"),
+        )
         used_bytes = _symbol(image, "__ram_used_end") - _symbol(image, "__ram_start")
     return FlashAndStatic(
         model_code_bytes=sizes.get(".model_text", 0),
@@ -28,6 +32,8 @@ def measure(elf: ElfImage) -> FlashAndStatic:
         arena_bytes=sizes.get(".arena", 0),
         stack_reserve_bytes=sizes.get(".stack", 0),
         ram_without_stack_bytes=used_bytes - sizes.get(".stack", 0),
+        arena_region_bytes=arena_region,
+        shared_protection=arena_region > 0 or weights_log2 > 0,
     )
 
 

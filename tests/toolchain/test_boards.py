@@ -187,6 +187,9 @@ def test_every_key_is_explained() -> None:
     def keys(schema: dict[str, object], path: str = "") -> list[tuple[str, dict[str, object]]]:
         found = []
         for name, inner in schema.get("properties", {}).items():  # type: ignore[attr-defined]
+            if "items" in inner and "properties" in inner["items"]:
+                found += keys(inner["items"], f"{path}{name}[].")
+                continue
             found += [(f"{path}{name}", inner), *keys(inner, f"{path}{name}.")]
         return found
 

@@ -20,6 +20,13 @@
 #define FAULT_EXECUTE_RAM 6
 #define FAULT_SKIPS_ROW 7
 
+#define FAULT_BEYOND_ARENA_REGION 8 /* the first byte after what is open of the arena's own memory */
+#define FAULT_BEFORE_ARENA_REGION 9
+
+#if FAKE_FAULT == FAULT_BEYOND_ARENA_REGION || FAKE_FAULT == FAULT_BEFORE_ARENA_REGION
+extern uint8_t __arena_region_start, __arena_region_end;
+#endif
+
 #if FAKE_FAULT == FAULT_BEYOND_BUDGET
 extern uint8_t __ram_end;
 #endif
@@ -43,6 +50,10 @@ static void misbehave(uint8_t *arena)
     *(volatile uint8_t *)&__ram_end = 1;
 #elif FAKE_FAULT == FAULT_BELOW_BUDGET
     *(volatile uint8_t *)0x1FFFFFFFu = 1;
+#elif FAKE_FAULT == FAULT_BEYOND_ARENA_REGION
+    *(volatile uint8_t *)&__arena_region_end = 1;
+#elif FAKE_FAULT == FAULT_BEFORE_ARENA_REGION
+    *(volatile uint8_t *)((uintptr_t)&__arena_region_start - 1u) = 1;
 #elif FAKE_FAULT == FAULT_WRITE_FLASH
     *(volatile uint8_t *)(uintptr_t)fake_weights_row = 1;
 #elif FAKE_FAULT == FAULT_EXECUTE_RAM
