@@ -25,6 +25,7 @@ from rnnpool_mcu.frontends.onnx.known import COMPUTED, check_known
 from rnnpool_mcu.frontends.onnx.reader import STANDARD, OnnxInput, OnnxModel, OnnxNode, parse_onnx
 from rnnpool_mcu.frontends.problems import Problem, refusal
 from rnnpool_mcu.importing.imported import Calibration, Normalisation
+from rnnpool_mcu.importing.onnx_norms import with_layer_norms
 from rnnpool_mcu.importing.onnx_rewrites import (
     fold_gemm_factors,
     grouped_transposed,
@@ -41,7 +42,9 @@ from rnnpool_mcu.quantize.several import several_samples
 QUANTIZABLE = COMPUTED - {"Identity", "Dropout"}
 _WARNINGS, _ERRORS = 2, 3  # severities of the runtime's messages
 CHANNELS_FIRST = [0, 3, 1, 2]
-_NOT_WANTED = ("MatMulAddFusion",)
+_NOT_WANTED = ("LayerNormFusionL1", "SimplifiedLayerNormFusion")
+"""Optimizations that take a variance for one whatever its exponent is."""
+_NOT_OF_TOKENS = ("MatMulAddFusion",)
 """Optimizations that turn tokens [1, N, C] into a batch of N, which no integer operator takes."""
 
 
@@ -175,7 +178,7 @@ def _prepared(
             _normalise(stored, given[0], factor * 255, term)
             factor, term, edge = np.full(1, 1 / 255), np.zeros(1), PIXELS
         edges = (edge,)
-    simple = _simplified(stored, folder / "float.onnx")
+    simple = _simplified(with_layer_norms(stored), folder / "float.onnx")
     left = {node.outputs for node, _ in _unknown_operators(parse_onnx(simple.SerializeToString(), path.name))}
     problems = [problem for node, problem in unknown if node.outputs in left]
     if problems:
@@ -265,7 +268,7 @@ def _simplified(model: Any, path: Path) -> Any:
     options.log_severity_level = 3
     onnxruntime.InferenceSession(
         *(model.SerializeToString(), options, ["CPUExecutionProvider"]),
-        disabled_optimizers=_NOT_WANTED if _has_tokens(model) else (),
+        disabled_optimizers=(*_NOT_WANTED, *(_NOT_OF_TOKENS if _has_tokens(model) else ())),
     )
     return onnx.shape_inference.infer_shapes(onnx.load_model(path))
 

@@ -68,6 +68,14 @@ def _hard_swish_as_four(b: Builder, x: str) -> str:
     return b.node("Div", b.node("Mul", x, gate), six)
 
 
+def _group_normalization(b: Builder, x: str) -> str:
+    """Of two groups, as torch's exporter writes it."""
+    rows = b.node("Reshape", x, b.stored(np.array([0, 2, -1])))
+    same = [b.stored(np.full(2, value, np.float32)) for value in (1, 0)]
+    unit = b.node("Reshape", b.node("InstanceNormalization", rows, *same), b.stored(np.array([1, 8, 9, 11])))
+    return b.node("Add", b.node("Mul", unit, b.normal((8, 1, 1))), b.normal((8, 1, 1)))
+
+
 def _attention(b: Builder, x: str) -> str:
     """Scores of rows [1, N, 4] with each other, and what they weigh."""
     q, k, v = (b.node("MatMul", x, b.normal((4, 4), 0.5)) for _ in range(3))
@@ -218,6 +226,11 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "product_with_one_for_all": lambda b, x: b.node(
         "MatMul", x, b.node("Transpose", b.node("ReduceMax", x, axes=[1], keepdims=1), perm=[0, 1, 3, 2])
     ),
+    "layer_normalization": lambda b, x: b.node(
+        "LayerNormalization", _boxes(b, x), b.normal((4,)), b.normal((4,)), epsilon=1e-3
+    ),
+    "layer_normalization_of_columns": lambda b, x: b.node("LayerNormalization", x, b.normal((11,)), axis=3),
+    "group_normalization": lambda b, x: _group_normalization(b, x),
     "attention": lambda b, x: _attention(b, _boxes(b, x)),
     "heads": lambda b, x: _heads(b, _boxes(b, x)),
     "prelu_of_a_map": lambda b, x: b.node("PRelu", x, b.normal((8, 9, 11), 0.3)),

@@ -73,7 +73,9 @@ def convert_mat_mul(call: Call) -> Operator:
     Clip behind it fused. Two computed tensors: as many matrices of both, or one second for all.
     """
     if call.is_stored(0):
-        raise ModelError("of a stored first matrix, supported: a stored second one; transpose both and swap")
+        raise ModelError(
+            "its first is stored in the file, supported: a stored second; transpose both and swap"
+        )
     if call.rank > 2:
         filter_ = filter_of(call, 1, len(call.node.inputs), axis=1)
         if filter_.weights.shape[:-1] != (call.inputs[0].channels,):

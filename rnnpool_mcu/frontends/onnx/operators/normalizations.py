@@ -12,6 +12,7 @@ from rnnpool_mcu.frontends.onnx.call import Call, Converter
 from rnnpool_mcu.frontends.quantized_layers import scaled_by_constant
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.l2_norm import L2Norm
+from rnnpool_mcu.ops.layer_norm import LayerNorm
 from rnnpool_mcu.ops.lrn import Lrn
 
 
@@ -43,9 +44,42 @@ def convert_lp_normalization(call: Call) -> Operator:
     return L2Norm.of(np.ones(call.inputs[0].channels), call.output)
 
 
+def convert_layer_normalization(call: Call) -> Operator:
+    """Over the last axis, stored scale and bias."""
+    axis, rank = call.node.integer("axis", -1), call.rank
+    if axis not in (-1, rank - 1) or call.node.integer("stash_type", 1) != 1:
+        raise ModelError(f"over axes from {axis} on, or stash_type other than 1, supported: the last axis, 1")
+    gain = np.asarray(call.stored(1), np.float64).reshape(-1)
+    bias = np.asarray(call.stored(2), np.float64).reshape(-1) if call.has(2) else np.zeros(1)
+    return _layer_norm(call, gain, bias)
+
+
+def convert_instance_normalization(call: Call) -> Operator:
+    """Of [1, groups, values], all scaled alike, as GroupNorm is exported."""
+    gain, bias = (np.asarray(call.stored(at), np.float64).reshape(-1) for at in (1, 2))
+    if call.rank != 3 or (gain != gain[:1]).any() or (bias != bias[:1]).any():
+        raise ModelError(
+            f"input {list(call.shapes[0])}, scales {gain[:4].tolist()}.., supported: [1, groups, values] "
+            "scaled alike; reshape to that, and scale behind it with Mul and Add"
+        )
+    return _layer_norm(call, gain[:1], bias[:1])
+
+
+def _layer_norm(
+    call: Call, gain: np.typing.NDArray[np.float64], bias: np.typing.NDArray[np.float64]
+) -> Operator:
+    channels = call.inputs[0].channels
+    if gain.size not in (1, channels) or bias.size not in (1, channels):
+        raise ModelError(f"{gain.size} scales, {bias.size} biases for {channels} values; the file is damaged")
+    gain, bias = (np.broadcast_to(values, (channels,)).astype(np.float64) for values in (gain, bias))
+    return LayerNorm(gain, bias, call.node.real("epsilon", 1e-5), call.output)
+
+
 NORMALIZATIONS: Mapping[str, Converter] = {
     "BatchNormalization": Converter((0,), convert_batch_normalization, clamps=True),
+    "InstanceNormalization": Converter((0,), convert_instance_normalization, rows=True, channelwise=True),
     "LRN": Converter((0,), convert_lrn),
+    "LayerNormalization": Converter((0,), convert_layer_normalization, rows=True, channelwise=True),
     "LpNormalization": Converter((0,), convert_lp_normalization, rows=True, channelwise=True),
 }
 """Converters of normalizations."""
