@@ -107,5 +107,5 @@ def test_other_forms_stay(change: dict[str, object], tmp_path: Path) -> None:
     path, typical = tmp_path / "net.onnx", tmp_path / "typical.npy"
     path.write_bytes(model.SerializeToString())
     np.save(typical, np.random.default_rng(3).normal(0, 1, (4, 4, 6)).astype(np.float32))
-    with pytest.raises(ModelError, match="Div|Sqrt"):
+    with pytest.raises(ModelError, match=r"Div|Sqrt"):
         load_graph(path, calibration=typical)
