@@ -98,6 +98,10 @@ def _disagreeing(found: Disagreement) -> Failure:
             f"print(differs(imported({found.seed})))\n"
         )
         return Failure(f"{found.kind} disagrees", f"{found.seed}: {found.where}", {"case.py": text.encode()})
+    if found.suffix == ".onnx":
+        from tests.soak.networks.onnx_files import shortest
+
+        found = shortest(found)
     text = (
         "from pathlib import Path\n\nfrom tests.soak.networks.files import from_file\n\n"
         f'data = Path(__file__).with_name("net{found.suffix}").read_bytes()\n'

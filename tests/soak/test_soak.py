@@ -149,6 +149,20 @@ def test_a_half_written_output_is_noticed(tmp_path: Path) -> None:
     assert tuple(found) == (*said, "left behind: left")
 
 
+def test_a_file_that_disagrees_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx_files = pytest.importorskip("tests.soak.networks.onnx_files")
+    onnx = pytest.importorskip("onnx")
+    data = onnx_files.quantized(onnx_files.onnx_models.small_network())
+    assert not onnx_files.from_file("test", 1, ".onnx", data).disagreements
+    monkeypatch.setattr("rnnpool_mcu.validate.source.STEPS_ALLOWED", -1)
+    (found,) = onnx_files.from_file("test", 1, ".onnx", data).disagreements
+    assert found.where.count(";") > 3
+    small = onnx_files.shortest(found)
+    assert ";" not in small.where and "Conv2d" in small.where
+    kinds = [node.op_type for node in onnx.ModelProto.FromString(small.data).graph.node]
+    assert kinds.count("Conv") == 1 and "Add" not in kinds
+
+
 def test_shapes_have_kinds() -> None:
     assert cell(Reached("Add", "usual", (1, 4, 33))) == "Add|usual|1x4x16"
     assert cell(Reached("Add", "usual", (7, 13, 6))) == "Add|usual|2x5x5"
