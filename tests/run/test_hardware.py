@@ -221,3 +221,11 @@ def test_every_emulated_core_speaks_the_protocol(tmp_path: Path, name: str) -> N
     with emulated(elf.path, str(board.qemu_machine)) as line:
         for _ in range(2):
             assert hardware.run(project, IMAGES[:1], SerialPort(line.path)).outputs == EXPECTED[:1]
+
+
+def test_the_discovery_boards_firmware_runs_on_the_same_chip(tmp_path: Path) -> None:
+    """Its console is the second port; QEMU's STM32F405 is an STM32F407 without camera and network."""
+    board, project = load_board("stm32f407-disco"), _fake(tmp_path / "fake", "stm32f407-disco")
+    elf = gcc.build(project, board, ram_bytes=8192, image_mode="streamed", io="uart")
+    with emulated(elf.path, MACHINE, ports_before=1) as line:
+        assert hardware.run(project, IMAGES, SerialPort(line.path)).outputs == EXPECTED
