@@ -252,3 +252,18 @@ def test_random_files_are_right_or_refused(tmp_path: Path) -> None:
     found = {seed: outcome(seed, tmp_path / "net.tflite") for seed in range(FILES)}
     assert {seed: text for seed, text in found.items() if text.startswith("wrong")} == {}
     assert list(found.values()).count("taken") > FILES // 2
+
+
+@pytest.mark.parametrize("axis", range(5))
+def test_rows_of_rows_are_not_joined_as_rows(axis: int, tmp_path: Path) -> None:
+    """Of more than four dimensions the leading ones are rows of one map: only behind them is an axis its own."""
+    w, path = Writer(3), tmp_path / "net.tflite"
+    x = w.view(w.conv(w.input(5, 6, 3), 4), 1, 5, 3, 2, 4)
+    path.write_bytes(w.finish(w.concat([x, x], axis)))
+    if axis < 3:
+        with pytest.raises(ModelError, match=f"along axis {axis} of"):
+            load_graph(path)
+        return
+    imported, runtime = source_runtime(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *imported.graph.input_type.shape), np.uint8)
+    assert compare_with_source(imported.graph, runtime, imported.sources, pixels).agrees

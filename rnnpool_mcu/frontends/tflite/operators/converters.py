@@ -215,9 +215,16 @@ def convert_concatenation(call: Call) -> Operator:
     """Computed or stored tensors along height, width or channels, each with its own quantization."""
     if int(call.option("FusedActivationFunction")) != 0:
         raise ModelError("fused activation, supported: none; make it a layer of its own")
-    rank = len(call.model.tensors[call.op.outputs[0]].shape)
+    shape = call.model.tensors[call.op.outputs[0]].shape
+    rank = len(shape)
     axis = int(call.option("Axis")) % max(rank, 1)
-    return Concat(call.output, axis - rank + 3)
+    place = axis - rank + 3
+    if place < 0 or (place == 0 and rank > 4 and max(shape[:axis]) > 1):  # these are rows of rows
+        raise ModelError(
+            f"along axis {axis} of {list(shape)}, supported: the last three but the batch, of more than four "
+            "dimensions the last two; reshape before"
+        )
+    return Concat(call.output, place)
 
 
 def convert_transpose_conv(call: Call) -> Operator:
