@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ INPUT_KEYS = ("x", "inputs", "images", "data", "x_test")
 LEAST_LIMIT, MOST_UNPACKED = 512 << 20, 20
 """Of an .npz: bytes it may unpack to, and of those by byte of the file."""
 _SEPARATORS = ",;\t"
+MOST_LINE_BYTES = 16 << 20
 
 
 class Rows(Protocol):
@@ -152,10 +154,15 @@ class _CsvRows:
 
 
 def _line_starts(path: Path) -> NDArray[np.int64]:
-    """Byte at which each line begins that is not empty."""
-    starts, place = [], 0
+    """Byte at which each line begins that is not empty; UsageError for a line longer than MOST_LINE_BYTES."""
+    starts, place = array("q"), 0
     with path.open("rb") as file:
-        for line in file:
+        while line := file.readline(MOST_LINE_BYTES + 1):
+            if len(line) > MOST_LINE_BYTES:
+                raise UsageError(
+                    f"{path}: is no table of numbers (a line of more than {MOST_LINE_BYTES:,} bytes); save "
+                    "large inputs as .npy"
+                )
             if line.strip():
                 starts.append(place)
             place += len(line)

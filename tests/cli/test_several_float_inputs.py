@@ -122,3 +122,22 @@ def test_values_in_another_order_of_axes_are_refused(compiled: tuple[Path, Any],
     done = _run("validate", path.parent / "out", "--images", tmp_path / "turned.npz", "--engine", "c")
     words = " ".join(done.output.split())
     assert done.exit_code == 2 and "allowed: [N, 6, 5, 3] of uint8, or [N, 3, 6, 5] of real values" in words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda values: np.where(np.arange(5) == 3, np.nan, values), "input 0 holds NaN or infinity"),
+        (lambda values: values[:, :, :-1], "allowed: floats of"),
+        (lambda values: values[:-1], "as many rows of each"),
+        (lambda values: values.astype(np.int64), "allowed: floats of"),
+    ],
+)
+def test_calibration_that_does_not_fit_is_named(change: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    values = _values(_onnx(path))
+    values["image_1"] = change(values["image_1"])
+    np.savez(tmp_path / "typical.npz", **values)  # type: ignore[arg-type]
+    arguments = ("--calibration", tmp_path / "typical.npz", "--ram", "64k", "-o", tmp_path / "out")
+    done = _run("compile", path, *arguments)
+    assert done.exit_code == 2 and words in " ".join(done.stderr.split()), done.output

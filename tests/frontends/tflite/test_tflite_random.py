@@ -256,7 +256,7 @@ def test_random_files_are_right_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("axis", range(5))
 def test_rows_of_rows_are_not_joined_as_rows(axis: int, tmp_path: Path) -> None:
-    """Of more than four dimensions the leading ones are rows of one map: only behind them is an axis its own."""
+    """Of more than four dimensions the leading ones are rows of one map: no axis among them is its own."""
     w, path = Writer(3), tmp_path / "net.tflite"
     x = w.view(w.conv(w.input(5, 6, 3), 4), 1, 5, 3, 2, 4)
     path.write_bytes(w.finish(w.concat([x, x], axis)))
