@@ -24,6 +24,7 @@ from rnnpool_mcu.numerics.lookup_tables import SMOOTH
 from rnnpool_mcu.ops.add import Add
 from rnnpool_mcu.ops.convolution import Padding, Window
 from rnnpool_mcu.ops.fully_connected import FullyConnected
+from rnnpool_mcu.ops.gru import Gru
 from rnnpool_mcu.ops.l2_norm import L2Norm
 from rnnpool_mcu.ops.lstm import Lstm
 from rnnpool_mcu.quantize.rnnpool_cell import quantize_rnnpool
@@ -131,6 +132,15 @@ def _lstm(name: str, steps: int, inputs: int, units: int, target: float | None =
     return Shape(name, op, (layers.tensor(1, steps, inputs),), target=target)
 
 
+def _gru(name: str, steps: int, inputs: int, units: int, target: float | None = None) -> Shape:
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-127, 128, (3, units, inputs), dtype=np.int8)
+    recurrent = rng.integers(-127, 128, (3, units, units), dtype=np.int8)
+    bias, scales = np.zeros((3, units), np.int32), (np.full(3, 0.01 / np.sqrt(n)) for n in (inputs, units))
+    op = Gru(weights, recurrent, bias, bias, *scales, Quantization(1 / 128, 0))
+    return Shape(name, op, (layers.tensor(1, steps, inputs),), target=target)
+
+
 def shapes() -> tuple[Shape, ...]:
     """The shapes for which other engines' figures are recorded, then some of this project's own networks."""
     block = layers.tensor(30, 40, 32)
@@ -156,6 +166,9 @@ def shapes() -> tuple[Shape, ...]:
         _lstm("LSTM, 49 steps, 40→64", 49, 40, 64, 1.6),
         _lstm("LSTM, 10 steps, 64→128", 10, 64, 128, 1.6),
         _lstm("LSTM, 28 steps, 28→32", 28, 28, 32),
+        _gru("GRU, 49 steps, 40→64", 49, 40, 64, 1.6),
+        _gru("GRU, 10 steps, 64→128", 10, 64, 128, 1.6),
+        _gru("GRU, 28 steps, 28→32", 28, 28, 32),
         _l2_norm("L2 norm, 40×30×32 (per element)", (40, 30), 32),
         _l2_norm("L2 norm, 20×15×128 (per element)", (20, 15), 128),
     )

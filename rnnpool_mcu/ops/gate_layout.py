@@ -11,6 +11,7 @@ from rnnpool_mcu.ir.operator import Int8Array
 from rnnpool_mcu.numerics.fixed_point import MAX_SHIFT, MIN_SHIFT, Requantization
 from rnnpool_mcu.ops.conv2d_layout import WORD_BYTES, packed_halves
 
+GATED_UNITS = 16  # whose gates the Cortex-M4's kernels hold at once, UNITS there
 PACKED_BITS = 8  # by which packed weights' sums are shifted left
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.numerics.fixed_point import Requantization
+from rnnpool_mcu.numerics.fixed_point import MIN_SHIFT, Requantization
 from rnnpool_mcu.numerics.gates import (
     SIGMOID_TABLE,
     TANH_TABLE,
@@ -24,6 +24,7 @@ from rnnpool_mcu.numerics.gates import (
     sigmoid,
     tanh,
 )
+from rnnpool_mcu.ops.gate_layout import GATED_UNITS, Product, words_of
 
 GATES = 3  # update z, reset r, candidate n
 STATE_BITS = 15  # the state is Q15: int8 alone would lose what a slow gate adds to it
@@ -122,27 +123,34 @@ class Gru(Operator):
         return inputs[0].width * int(self.weights.size + self.recurrent.size)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """The states in 16 bits, r h where it is needed, and the int8 states before the first step."""
-        return self.units * (3 if self.reset_after else 5)
+        """A step's input and the states before it as int16, some units' gates, the states in 16 bits, r h."""
+        wide = 8 * (words_of(inputs[0].channels) + words_of(self.units) + min(self.units, GATED_UNITS))
+        return wide + self.units * (2 if self.reset_after else 4)
+
+    def variants(self) -> tuple[str, ...]:
+        return ("m4",)
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         of_input, of_state, of_output = self._factors(inputs[0])
         bias, state_bias = self._biases(inputs[0])
-        multipliers = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
         if not self.reset_after:  # r h has no zero point
             state_bias[2] = self.recurrent_bias[2]
+        products = Product(self.weights, bias, of_input), Product(self.recurrent, state_bias, of_state)
+        out_shift = of_output.shift - of_output.left_shift
+        can_pack = out_shift >= MIN_SHIFT and all(product.can_pack for product in products)
+        packed = self.reset_after and can_pack  # r h is int16, which packed weights cannot take
+        filters = np.hstack([product.filters(packed=packed) for product in products])
+        pairs = np.stack([of_input.multipliers, of_state.multipliers], axis=1)
         return CParams(
             {
-                "weights": CArray("int8_t", self.weights),
-                "recurrent": CArray("int8_t", self.recurrent),
-                "bias": CArray("int32_t", bias.astype(np.int32)),
-                "state_bias": CArray("int32_t", state_bias.astype(np.int32)),
-                "multipliers": CArray("int32_t", multipliers),
+                "filters": CArray("int32_t", filters),
+                "multipliers": CArray("int32_t", np.append(pairs, of_output.multipliers)),
                 "sigmoid_table": CArray("int16_t", SIGMOID_TABLE),
                 "tanh_table": CArray("int16_t", TANH_TABLE),
-                "input_shift": of_input.shift - of_input.left_shift,
-                "state_shift": of_state.shift - of_state.left_shift,
-                "output_shift": of_output.shift - of_output.left_shift,
+                "is_packed": int(packed),
+                "input_shift": products[0].shift(packed=packed),
+                "state_shift": products[1].shift(packed=packed),
+                "output_shift": out_shift,
                 "steps": inputs[0].width,
                 "inputs": inputs[0].channels,
                 "units": self.units,

@@ -26,7 +26,7 @@ from rnnpool_mcu.numerics.gates import (
     sigmoid,
     tanh,
 )
-from rnnpool_mcu.ops.gate_layout import Product, words_of
+from rnnpool_mcu.ops.gate_layout import GATED_UNITS, Product, words_of
 
 GATES = 4  # input, forget, cell, output
 CELL_PIXELS = 2  # of as many channels as units, that hold the cell's int16
@@ -143,8 +143,8 @@ class Lstm(Operator):
         return inputs[0].width * int(self.weights.size + self.recurrent.size)
 
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
-        """A step's input and the states before it as int16, and the cell's state."""
-        wide = 8 * (words_of(inputs[0].channels) + words_of(self.units))
+        """A step's input and the states before it as int16, some units' gates, and the cell's state."""
+        wide = 8 * (words_of(inputs[0].channels) + words_of(self.units) + min(self.units, GATED_UNITS))
         return wide + 2 * self.units
 
     def variants(self) -> tuple[str, ...]:
@@ -157,11 +157,11 @@ class Lstm(Operator):
         out_shift = of_output.shift - of_output.left_shift
         packed = out_shift >= MIN_SHIFT and all(product.can_pack for product in products)
         filters = np.hstack([product.filters(packed=packed) for product in products])
-        multipliers = np.concatenate([found.multipliers for found in (of_input, of_state, of_output)])
+        pairs = np.stack([of_input.multipliers, of_state.multipliers], axis=1)
         return CParams(
             {
                 "filters": CArray("int32_t", filters),
-                "multipliers": CArray("int32_t", multipliers),
+                "multipliers": CArray("int32_t", np.append(pairs, of_output.multipliers)),
                 "sigmoid_table": CArray("int16_t", SIGMOID_TABLE),
                 "tanh_table": CArray("int16_t", TANH_TABLE),
                 "is_packed": int(packed),

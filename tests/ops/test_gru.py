@@ -14,9 +14,11 @@ from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.ops.gru import Gru
 from tests.ops.kernel_harness import (
     KernelCase,
+    assert_bit_exact,
     assert_cortex_m4_equals_numpy,
     assert_host_equals_numpy,
     random_case,
+    run_qemu,
 )
 
 OUTPUT = Quantization(1 / 128, 0)
@@ -110,6 +112,47 @@ KERNEL_CASES = [
 def test_c_equals_numpy() -> None:
     assert_host_equals_numpy(KERNEL_CASES)
     assert_cortex_m4_equals_numpy(KERNEL_CASES)
+
+
+def extreme_cases() -> list[KernelCase]:
+    """Weights and inputs at their ends, packed and not, factors that need a left shift, long rows, many units."""
+    rng, found = np.random.default_rng(7), []
+    plain = gru(8, 8)
+    for low in (-127, -128):  # -128 beside a negative weight does not pack
+        weights = rng.choice(np.array([low, 127], np.int8), (3, 8, 8))
+        op = replace(plain, weights=weights, recurrent=np.full((3, 8, 8), low, np.int8))
+        found += [
+            random_case(op, [steps(6, 8)], 9),
+            random_case(replace(op, bias=op.bias * 0), [steps(3, 8)], 1),
+        ]
+    for factor in (4.0, 60.0, 1e-6):
+        made = replace(plain, weight_scales=plain.weight_scales * factor)
+        found.append(random_case(made, [steps(4, 8)], 2))
+        found.append(random_case(replace(plain, recurrent_scales=made.weight_scales), [steps(4, 8)], 2))
+    found += [random_case(gru(600, 2), [steps(2, 600)], 3), random_case(gru(3, 600), [steps(2, 3)], 3)]
+    found += [random_case(gru(n, n), [steps(3, n)], n) for n in (15, 16, 17, 33)]  # blocks of 16 units
+    found += [random_case(replace(c.op, output=Quantization(2.0**-14, 127)), c.types, 4) for c in found[:1]]
+    return found + [
+        KernelCase(c.op, c.types, (np.full_like(c.values[0], v),)) for c in found[:2] for v in (-128, 127)
+    ]
+
+
+def test_both_layouts_and_the_extremes_equal_numpy() -> None:
+    cases = extreme_cases()
+    packed = [case.op.c_params(case.types).fields["is_packed"] for case in cases]
+    assert 0 < sum(packed) < len(packed)  # type: ignore[arg-type]
+    assert_host_equals_numpy(cases)
+    assert_cortex_m4_equals_numpy(cases)
+
+
+def test_its_work_per_mac() -> None:
+    cases = [random_case(gru(i, u), [steps(8, i)], 1) for i, u in ((40, 64), (64, 64), (40, 128))]
+    results = run_qemu(cases)
+    assert_bit_exact(cases, results)
+    for case, result, limit in zip(cases, results, (1.43, 1.36, 1.29), strict=True):
+        per_mac = result.instructions / case.op.macs(case.types)
+        print(f"{case.types[0]}: {per_mac:.2f} instructions per MAC")
+        assert per_mac <= limit
 
 
 @pytest.mark.parametrize(

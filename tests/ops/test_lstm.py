@@ -104,6 +104,7 @@ def extreme_cases() -> list[KernelCase]:
         found.append(random_case(made, [steps(4, 8)], 2))
         found.append(random_case(replace(plain, recurrent_scales=made.weight_scales), [steps(4, 8)], 2))
     found.append(random_case(lstm(600, 2), [steps(2, 600)], 3))
+    found += [random_case(lstm(n, n), [steps(3, n)], n) for n in (15, 16, 17, 33)]  # blocks of 16 units
     return found + [
         KernelCase(c.op, c.types, (np.full_like(c.values[0], v),)) for c in found[:2] for v in (-128, 127)
     ]
@@ -121,7 +122,7 @@ def test_its_work_per_mac() -> None:
     cases = [random_case(lstm(i, u), [steps(8, i)], 1) for i, u in ((40, 64), (64, 64), (40, 128))]
     results = run_qemu(cases)
     assert_bit_exact(cases, results)
-    for case, result, limit in zip(cases, results, (1.55, 1.4, 1.3), strict=True):
+    for case, result, limit in zip(cases, results, (1.36, 1.28, 1.21), strict=True):
         per_mac = result.instructions / case.op.macs(case.types)
         print(f"{case.types[0]}: {per_mac:.2f} instructions per MAC")
         assert per_mac <= limit
