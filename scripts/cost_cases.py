@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
@@ -22,6 +23,7 @@ from rnnpool_mcu.ops.gru import Gru
 from rnnpool_mcu.ops.height_reduction import HeightReduction
 from rnnpool_mcu.ops.log_softmax import LogSoftmax
 from rnnpool_mcu.ops.lrn import Lrn
+from rnnpool_mcu.ops.lstm import Lstm
 from rnnpool_mcu.ops.mat_mul import MatMul
 from rnnpool_mcu.ops.max_pool import MaxPool2d
 from rnnpool_mcu.ops.mul import Mul
@@ -58,17 +60,40 @@ def cases() -> list[KernelCase]:
         found += [random_case(_by_rows(image, outputs), (image,)) for outputs in (4, 30)]
         found.append(random_case(Broadcast((height, width, channels)), (gate,)))
         found += _stored_and_joined(image)
-    return [*found, *(_gru(*sizes) for sizes in ((10, 8, 8), (10, 40, 32), (5, 64, 16), (20, 13, 48)))]
+    return [*found, *recurrent_cases()]
 
 
-def _gru(steps: int, inputs: int, units: int) -> KernelCase:
-    rng = np.random.default_rng(0)
-    weights, recurrent = (
-        rng.integers(-127, 128, (3, units, count), dtype=np.int8) for count in (inputs, units)
-    )
+def recurrent_cases() -> list[KernelCase]:
+    """GRU and LSTM whose weights share words, and such as do not."""
+    return [
+        make(*sizes, packs)
+        for sizes in ((10, 8, 8), (10, 40, 32), (5, 64, 16), (20, 13, 48), (6, 28, 32), (4, 40, 64))
+        for make in (_gru, _lstm)
+        for packs in (True, False)
+    ]
+
+
+def _gru(steps: int, inputs: int, units: int, packs: bool) -> KernelCase:
+    weights, recurrent = _matrices(3, inputs, units, packs)
     bias, scales = np.zeros((3, units), np.int32), np.full(3, 0.01)
     op = Gru(weights, recurrent, bias, bias, scales, scales, Quantization(1 / 128, 0))
     return random_case(op, (TensorType(1, steps, inputs, IN),))
+
+
+def _lstm(steps: int, inputs: int, units: int, packs: bool) -> KernelCase:
+    weights, recurrent = _matrices(4, inputs, units, packs)
+    bias, scales = np.zeros((4, units), np.int32), np.full(4, 0.01 / units**0.5)
+    op = Lstm(weights, recurrent, bias, scales, scales, 11, Quantization(1 / 128, 0))
+    return random_case(op, (TensorType(1, steps, inputs, IN),))
+
+
+def _matrices(gates: int, inputs: int, units: int, packs: bool) -> list[NDArray[np.int8]]:
+    """-128 beside a negative weight does not share a word with it."""
+    rng = np.random.default_rng(0)
+    found = [rng.integers(-127, 128, (gates, units, count), dtype=np.int8) for count in (inputs, units)]
+    if not packs:
+        found[0][0, 0, :2] = -128
+    return found
 
 
 def _stored_and_joined(image: TensorType) -> list[KernelCase]:

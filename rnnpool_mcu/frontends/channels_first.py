@@ -32,7 +32,10 @@ def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
     if len(shape) > 4:
         raise ModelError(f"'{name}' is {list(shape)}, supported: at most 4 dimensions")
     if len(shape) >= 2 and shape[0] != 1:
-        raise ModelError(f"'{name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1")
+        steps_first = ", its batch before its steps" if len(shape) == 3 and shape[1] == 1 else ""
+        raise ModelError(
+            f"'{name}' is {list(shape)}: batch {shape[0]}, supported: 1; export it with batch 1{steps_first}"
+        )
     channels, height, width = 1, 1, 1
     if len(shape) >= 1:
         channels = shape[min(1, len(shape) - 1)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow
+from rnnpool_mcu.ir.operator import CArray, CParams, Int8Array, Operator, RowWindow, Work
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
 from rnnpool_mcu.numerics.fixed_point import MIN_SHIFT, Requantization
 from rnnpool_mcu.numerics.gates import (
@@ -142,6 +142,12 @@ class Lstm(Operator):
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return inputs[0].width * int(self.weights.size + self.recurrent.size)
 
+    def work(self, inputs: Sequence[TensorType]) -> tuple[Work, ...]:
+        """One loop if weights share words, else another."""
+        (whole,) = super().work(inputs)
+        _, packed = self._products(inputs[0])
+        return (whole if packed else replace(whole, kernel=f"{self.kernel} by bytes"),)
+
     def scratch_bytes(self, inputs: Sequence[TensorType]) -> int:
         """A step's input and the states before it as int16, some units' gates, and the cell's state."""
         wide = 8 * (words_of(inputs[0].channels) + words_of(self.units) + min(self.units, GATED_UNITS))
@@ -152,10 +158,7 @@ class Lstm(Operator):
 
     def c_params(self, inputs: Sequence[TensorType]) -> CParams:
         of_input, of_state, of_output = self._factors(inputs[0])
-        bias, state_bias = self._biases(inputs[0])
-        products = Product(self.weights, bias, of_input), Product(self.recurrent, state_bias, of_state)
-        out_shift = of_output.shift - of_output.left_shift
-        packed = out_shift >= MIN_SHIFT and all(product.can_pack for product in products)
+        products, packed = self._products(inputs[0])
         filters = np.hstack([product.filters(packed=packed) for product in products])
         pairs = np.stack([of_input.multipliers, of_state.multipliers], axis=1)
         return CParams(
@@ -167,7 +170,7 @@ class Lstm(Operator):
                 "is_packed": int(packed),
                 "input_shift": products[0].shift(packed=packed),
                 "state_shift": products[1].shift(packed=packed),
-                "output_shift": out_shift,
+                "output_shift": of_output.shift - of_output.left_shift,
                 "steps": inputs[0].width,
                 "inputs": inputs[0].channels,
                 "units": self.units,
@@ -180,6 +183,14 @@ class Lstm(Operator):
 
     def _narrowed(self, cell: Int64Array) -> Int64Array:
         return rounded(cell, self.cell_bits - GATE_BITS)
+
+    def _products(self, steps: TensorType) -> tuple[tuple[Product, Product], bool]:
+        """W x and R h as the kernel has them, and whether their weights share words."""
+        of_input, of_state, of_output = self._factors(steps)
+        bias, state_bias = self._biases(steps)
+        products = Product(self.weights, bias, of_input), Product(self.recurrent, state_bias, of_state)
+        out_shift = of_output.shift - of_output.left_shift
+        return products, out_shift >= MIN_SHIFT and all(product.can_pack for product in products)
 
     def _factors(self, steps: TensorType) -> tuple[Requantization, Requantization, Requantization]:
         """Of W x and R h to Q12, per gate, and of o * tanh(c) to the output."""

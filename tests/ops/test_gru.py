@@ -115,7 +115,7 @@ def test_c_equals_numpy() -> None:
 
 
 def extreme_cases() -> list[KernelCase]:
-    """Weights and inputs at their ends, packed and not, factors that need a left shift, long rows, many units."""
+    """Weights and inputs at their ends, packed and not, factors with a left shift, long rows, many units."""
     rng, found = np.random.default_rng(7), []
     plain = gru(8, 8)
     for low in (-127, -128):  # -128 beside a negative weight does not pack

@@ -15,13 +15,23 @@ from rnnpool_mcu.frontends.onnx.views import VIEWS
 COMPUTED = frozenset((*CONVERTERS, *FUNCTIONS, *ONE_NUMBER, *VIEWS))
 """ONNX's own operators that the integer graph may hold."""
 
+WAYS_OUT = {
+    **dict.fromkeys(
+        ("GRU", "LSTM"),
+        "ONNX's quantizers leave it in float; give the torch module to rnnpool_mcu.compile, or save it by "
+        "torch.export (.pt2), where nn.GRU and nn.LSTM are quantized",
+    ),
+    "RNN": "a plain recurrent layer without gates; train torch's nn.GRU or nn.LSTM, and save it as .pt2",
+}
+"""What to do instead of an operator."""
+
 
 def check_known(node: OnnxNode) -> None:
     """ModelError for an operator that the reader has no converter for."""
     check_domain(node)
     known = node.kind in COMPUTED or node.kind in EDGES or node.kind in SHAPE_ARITHMETIC
     if node.domain in STANDARD and not known:
-        raise unsupported()
+        raise unsupported(node.kind)
 
 
 def check_schema(node: OnnxNode, opset: int) -> None:
@@ -42,8 +52,10 @@ def check_schema(node: OnnxNode, opset: int) -> None:
             raise ModelError(f"{len(names)} {what}, allowed in opset {opset}: {least}..{most}")
 
 
-def unsupported() -> ModelError:
+def unsupported(kind: str = "") -> ModelError:
     """The error of an operator that no integer operator stands for."""
+    if kind in WAYS_OUT:
+        return ModelError(f"is not supported: {WAYS_OUT[kind]}")
     known = ", ".join(sorted((*COMPUTED, *EDGES)))
     return ModelError(
         f"is not supported; supported: {known}; build the layer of these, or cut the model before it"

@@ -11,6 +11,16 @@ from rnnpool_mcu.frontends.tflite.operators.takers import TAKERS
 from rnnpool_mcu.frontends.tflite.reader import StoredModel, StoredOperator
 
 _CONTROL_FLOW = ("IF", "WHILE", "CALL")
+_PLAIN = "a plain recurrent layer without gates; train an LSTM, or torch's nn.GRU or nn.LSTM (.pt2)"
+WAYS_OUT = {
+    "BIDIRECTIONAL_SEQUENCE_LSTM": "supported: UNIDIRECTIONAL_SEQUENCE_LSTM in each direction, one of them "
+    "behind and before a REVERSE_V2; or torch's nn.LSTM(bidirectional=True) (.pt2)",
+    "BIDIRECTIONAL_SEQUENCE_RNN": _PLAIN,
+    "LSTM": "supported: UNIDIRECTIONAL_SEQUENCE_LSTM, a whole sequence; convert it with unroll=False",
+    "RNN": _PLAIN,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": _PLAIN,
+}
+"""What to do instead of an operator."""
 
 
 def check_precision(model: StoredModel) -> None:
@@ -39,6 +49,8 @@ def check_known(op: StoredOperator) -> None:
             f"is a custom operator, supported: {', '.join(CUSTOM)} and built-in ones, see `rnnpool-mcu "
             "supported-ops`; cut the model before it, and do its work in your own C"
         )
+    if op.kind in WAYS_OUT:
+        raise ModelError(f"is not supported: {WAYS_OUT[op.kind]}")
     kinds = {*CONVERTERS, *TAKERS, *VIEWS, *EDGES, *VARIABLES}
     if not op.custom and op.kind not in kinds:
         known = ", ".join(sorted(kinds))

@@ -125,7 +125,8 @@ class _Parser:
         if others != set(range(1, count)):
             raise ModelError(
                 f"{count} graphs, allowed: 1, and those that CALL_ONCE runs; control flow (IF, WHILE, CALL) "
-                "is not supported, unroll it"
+                "is not supported, unroll it; of a Keras LSTM: convert it with a fixed batch of 1, which "
+                "makes one operator; of a GRU: bring it as torch's nn.GRU (.pt2)"
             )
         initial: dict[str, StoredTensor] = {}
         for index in sorted(others):

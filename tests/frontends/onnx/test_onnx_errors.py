@@ -66,6 +66,9 @@ def test_a_float_model_says_how_to_quantize() -> None:
         ("QLinearConv", "is computed or missing, supported: stored in the file"),
         ("Loop", "Loop, operator 10 ('image_DequantizeLinear_Output'"),
         ("Cos", "is not supported; supported: Abs, Add, ArgMax"),
+        ("LSTM", "is not supported: ONNX's quantizers leave it in float; give the torch module"),
+        ("GRU", "is not supported: ONNX's quantizers leave it in float; give the torch module"),
+        ("RNN", "is not supported: a plain recurrent layer without gates; train torch's nn.GRU"),
     ],
 )
 def test_operators_are_named(kind: str, words: str) -> None:

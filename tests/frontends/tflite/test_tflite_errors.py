@@ -95,6 +95,10 @@ def test_an_open_batch_is_one() -> None:
         ("COS", False, "COS, operator 1 ('layer_0' -> 'layer_1'): is not supported; supported: ABS, ADD, "),
         ("Spectrogram", True, "Spectrogram, operator 1 ('layer_0' -> 'layer_1'): is a custom operator"),
         ("WHILE", False, "control flow is not supported"),
+        ("UNIDIRECTIONAL_SEQUENCE_RNN", False, "is not supported: a plain recurrent layer without gates"),
+        ("RNN", False, "is not supported: a plain recurrent layer without gates; train an LSTM"),
+        ("BIDIRECTIONAL_SEQUENCE_LSTM", False, "supported: UNIDIRECTIONAL_SEQUENCE_LSTM in each direction"),
+        ("LSTM", False, "supported: UNIDIRECTIONAL_SEQUENCE_LSTM, a whole sequence"),
     ],
 )
 def test_operators_are_named(kind: str, custom: bool, words: str) -> None:
