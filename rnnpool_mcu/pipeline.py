@@ -41,6 +41,13 @@ from rnnpool_mcu.toolchain.board import check_flash, check_ram, check_regions, l
 from rnnpool_mcu.toolchain.project_files import write_project_files
 
 Progress = Callable[[str], None]
+NOT_BUILT = (
+    "nothing was built (--emit-only): stack, static variables and flash are not known; where there is a "
+    "cross compiler, `rnnpool-mcu validate` builds it within the budget, or says by how much it is exceeded"
+)
+STATIC_BYTES = 256
+"""Of .data, .bss, canaries and alignment, where nothing is built; beside the stack of project.json."""
+
 MOST_OPERATORS = 1000
 """Of a model; networks that fit a Cortex-M4 have a few dozen to a few hundred."""
 
@@ -64,6 +71,7 @@ class Target:
     source_sha256: str | None = None  # of the model file, for the report
     arena_region: str | None = None  # a memory of the board beside its RAM, for the arena
     weights_region: str | None = None  # one beside its flash, for the weights
+    emit_only: bool = False  # nothing is built: stack, static variables and flash are not measured
 
 
 def compile_model(
@@ -85,6 +93,7 @@ def compile_model(
     accept_loss: bool = False,
     arena_region: str | None = None,
     weights_region: str | None = None,
+    emit_only: bool = False,
     progress: Progress = lambda _: None,
     warn: Progress = lambda _: None,
 ) -> Report:
@@ -92,7 +101,7 @@ def compile_model(
 
     Raises ModelError for a model that cannot be read, holds something unsupported or, unless `accept_loss`,
     is another one in integers than in float; BudgetError when the whole program needs more than `ram_bytes`;
-    ToolMissingError without a cross compiler.
+    ToolMissingError without a cross compiler, unless `emit_only`.
     """
     from rnnpool_mcu.importing import load_graph
 
@@ -121,6 +130,7 @@ def compile_model(
         source_sha256=file_sha256(model),
         arena_region=arena_region,
         weights_region=weights_region,
+        emit_only=emit_only,
     )
     return compile_graph(imported.graph, target, out, progress=progress, warn=warn)
 
@@ -177,18 +187,22 @@ def compile_graph(
         built = _build(plan, target, out, board)
     else:
         built = _build_fastest(graph, target, out, board, progress)
-    if built.sizes is None or built.stack is None or built.needed_bytes > target.ram_bytes:
+    measured = built.sizes is not None and built.stack is not None
+    if not (measured or target.emit_only) or built.needed_bytes > target.ram_bytes:
         raise BudgetError(_too_small(built, graph, board))
-    project = dataclasses.replace(built.project, stack_bytes=stack_reserve(built.stack))
+    project = built.project
+    if built.stack is not None:
+        project = dataclasses.replace(project, stack_bytes=stack_reserve(built.stack))
     write_project_files(out, project, load_board(target.board))
-    planning = _planning(graph, built.plan, target, notes)
+    planning = _planning(graph, built.plan, target, (*notes, NOT_BUILT) if target.emit_only else notes)
     write_renode_test(out, project, graph, board.ram_bytes)
     report = report_of_plan(
         *(built.plan, project, target.source, built.sizes, built.stack, target.calibration, planning),
         agreement=target.agreement,
         regions=regions_of(board, project, built.sizes, built.stack),
     )
-    report["provenance"] = provenance(out, gcc.version(), target.source_sha256)
+    compiler = "none: --emit-only" if target.emit_only else gcc.version()
+    report["provenance"] = provenance(out, compiler, target.source_sha256)
     write_report(report, out)
     write_memory_picture(built.plan, target.title, out)
     return report
@@ -256,6 +270,11 @@ def _build(plan: Plan, target: Target, out: Path, board: Board) -> _Built:
         return _Built(
             plan, project, None, None, max(least + project.arena_region_bytes, target.ram_bytes + 1)
         )
+    if target.emit_only:
+        pixels = project.image_bytes if project.image_mode == "resident" else project.row_bytes
+        beside = 0 if plan.image_offset is not None else pixels
+        estimated = least + beside + project.stack_bytes + STATIC_BYTES + project.arena_region_bytes
+        return _Built(plan, project, None, None, estimated)
     try:
         elf = gcc.build(out, board, ram_bytes=most, image_mode=project.image_mode)
         sizes, bound = size.measure(elf), stack.worst_case(elf)

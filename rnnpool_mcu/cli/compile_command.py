@@ -31,6 +31,7 @@ from rnnpool_mcu.system.output_folder import former_source, whole_folder
 @click.option("--arena-region", metavar="NAME", help="Memory of the board, beside its RAM, for the arena.")
 @click.option("--weights-region", metavar="NAME", help="Memory of the board, beside its flash, for weights.")
 @accept_loss_option
+@click.option("--emit-only", is_flag=True, help="Write C without a cross compiler: stack and flash unknown.")
 @click.option("--check/--no-check", default=True, help="Run one image on int8, c and qemu first.")
 @common_options
 def compile_command(
@@ -43,6 +44,7 @@ def compile_command(
     labels: Path | None,
     arena_region: str | None,
     weights_region: str | None,
+    emit_only: bool,
     accept_loss: bool,
     check: bool,
 ) -> None:
@@ -72,10 +74,11 @@ def compile_command(
             accept_loss=accept_loss,
             arena_region=arena_region,
             weights_region=weights_region,
+            emit_only=emit_only,
             progress=progress,
             warn=say.note,
         )
-        if check:
+        if check and not emit_only:
             report = check_compiled(folder, report, progress, say.note)
     say.result(report, renderable(report))
     replaced = "" if former is None else f", in place of what was compiled from {former}"

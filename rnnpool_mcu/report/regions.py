@@ -12,9 +12,13 @@ _IN_RAM = ("stack", "static variables", "image or row", "output")
 
 
 def regions_of(
-    board: Board, project: Project, sizes: FlashAndStatic, stack: StackBound
+    board: Board, project: Project, sizes: FlashAndStatic | None, stack: StackBound | None
 ) -> tuple[Region, ...]:
-    """RAM and flash, and the memories beside them that the arena or the weights lie in."""
+    """RAM and flash, and the memories beside them that the arena or the weights lie in; none where nothing
+    was built.
+    """
+    if sizes is None or stack is None:
+        return ()
     arena = board.memory(project.arena_region, "ram")
     weights = board.memory(project.weights_region, "flash")
     in_ram = _IN_RAM if arena is not None else (*_IN_RAM, "arena")

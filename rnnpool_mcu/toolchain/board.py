@@ -17,6 +17,16 @@ from rnnpool_mcu.system import resources
 
 DEFAULT_BOARD = "mps2-an386"
 FILE_NAME = "board.toml"
+_TAKEN = (
+    "arena",
+    "weights",
+    "origin",
+    "org",
+    "o",
+    "length",
+    "len",
+    "l",
+)  # by us, and by the linker's language
 RAM_ALIGNMENT = 256  # bytes, of the memory protection unit
 
 
@@ -72,6 +82,7 @@ def _read(folder: Path) -> Board:
     except RecursionError as error:
         raise UsageError(f"{path}: is nested too deeply; a board has tables flash, ram and qemu") from error
     _check(path, fields)
+    _check_files(folder, fields.get("port"))
     if fields["name"] != folder.resolve().name:
         raise UsageError(
             f"{path}: name is '{fields['name']}', its folder's is '{folder.resolve().name}'; make them equal"
@@ -102,9 +113,46 @@ def _probes(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value if isinstance(value, str) else "") for name, value in told.items() if value)
 
 
+def _is_integer(_: object, value: object) -> bool:
+    """Of TOML: JSON Schema takes 1e9 for an integer, too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
+
+
+def _check_text(path: Path, value: object) -> None:
+    """UsageError for a text with line ends or other control characters, which would end up in a makefile."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        _check_text(path, part)
+    if isinstance(value, str) and not value.isprintable():
+        raise UsageError(f"{path}: {value!r:.60}, allowed: characters that print, in one line")
+
+
+def _check_files(folder: Path, port: str | None) -> None:
+    """UsageError where the board's C is not there."""
+    common = resources.firmware_dir() / "common"
+    source = folder / "port.c" if port is None else common / port
+    if not source.is_file():
+        ports = ", ".join(sorted(file.name for file in common.glob("port_*.c")))
+        raise UsageError(
+            f"{folder}: {source.name} is not there; write the folder's own port.c, or name one of these as "
+            f"port in {FILE_NAME}: {ports}"
+        )
+    if not (folder / "board.h").is_file():
+        raise UsageError(
+            f"{folder}: board.h is not there; it defines PORT_COUNT_UNIT and PORT_COUNT_PER_TICK"
+        )
+
+
 def _check(path: Path, fields: dict[str, Any]) -> None:
     """UsageError with the key, what it holds and what is allowed."""
-    validator = jsonschema.Draft202012Validator(board_schema())
+    _check_text(path, fields)
+    validator = _Validator(board_schema())
     for error in sorted(validator.iter_errors(fields), key=lambda found: list(map(str, found.absolute_path))):
         key = ".".join(map(str, error.absolute_path)) or "the file"
         raise UsageError(f"{path}: {key}: {_told(error)}; keys are explained in docs/boards.md")
@@ -129,7 +177,7 @@ def _check_memories(path: Path, fields: dict[str, Any]) -> None:
     }
     for number, told in enumerate(fields.get("memory", ())):
         memory, key = Memory(**told), f"memory[{number}]"
-        if memory.name in (*taken, "arena", "weights"):
+        if memory.name in (*taken, *_TAKEN):
             raise UsageError(f"{path}: {key}.name: '{memory.name}' is taken, allowed: another name")
         if memory.origin % RAM_ALIGNMENT or memory.bytes % RAM_ALIGNMENT:
             raise UsageError(
