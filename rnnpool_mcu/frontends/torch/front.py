@@ -31,7 +31,7 @@ from rnnpool_mcu.frontends.torch.tensors import Tensors
 from rnnpool_mcu.frontends.values import Value
 from rnnpool_mcu.frontends.walk import Walk
 from rnnpool_mcu.ir.graph import Graph
-from rnnpool_mcu.ir.tensor_type import FrameworkShape
+from rnnpool_mcu.ir.tensor_type import FrameworkShape, Quantization
 from rnnpool_mcu.nn.aten import GETITEM, LIMITS, PAIRS, TRANSPOSES, VIEWS, number
 
 
@@ -125,24 +125,34 @@ class _Walk(Walk[fx.Node, fx.Node]):
     # quantize and dequantize
 
     def _check_placeholder(self, node: fx.Node) -> None:
-        plain = [reader for reader in node.users if reader.target is not fx_reader.QUANTIZE]
-        for reader in plain:
-            raise fx_reader.refuse(
-                reader, f"reads the input '{node.name}' without its being quantized; {HOW_TO_QUANTIZE}"
-            )
+        """An input that is quantized, once at least; who reads it beside that reads what was quantized, which
+        is all that the C is given.
+        """
         if not node.users:
             raise ModelError(f"input '{node.name}' is read by no operator; leave it out")
+        plain = [reader for reader in node.users if reader.target is not fx_reader.QUANTIZE]
+        found = {fx_reader.quantization(r) for r in node.users if r.target is fx_reader.QUANTIZE}
+        if plain and len(found) != 1:
+            raise fx_reader.refuse(
+                plain[0], f"reads the input '{node.name}' without its being quantized; {HOW_TO_QUANTIZE}"
+            )
+        if plain:
+            self._tensors.values[node] = self._input(node, found.pop())
+
+    def _input(self, node: fx.Node, quantization: Quantization) -> Value:
+        """An input's value, which has the quantization of its first reader."""
+        tensors, (given, size) = self._tensors, self._given[node]
+        if given not in tensors.types:
+            tensors.types[given] = tensor_type(size, quantization)
+            tensors.sources[given] = node.name
+        return Value(given, tensors.shapes.of(node))
 
     def _quantize(self, node: fx.Node) -> None:
         source, tensors = node.args[0], self._tensors
         assert isinstance(source, fx.Node)
         quantization = fx_reader.quantization(node)
         if source.op == "placeholder":
-            given, size = self._given[source]
-            value = Value(given, tensors.shapes.of(source))
-            if given not in tensors.types:
-                tensors.types[given] = tensor_type(size, quantization)
-                tensors.sources[given] = source.name
+            value = self._input(source, quantization)
         else:
             value = tensors.value(node, source)
         if value.function is None and tensors.types[value.name].quantization == quantization:

@@ -76,6 +76,10 @@ def _group_normalization(b: Builder, x: str) -> str:
     return b.node("Add", b.node("Mul", unit, b.normal((8, 1, 1))), b.normal((8, 1, 1)))
 
 
+def _mask(b: Builder, *sides: int) -> str:
+    return b.stored(np.random.default_rng(sum(sides)).integers(0, 2, sides).astype(bool))
+
+
 def _attention(b: Builder, x: str) -> str:
     """Scores of rows [1, N, 4] with each other, and what they weigh."""
     q, k, v = (b.node("MatMul", x, b.normal((4, 4), 0.5)) for _ in range(3))
@@ -211,6 +215,7 @@ OPERATORS: dict[str, Callable[[Builder, str], str]] = {
     "min": lambda b, x: b.node("Min", b.stored(np.float32(0.5)), x),
     "max_of_two": lambda b, x: b.node("Max", x, b.conv(x, 8, 8, 1)),
     "min_of_a_stored_map": lambda b, x: b.node("Min", b.normal((9, 1)), x),
+    "where": lambda b, x: b.node("Where", _mask(b, 8, 1, 11), x, b.conv(x, 8, 8, 1)),
     "log_softmax": lambda b, x: b.node("LogSoftmax", x, axis=1),
     "gather": lambda b, x: b.node("Gather", x, b.stored(np.array([3, -1, 3])), axis=1),
     "gather_one": lambda b, x: b.node("Sigmoid", b.node("Gather", x, b.stored(np.array(2)), axis=2)),

@@ -91,6 +91,20 @@ def _divided(b: Builder) -> tuple[str, ...]:
     return tuple(b.node("Div", x, b.stored(value.astype(np.float32))) for value in values)
 
 
+def _chosen(b: Builder) -> tuple[str, ...]:
+    """By stored conditions, from a value and a stored map or number; also of rows."""
+    x = b.conv(b.input(1, 3, 6, 5), 3, 4)
+    map_, column, row = (
+        b.stored(np.arange(n).reshape(s) % 3 > 0) for n, s in ((30, (6, 5)), (6, (6, 1)), (4, (4,)))
+    )
+    rows = b.node("Reshape", b.node("Transpose", x, perm=[0, 2, 3, 1]), b.stored(np.array([1, -1, 4])))
+    return (
+        b.node("Where", map_, b.normal((6, 1)), x),
+        b.node("Where", column, x, b.stored(np.float32(-0.5))),
+        b.node("Where", row, rows, b.stored(np.float32(0.25))),
+    )
+
+
 def _with_its_input(b: Builder) -> tuple[str, ...]:
     x = b.input(1, 3, 6, 5)
     return b.conv(x, 3, 2), x
@@ -106,6 +120,7 @@ NETWORKS = {
     "relu_of_the_input": _moved_input("Relu"),
     "clip_of_the_input": _moved_input("Clip"),
     "tokens": _tokens,
+    "chosen": _chosen,
     "transposed_in_groups": _grouped,
 }
 
@@ -170,6 +185,12 @@ def test_every_reader_of_the_input_has_normalised_pictures(build: Any, tmp_path:
             "is stored in the file, supported",
         ),
         (lambda b: (b.node("MatMul", b.input(1, 3, 6, 5), b.normal((5,))),), "an int8 matrix or filter"),
+        (
+            lambda b: (lambda x: (b.node("Where", b.node("Greater", x, b.normal((1,))), x, b.normal((5,))),))(
+                b.input(1, 3, 6, 5)
+            ),
+            "Greater.*is not supported",
+        ),
     ],
 )
 def test_refusals_tell_the_real_reason(build: Any, words: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ONNX operators that pick, repeat or compare values: Gather, Expand, Tile, Max, Min."""
+"""ONNX operators that pick, repeat or compare values: Gather, Expand, Tile, Max, Min, Where."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from rnnpool_mcu.errors import ModelError
 from rnnpool_mcu.frontends.onnx.call import Call, Converter
+from rnnpool_mcu.frontends.onnx.operators.stored_maps import as_image
 from rnnpool_mcu.ir.operator import Operator
 from rnnpool_mcu.ops.broadcast import Broadcast
 from rnnpool_mcu.ops.extreme import Maximum, Minimum
 from rnnpool_mcu.ops.gather import Gather
+from rnnpool_mcu.ops.where import Where
 
 
 def convert_gather(call: Call) -> Operator:
@@ -72,6 +74,25 @@ def convert_extreme(call: Call) -> Operator:
     return (Maximum if call.node.kind == "Max" else Minimum)(call.output)
 
 
+def convert_where(call: Call) -> Operator:
+    """A stored condition; two tensors, sides of 1 repeated, one of them perhaps stored."""
+    if not call.is_stored(0):
+        raise ModelError(
+            f"condition '{call.node.inputs[0]}' is computed, supported: a stored one; write it with "
+            "Max, Min, Clip or Mul by a mask"
+        )
+    condition = call.stored(0)
+    if condition.dtype != np.bool_ or condition.ndim > call.rank:
+        raise ModelError(
+            f"condition of {condition.dtype} {list(condition.shape)}, allowed: bool, of at most {call.rank} "
+            "dimensions; the file is damaged"
+        )
+    sides = (1,) * (call.rank - condition.ndim) + condition.shape
+    return Where(
+        call.output, as_image(condition.reshape(sides).astype(np.int8), call.name(0), last=call.last)
+    )
+
+
 _EXTREME = Converter((0, 1), convert_extreme, broadcast=True, rows=True)
 PICKERS: Mapping[str, Converter] = {
     "Expand": Converter((0,), convert_expand, keeps=True, rows=True),
@@ -79,5 +100,6 @@ PICKERS: Mapping[str, Converter] = {
     "Max": _EXTREME,
     "Min": _EXTREME,
     "Tile": Converter((0,), convert_tile, keeps=True, rows=True),
+    "Where": Converter((1, 2), convert_where, rows=True),
 }
 """Converters of operators that pick values."""

@@ -14,7 +14,7 @@ from rnnpool_mcu.ir.tensor_type import Quantization
 from rnnpool_mcu.ops.stored import Stored
 
 _MAPS = ("Add", "Mul", "PRelu", "Sub")
-_WHOLE = ("Concat", "Max", "Min")  # of any stored operand
+_WHOLE = ("Concat", "Max", "Min", "Where")  # of any stored operand
 
 
 def is_map(given: Given, position: int, rank: int, *, last: bool) -> bool:
@@ -51,7 +51,7 @@ def stored_map(
         joined = given.node.kind == "Concat"
         quantization = target if joined and target is not None else _finest(real)
         steps = np.clip(np.rint(real / quantization.scale) + quantization.zero_point, -128, 127)
-    values = _as_image(np.broadcast_to(steps, shape).astype(np.int8), name, last=last)
+    values = as_image(np.broadcast_to(steps, shape).astype(np.int8), name, last=last)
     return Stored(values, quantization, values.shape[0])
 
 
@@ -66,7 +66,7 @@ def _finest(real: NDArray[np.float64]) -> Quantization:
     return quantization_of(float(np.abs(real).max(initial=0.0)) / 127 or 1.0, 0)
 
 
-def _as_image(values: NDArray[np.int8], name: str, *, last: bool) -> NDArray[np.int8]:
+def as_image(values: NDArray[np.int8], name: str, *, last: bool) -> NDArray[np.int8]:
     """Values in ONNX's order as height x width x channels."""
     axes = (LAST_AXES if last else AXES).get(values.ndim, ())
     if not axes or (values.shape[0] != 1 and axes[0] < 0):
