@@ -34,13 +34,14 @@ class Obstacle:
 def obstacles(graph: Graph) -> tuple[Obstacle, ...]:
     """Every value of several rows that has to stand whole for some reader's sake, in the graph's order."""
     heights = {name: height_of(graph, name) for name in graph.values}
-    found = (_obstacle(graph, name, height) for name, height in heights.items() if height > 1)
+    place = {node.name: index for index, node in enumerate(graph.nodes)}
+    found = (_obstacle(graph, name, height, place) for name, height in heights.items() if height > 1)
     return tuple(obstacle for obstacle in found if obstacle is not None)
 
 
-def _obstacle(graph: Graph, value: str, height: int) -> Obstacle | None:
-    """The first reader that makes a value stand whole."""
-    lags = _lags(graph, value)
+def _obstacle(graph: Graph, value: str, height: int, place: dict[str, int]) -> Obstacle | None:
+    """The first reader that makes a value stand whole; `place` is of each node in the graph's order."""
+    lags = _lags(graph, value, place)
     for reader in graph.consumers[value]:
         if isinstance(reader.op, Absorber):
             continue
@@ -86,11 +87,17 @@ class _Lag:
         return self.needed[min(stop, len(self.needed)) - 1]
 
 
-def _lags(graph: Graph, value: str) -> dict[str, _Lag]:
-    """Every descendant of a value, but not the value itself."""
+def _lags(graph: Graph, value: str, place: dict[str, int]) -> dict[str, _Lag]:
+    """The descendants of a value up to its last reader, but not the value itself.
+
+    Of a value with one reader nobody asks for any: all of them are made by way of the reader.
+    """
     lags: dict[str, _Lag] = {}
+    places = {place[reader.name] for reader in graph.consumers[value]}
+    if len(places) < 2:
+        return lags
     start = _Lag(tuple(range(1, height_of(graph, value) + 1)), None)
-    for node in graph.nodes:
+    for node in graph.nodes[min(places) : max(places)]:
         found = []
         for index, name in enumerate(node.inputs):
             source = start if name == value else lags.get(name)

@@ -76,8 +76,7 @@ def coco_json() -> bytes:
     boxes = [
         {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2.5, 10, 12], "iscrowd": i % 2} for i in (3, 4)
     ]
-    kinds = [{"id": 1, "name": "person"}]
-    return json.dumps({"images": images, "annotations": boxes, "categories": kinds}).encode()
+    return json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}).encode()
 
 
 def voc_xml() -> bytes:
