@@ -81,7 +81,10 @@ def _read(folder: Path) -> Board:
         raise UsageError(f"{path}: is no TOML ({error}); correct it") from error
     except RecursionError as error:
         raise UsageError(f"{path}: is nested too deeply; a board has tables flash, ram and qemu") from error
-    _check(path, fields)
+    try:
+        _check(path, fields)
+    except ValueError as error:  # an integer of thousands of digits, which nothing can write out
+        raise UsageError(f"{path}: holds a number that is too long ({error}); correct it") from error
     _check_files(folder, fields.get("port"))
     if fields["name"] != folder.resolve().name:
         raise UsageError(

@@ -76,7 +76,9 @@ def coco_json() -> bytes:
     boxes = [
         {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2.5, 10, 12], "iscrowd": i % 2} for i in (3, 4)
     ]
-    return json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}).encode()
+    return json.dumps(
+        {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}
+    ).encode()
 
 
 def voc_xml() -> bytes:

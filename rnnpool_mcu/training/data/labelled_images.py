@@ -15,6 +15,7 @@ import io
 import json
 import mmap
 import pickle
+import pickletools
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -251,6 +252,13 @@ def _cifar_files(folder: Path, inner: str, split: str, suffix: str) -> list[Path
     return []
 
 
+def _check_memo(data: bytes) -> None:
+    """UnpicklingError for a place in a pickle's memo beyond its size, up to which memory would be taken."""
+    for code, argument, _ in pickletools.genops(data):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(data):
+            raise pickle.UnpicklingError(f"memo {argument} in a pickle of {len(data)} bytes")
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Reads numbers, lists, bytes and numpy arrays; refuses everything else."""
 
@@ -272,6 +280,7 @@ class _PlainUnpickler(pickle.Unpickler):
     def load_batch(self, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Pixels [n, 3072] and labels [n] of a batch file; UsageError for anything else."""
         try:
+            _check_memo(path.read_bytes())
             content = self.load()
             data, labels = np.asarray(content[b"data"], np.uint8), np.asarray(content[b"labels"], np.int64)
             if data.ndim != 2 or data.shape != (len(labels), CIFAR_RECORD - 1):
@@ -304,13 +313,22 @@ def _relabelled(path: Path, folder: Path) -> Labelled:
         image = images.get(box["image_id"])
         if image is None or box["category_id"] != PERSON:
             continue
-        if box["bbox"][2] * box["bbox"][3] > VWW_SHARE * image["width"] * image["height"]:
+        if _number(box["bbox"][2]) * _number(box["bbox"][3]) > VWW_SHARE * _number(image["width"]) * _number(
+            image["height"]
+        ):
             people.add(box["image_id"])
     name = path.stem.removeprefix("instances_")
     place = next((p for p in (folder / name, folder / "images" / name) if p.is_dir()), folder / "images")
     names = [image["file_name"] for image in images.values()]
     labels = np.array([int(key in people) for key in images], np.int64)
     return Labelled([place / name for name in names], names, labels, ("background", "person"))
+
+
+def _number(value: Any) -> float:
+    """A number of JSON; TypeError for a text, which a large number would repeat."""
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} for a number")
+    return float(value)
 
 
 def load_image_folder(folder: Path, split: str) -> Labelled | None:

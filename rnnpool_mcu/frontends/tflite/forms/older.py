@@ -21,6 +21,8 @@ from rnnpool_mcu.frontends.tflite.reader import (
 
 Weights = NDArray[np.int64]
 INT8 = (-128, 127)
+MOST_CENTRED = 255
+"""Of a byte less a zero point that is a byte."""
 _AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 """Of the output channels, in the weights of each operator whose weights are the second input."""
 
@@ -58,6 +60,11 @@ class _Rewriter:
             self.operators.append(op)
             return
         stored, values = weights
+        if (most := int(np.abs(values).max(initial=0))) > MOST_CENTRED:
+            raise ModelError(
+                f"{op.kind}: weights up to {most} from their zero point, allowed: {MOST_CENTRED}; "
+                "the file is damaged"
+            )
         if values.min() >= INT8[0] and values.max() <= INT8[1]:
             self._replace(stored, values)
             self.operators.append(op)
@@ -131,8 +138,6 @@ class _Rewriter:
         if op.kind == "CONV_2D" and values.ndim == 4 and self._channels(op) != values.shape[-1]:
             self.operators.append(op)  # grouped: refused where it is converted
             return
-        if int(np.abs(values).max(initial=0)) > 255:
-            raise ModelError(f"{op.kind}: weights up to {np.abs(values).max()}, allowed: 255 less zero point")
         source = op.inputs[0] if op.kind == "CONV_2D" else self._flat(op, values.shape[-1])
         parts, columns, rest = [source], [_limited(values)], values - _limited(values)
         while rest.any():
