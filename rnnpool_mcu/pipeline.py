@@ -20,7 +20,7 @@ from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.project import InputShape, Project
 from rnnpool_mcu.ir.source import AS_IT_IS, ModelInput, Preprocessing
 from rnnpool_mcu.ir.tensor_type import DetectionsType
-from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.ir.verify import check_operator_count, verify_graph
 from rnnpool_mcu.ops.graph_file import FILE_NAME, save_graph
 from rnnpool_mcu.quantize.float_agreement import GOOD_COSINE, FloatSource
 from rnnpool_mcu.report import Planning, Report, report_of_plan, write_memory_picture, write_report
@@ -47,9 +47,6 @@ NOT_BUILT = (
 )
 STATIC_BYTES = 256
 """Of .data, .bss, canaries and alignment, where nothing is built; beside the stack of project.json."""
-
-MOST_OPERATORS = 1000
-"""Of a model; networks that fit a Cortex-M4 have a few dozen to a few hundred."""
 
 
 @dataclass(frozen=True)
@@ -224,11 +221,7 @@ def _constants_bytes(graph: Graph) -> int:
 def _for_image(graph: Graph, target: Target) -> Graph:
     """The verified graph with the image where the target has it."""
     verify_graph(graph)
-    if len(graph.nodes) > MOST_OPERATORS:
-        raise ModelError(
-            f"the model has {len(graph.nodes):,} operators, allowed: {MOST_OPERATORS:,}; "
-            "split it, or use a smaller one"
-        )
+    check_operator_count(graph)
     return dataclasses.replace(graph, image_resident=target.image == "resident")
 
 
@@ -292,8 +285,9 @@ def measured_ram(plan: Plan, board_name: str, optimize: str = "speed") -> int | 
     target = Target("measured", board.ram_bytes, image, board.name, "", "", optimize=optimize)
     with tempfile.TemporaryDirectory(prefix="rnnpool-mcu-") as folder:
         try:
+            check_flash(board, _constants_bytes(plan.graph))  # before megabytes of C are written
             built = _build(plan, target, Path(folder), board)
-        except ToolMissingError:
+        except (ToolMissingError, BudgetError):
             return None
     return None if built.sizes is None else built.needed_bytes
 

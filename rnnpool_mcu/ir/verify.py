@@ -12,6 +12,19 @@ MOST_BYTES = 1 << 28
 """Of one value: far more than can be streamed through a Cortex-M4, and still quick to refuse."""
 
 
+MOST_OPERATORS = 1000
+"""Of a model; networks that fit a Cortex-M4 have a few dozen to a few hundred."""
+
+
+def check_operator_count(graph: Graph) -> None:
+    """ModelError for a graph of more operators than are planned and compiled within a minute."""
+    if len(graph.nodes) > MOST_OPERATORS:
+        raise ModelError(
+            f"the model has {len(graph.nodes):,} operators, allowed: {MOST_OPERATORS:,}; "
+            "split it, or use a smaller one"
+        )
+
+
 def verify_graph(graph: Graph) -> None:
     """Raise ModelError unless names are unique, order is topological, outputs exist and types agree."""
     known: set[str] = set()

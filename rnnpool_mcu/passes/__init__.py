@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rnnpool_mcu.ir.graph import Graph
-from rnnpool_mcu.ir.verify import verify_graph
+from rnnpool_mcu.ir.verify import check_operator_count, verify_graph
 from rnnpool_mcu.passes.append_to_rings import append_to_rings
 from rnnpool_mcu.passes.fold_pads import fold_pads
 from rnnpool_mcu.passes.fold_replicate_pad import fold_replicate_pad
@@ -30,7 +30,10 @@ PASSES: tuple[Pass, ...] = (
 
 
 def run_passes(graph: Graph) -> Graph:
-    """Run every pass in order until none changes the graph; verified after each change."""
+    """Run every pass in order until none changes the graph; verified after each change.
+
+    ModelError for a graph that has too many operators even then.
+    """
     modified = True
     while modified:
         modified = False
@@ -39,4 +42,5 @@ def run_passes(graph: Graph) -> Graph:
             if changed:
                 verify_graph(graph)
                 modified = True
+    check_operator_count(graph)
     return graph

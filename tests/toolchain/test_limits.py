@@ -9,8 +9,9 @@ import pytest
 from rnnpool_mcu.errors import BudgetError, ModelError
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
+from rnnpool_mcu.ir.verify import MOST_OPERATORS
 from rnnpool_mcu.ops.replicate_pad import ReplicatePad
-from rnnpool_mcu.pipeline import MOST_OPERATORS, Target, compile_graph
+from rnnpool_mcu.pipeline import Target, compile_graph
 from tests.graphs import INPUT, GraphBuilder
 
 
