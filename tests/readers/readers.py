@@ -61,6 +61,7 @@ def _pack(folder: Path) -> None:
 
 
 def _board(folder: Path) -> None:
+    (folder / "board.h").touch()  # which belongs to a board
     load_board(str(folder))
 
 

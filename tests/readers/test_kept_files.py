@@ -36,6 +36,7 @@ def test_a_number_that_cannot_be_written_out_is_refused(tmp_path: Path) -> None:
     assert "ffff" in text
     folder = tmp_path / "mps2-an386"
     folder.mkdir()
+    (folder / "board.h").touch()
     (folder / "board.toml").write_text(text)
     with pytest.raises(UsageError, match="holds a number that is too long"):
         load_board(str(folder))

@@ -255,7 +255,7 @@ def _cifar_files(folder: Path, inner: str, split: str, suffix: str) -> list[Path
 def _check_memo(data: bytes) -> None:
     """UnpicklingError for a place in a pickle's memo beyond its size, up to which memory would be taken."""
     for code, argument, _ in pickletools.genops(data):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(data):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise pickle.UnpicklingError(f"memo {argument} in a pickle of {len(data)} bytes")
 
 
