@@ -94,6 +94,20 @@ void fault_report(uint32_t exception, const uint32_t *frame)
     io_exit(3);
 }
 
+#if defined(__SSP__) || defined(__SSP_STRONG__) || defined(__SSP_ALL__)
+/* -fstack-protector: what each guarded frame ends with, and what runs where it was overwritten. */
+extern const uintptr_t __stack_chk_guard;
+void __stack_chk_fail(void) __attribute__((noreturn, used));
+
+const uintptr_t __stack_chk_guard __attribute__((used)) = 0x5AFE57ACu;
+
+void __stack_chk_fail(void)
+{
+    io_print("\nfault StackProtector\n");
+    io_exit(3);
+}
+#endif
+
 __attribute__((section(".vectors"), used)) const vector vectors[16] = {
     {.stack = &__stack_top},
     {.handler = reset_handler},

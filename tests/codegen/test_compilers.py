@@ -37,6 +37,8 @@ GCC_FLAGS = (
     "-O2 -fpic",
     "-O2 -fno-omit-frame-pointer",
     "-O2 -ffixed-r9",
+    "-O2 -fstack-protector-strong",
+    "-O0 -fstack-protector-all",
     "-O0 -fno-omit-frame-pointer -ffixed-r9",
     "-O2 -DFIXED_POINT_M4=0",
 )
@@ -80,6 +82,7 @@ def _outputs(folder: Path, images: NDArray[np.uint8], build: str, **variables: s
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = re.findall(r"^.*\.[ch]:\d+:\d+: warning: .*$", done.stderr, re.MULTILINE)
     assert [line for line in warnings if "[-W#pragma-messages]" not in line] == []
+    (folder / "build" / build / "report.log").write_text(done.stdout + done.stderr)
     return (folder / "build" / build / "output.bin").read_bytes()
 
 
@@ -89,6 +92,17 @@ def test_gcc_gives_the_definitions_bytes(compiled: tuple[Path, NDArray[np.uint8]
     level, *extra = flags.split()
     build = flags.replace(" ", "").replace("=", "")
     assert _outputs(folder, images, build, OPTIMIZE=level, EXTRA_CFLAGS=" ".join(extra)) == expected
+
+
+def test_a_debug_build_stays_quick(compiled: tuple[Path, NDArray[np.uint8], bytes]) -> None:
+    """Kernels ask for their own optimisation: instructions at -O0 against -O2."""
+    folder, images, _ = compiled
+    ticks = []
+    for level in ("-O0", "-O2"):
+        _outputs(folder, images, f"quick{level}", OPTIMIZE=level)
+        report = (folder / "build" / f"quick{level}" / "report.log").read_text()
+        ticks.append(int(re.findall(r"^image index 0 .* ticks (\d+)", report, re.MULTILINE)[0]))
+    assert ticks[0] < 15 * ticks[1]
 
 
 @pytest.mark.skipif(
