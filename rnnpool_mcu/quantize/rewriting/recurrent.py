@@ -17,6 +17,8 @@ from rnnpool_mcu.quantize.rewriting.written_out import Rule
 
 own = torch.ops.rnnpool_mcu
 _ZEROS = {aten.new_zeros.default, aten.zeros_like.default}
+_GATES = {aten.sigmoid.default, aten.tanh.default}
+_MODULES = "torch.nn.modules.rnn."
 _WITH_BIASES = 4  # parameters of a layer in one direction: two matrices, two biases
 
 
@@ -27,7 +29,20 @@ def one_layer_each(module: fx.GraphModule) -> None:
         if rule is not None:
             rule(module, node)
             _erase(node)
+        elif node.target in _GATES and (kind := _recurrent_kind(node)):
+            raise ModelError(
+                f"{place_of(node)}: nn.{kind} written out step by step, supported: as torch.export leaves "
+                "it; export it without run_decompositions"
+            )
     module.graph.eliminate_dead_code()
+
+
+def _recurrent_kind(node: Any) -> str:
+    """`GRU` where torch's module of that name made a node; "" for modules that are not recurrent."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    kind = stack[-1][1] if stack else ""
+    path = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return path.removeprefix(_MODULES) if path.startswith(_MODULES) else ""
 
 
 def _erase(node: Any) -> None:

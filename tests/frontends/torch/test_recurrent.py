@@ -279,3 +279,16 @@ def test_dropout_in_training_mode_is_refused() -> None:
 def test_steps_before_the_batch_are_told_how_to_turn() -> None:
     with pytest.raises(ModelError, match=r"steps before the batch, .* x.permute\(1, 0, 2\)"):
         import_torch(nn.GRU(INPUTS, UNITS), torch.zeros(9, 1, INPUTS), torch.randn(4, 9, INPUTS))
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_layers_written_out_are_refused_as_such(kind: type[nn.RNNBase], tmp_path: Path) -> None:
+    """As a program, and from a file."""
+    shape = (1, 3, INPUTS)
+    program = torch.export.export(seeded(kind, last_step).eval(), (torch.zeros(shape),)).run_decompositions()
+    torch.export.save(program, tmp_path / "model.pt2")
+    for one in (program, torch.export.load(tmp_path / "model.pt2")):
+        with pytest.raises(
+            ModelError, match=f"{kind.__name__} written out step by step, .* without run_decom"
+        ):
+            import_torch(one, None, torch.randn(4, *shape[1:]))
