@@ -241,14 +241,14 @@ REFUSED: dict[str, tuple[Any, type[UserError], list[str]]] = {
         ["not fixed", "dynamic_shapes", "--input-shape"],
     ),
     "operator": (
-        lambda: import_torch(nn.Sequential(small(), nn.LayerNorm(5)), EXAMPLE, inputs()),
+        lambda: import_torch(nn.Sequential(small(), nn.RMSNorm(5)), EXAMPLE, inputs()),
         ModelError,
-        ["aten.layer_norm", "'1'", "supported-ops"],
+        ["aten.rms_norm", "'1'", "supported-ops"],
     ),
     "two_operators": (
-        lambda: import_torch(nn.Sequential(nn.GLU(2), small(), nn.LayerNorm(5)), EXAMPLE, inputs()),
+        lambda: import_torch(nn.Sequential(nn.GLU(2), small(), nn.RMSNorm(5)), EXAMPLE, inputs()),
         ModelError,
-        ["2 operators", "aten.glu", "aten.layer_norm", "supported-ops"],
+        ["2 operators", "aten.glu", "aten.rms_norm", "supported-ops"],
     ),
     "infinity_on_the_way": (
         lambda: import_torch(nn.Sequential(small(), Root()), EXAMPLE, inputs()),

@@ -17,7 +17,7 @@ from tests.torch_models import Lambda  # noqa: E402
 REFUSED = {
     "pool": (lambda: nn.Sequential(conv(), nn.MaxPool2d(3, dilation=2)), ["max_pool2d", "'1'", "dilation"]),
     "unknown": (lambda: nn.Sequential(conv(), nn.GLU(1)), ["glu", "'1'", "not supported"]),
-    "group_norm": (lambda: nn.Sequential(conv(), nn.GroupNorm(2, 8)), ["group_norm", "'1'", "supported-ops"]),
+    "rms_norm": (lambda: nn.Sequential(conv(), nn.RMSNorm(16)), ["rms_norm", "'1'", "supported-ops"]),
     "bins": (lambda: nn.Sequential(conv(), nn.AdaptiveAvgPool2d(4)), ["'1'", "11x16x8 to 4x4"]),
     "cumsum": (lambda: Lambda(lambda m, x: m.c(x).cumsum(1), c=conv()), ["aten.cumsum"]),
     "masked_attention": (
