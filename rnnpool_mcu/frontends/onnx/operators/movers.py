@@ -93,7 +93,7 @@ def _spread(call: Call, pads: list[int]) -> list[int]:
 
 def convert_resize(call: Call) -> Operator:
     """Nearest or linear, of height and width, by stored scales or sizes; half_pixel, pytorch_half_pixel,
-    align_corners or asymmetric; no antialias.
+    align_corners or asymmetric; no antialias. Linear is rounded at the input's scale, then at the output's.
     """
     node, image = call.node, call.inputs[0]
     call.account.use(1)  # a region, which only modes that are refused look at
