@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rnnpool_mcu.errors import ModelError
-from rnnpool_mcu.nn import ConvBNReLU6, L2Norm, MaxOut, ReplicatePad, RNNPool, inverted_residuals
+from rnnpool_mcu.nn import (
+    ConvBNReLU6,
+    InvertedResidual,
+    L2Norm,
+    MaxOut,
+    ReplicatePad,
+    RNNPool,
+    inverted_residuals,
+)
 
 L2_SCALES = (10.0, 8.0, 5.0)
 """Initial scale of L2Norm on the first levels."""
@@ -23,6 +31,9 @@ RARE_FACE_BIAS = -4.0
 VGA_ANCHORS = ((16, 4), (32, 8), (64, 16), (128, 32), (256, 64), (512, 128))
 """Per level: side of the square prior and stride, both in input pixels."""
 QVGA_ANCHORS = ((8, 8), (16, 8), (32, 16), (48, 16))
+LARGE_ANCHORS = ((96, 32), (192, 32))
+"""Levels that the QVGA detectors have on request: their own priors end at a fifth of the height."""
+LARGE_EXPANSIONS = (1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +52,20 @@ def stacked(in_channels: int, stacks: Sequence[tuple[int, int, int, int]]) -> li
         stages.append(Stage(nn.Sequential(*blocks), channels))
         in_channels = channels
     return stages
+
+
+def large_stages(channels: int, levels: int) -> list[Stage]:
+    """One stage for each of the first `levels` of LARGE_ANCHORS; the first halves the map.
+
+    ModelError for more levels than there are.
+    """
+    if not isinstance(levels, int) or not 0 <= levels <= len(LARGE_ANCHORS):
+        raise ModelError(f"detector: large_levels {levels}, allowed: 0..{len(LARGE_ANCHORS)}")
+    strides = (2, 1)
+    return [
+        Stage(InvertedResidual(channels, channels, strides[level], LARGE_EXPANSIONS[level]), channels)
+        for level in range(levels)
+    ]
 
 
 class RNNPoolDetector(nn.Module):
@@ -74,6 +99,7 @@ class RNNPoolDetector(nn.Module):
             )
         self.input_size = input_size
         self.anchors = anchors
+        self.large_levels = sum(level in LARGE_ANCHORS for level in anchors)
         self.variances = (0.1, 0.2)
         self.stem_is_level = stem_head_channels > 0
         self.stem = stem

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from rnnpool_mcu.nn import ConvBNReLU6, InvertedResidual, RNNPool
-from rnnpool_mcu.zoo._detector import QVGA_ANCHORS, RNNPoolDetector, Stage
+from rnnpool_mcu.zoo._detector import (
+    LARGE_ANCHORS,
+    QVGA_ANCHORS,
+    RNNPoolDetector,
+    Stage,
+    large_stages,
+)
 from rnnpool_mcu.zoo.registry import register
 
 BLOCKS = ((2, 32, 1), (2, 32, 1), (2, 64, 2), (2, 64, 1))
@@ -11,8 +17,11 @@ BLOCKS = ((2, 32, 1), (2, 32, 1), (2, 64, 2), (2, 64, 1))
 
 
 @register("face-m4")
-def face_m4(hidden: int = 16, nonlinearity: str = "tanh/sigmoid") -> RNNPoolDetector:
-    """RNNPool-Face-M4; `hidden` is the size of both cells' states."""
+def face_m4(hidden: int = 16, nonlinearity: str = "tanh/sigmoid", large_levels: int = 0) -> RNNPoolDetector:
+    """RNNPool-Face-M4; `hidden` is the size of both cells' states.
+
+    `large_levels` (0 to 2) adds levels at a stride of 32 for faces of 96 and of 192 pixels.
+    """
     stem = ConvBNReLU6(1, 4, kernel=3, stride=2)
     pool = RNNPool(4, hidden, hidden, patch=8, stride=4, nonlinearity=nonlinearity)
     stages = []
@@ -20,4 +29,6 @@ def face_m4(hidden: int = 16, nonlinearity: str = "tanh/sigmoid") -> RNNPoolDete
     for expansion, out_channels, stride in BLOCKS:
         stages.append(Stage(InvertedResidual(channels, out_channels, stride, expansion), out_channels))
         channels = out_channels
-    return RNNPoolDetector((240, 320, 1), QVGA_ANCHORS, stem, pool, stages, head_kernels=(3, 3, 3, 3))
+    stages += large_stages(channels, large_levels)
+    anchors = QVGA_ANCHORS + LARGE_ANCHORS[:large_levels]
+    return RNNPoolDetector((240, 320, 1), anchors, stem, pool, stages, head_kernels=(3,) * len(anchors))

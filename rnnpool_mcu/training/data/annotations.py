@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,19 +22,35 @@ Made = TypeVar("Made")
 WIDER_INVALID = 7
 """Place of the mark "invalid" in a line of WIDER FACE: x y w h blur expression illumination invalid .."""
 
+UNNAMED = "object"
+"""Class of a box whose file has no classes."""
+
 
 @dataclass(frozen=True)
 class Annotated:
     """One image's boxes, [n, 4] float32 (x1, y1, x2, y2) in pixels, half-open, as the file has them.
 
     `ignored` marks those that the data set itself counts as neither face nor background; `size` is the
-    annotated (width, height), None where the file does not say.
+    annotated (width, height), None where the file does not say. `names` are the boxes' classes; `weight` says
+    how often the image is drawn in training, against the others.
     """
 
     path: Path
     boxes: NDArray[np.float32]
     ignored: NDArray[np.bool_]
     size: tuple[int, int] | None = None
+    names: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    def moved_to(self, folder: Path) -> Annotated:
+        """The same with the image in `folder`."""
+        return replace(self, path=folder / self.path)
+
+    def of_class(self, name: str) -> Annotated:
+        """The same with the boxes of one class."""
+        kept = np.array([one == name for one in self.names], bool)
+        names = (name,) * int(kept.sum())
+        return replace(self, boxes=self.boxes[kept], ignored=self.ignored[kept], names=names)
 
 
 def annotated(
@@ -42,11 +58,14 @@ def annotated(
     rows: Sequence[Sequence[float]],
     ignored: Sequence[bool] | None = None,
     size: tuple[int, int] | None = None,
+    names: Sequence[str] | None = None,
+    weight: float = 1.0,
 ) -> Annotated:
-    """From plain rows; nothing ignored unless said."""
+    """From plain rows; nothing ignored, and objects of one class, unless said."""
     boxes = np.asarray(rows, dtype=np.float32).reshape(-1, 4)
     marks = np.zeros(len(boxes), bool) if ignored is None else np.asarray(ignored, bool)
-    return Annotated(path, boxes, marks, size)
+    named = (UNNAMED,) * len(boxes) if names is None else tuple(names)
+    return Annotated(path, boxes, marks, size, named, weight)
 
 
 def read_coco(annotations: Path, images: Path, category: str | None = None) -> list[Annotated]:
@@ -89,19 +108,22 @@ def _of_json(annotations: Path, read: Callable[[Any], Made]) -> Made:
 
 
 def _coco_images(content: Any, folder: Path, category: str | None) -> Iterator[Annotated]:
-    wanted = {each["id"] for each in content.get("categories", ()) if each["name"] == category}
-    rows: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
-    crowds: dict[int, list[bool]] = {image["id"]: [] for image in content["images"]}
+    categories = {one["id"]: str(one["name"]) for one in content.get("categories", ())}
+    of_image: dict[int, list[Any]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
-        if category is not None and annotation["category_id"] not in wanted:
-            continue
-        x, y, width, height = annotation["bbox"]
-        rows[annotation["image_id"]].append([x, y, x + width, y + height])
-        crowds[annotation["image_id"]].append(bool(annotation.get("iscrowd")))
+        if category is None or categories.get(annotation["category_id"]) == category:
+            of_image[annotation["image_id"]].append(annotation)
     for image in content["images"]:
         known = "width" in image and "height" in image
         size = (int(image["width"]), int(image["height"])) if known else None
-        yield annotated(folder / image["file_name"], rows[image["id"]], crowds[image["id"]], size)
+        found = of_image[image["id"]]
+        rows = [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in found)]
+        crowds = [bool(one.get("iscrowd")) for one in found]
+        names = [categories[one["category_id"]] if categories else UNNAMED for one in found]
+        weight = float(image.get("weight", 1.0))
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"weight {weight} of {image['file_name']}, allowed: from 0 on")
+        yield annotated(folder / image["file_name"], rows, crowds, size, names, weight)
 
 
 def read_scut_head(folder: Path, split: str) -> list[Annotated]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rnnpool_mcu.system.images import fit
+from rnnpool_mcu.training.data.boxes import boxes_inside
 from rnnpool_mcu.training.data.tone import random_tone
 
 MIN_BOX_SIDE = 2.5
@@ -104,6 +105,21 @@ def random_view(
 
     A box stays if its centre is inside the view; it is clipped to it.
     """
+    view, moved, _ = random_view_ignoring(image, boxes, boxes[:0], settings, rng)
+    return view, moved
+
+
+def random_view_ignoring(
+    image: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    ignored: NDArray[np.float32],
+    settings: ViewSettings,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """As `random_view`, with boxes [m, 4] that are neither objects nor background, as far as they are seen.
+
+    They decide nothing of the view.
+    """
     height, width = image.shape[:2]
     scale = _zoom(boxes, fit(width, height, settings.full_width, settings.full_height).across, settings, rng)
     stretch = np.sqrt(settings.tallest ** rng.uniform(-0.25, 1.0))
@@ -111,15 +127,30 @@ def random_view(
     size = (settings.width / scales[0], settings.height / scales[1])
     corner = _origin(boxes, size, (width, height), rng)
     view = draw_crop(image, corner, scales, settings.height, settings.width)
-    moved = (boxes - np.array([*corner, *corner], dtype=np.float32)) * np.array(scales * 2, np.float32)
-    if rng.random() < 0.5:
+    mirrored = rng.random() < 0.5
+    if mirrored:
         view = view[:, ::-1]
-        moved = moved[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
-        moved += np.array([settings.width, 0, settings.width, 0], np.float32)
+    moved, apart = (_moved(each, corner, scales, settings.width, mirrored) for each in (boxes, ignored))
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     side = np.minimum(moved[:, 2] - moved[:, 0], moved[:, 3] - moved[:, 1])
     inside = ((centre > 0) & (centre < (settings.width, settings.height))).all(axis=1) & (
         side >= MIN_BOX_SIDE
     )
     limits = np.array([settings.width, settings.height] * 2, np.float32)
-    return random_tone(view, rng), np.clip(moved[inside], 0, limits).astype(np.float32)
+    kept = np.clip(moved[inside], 0, limits).astype(np.float32)
+    return random_tone(view, rng), kept, boxes_inside(apart, settings.height, settings.width)
+
+
+def _moved(
+    boxes: NDArray[np.float32],
+    corner: tuple[float, float],
+    scales: tuple[float, float],
+    width: int,
+    mirrored: bool,
+) -> NDArray[np.float32]:
+    """Boxes [n, 4] of the stored image on the view."""
+    moved = (boxes - np.array([*corner, *corner], dtype=np.float32)) * np.array(scales * 2, np.float32)
+    if mirrored:
+        moved = moved[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
+        moved += np.array([width, 0, width, 0], np.float32)
+    return moved

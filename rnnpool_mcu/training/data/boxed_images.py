@@ -21,6 +21,7 @@ from rnnpool_mcu.training.data.annotations import (
     read_wider,
 )
 from rnnpool_mcu.training.data.boxes import boxes_inside
+from rnnpool_mcu.training.data.coco_folder import CocoFolder, find_coco_folder
 
 DATA_VARIABLE = "RNNPOOL_MCU_DATA"
 DEFAULT_SPLIT = "part_b_test"
@@ -34,7 +35,8 @@ class Sample:
     """One labelled image; boxes are [n, 4] float32 (x1, y1, x2, y2), in pixels, half-open.
 
     `ignored` are boxes that evaluation counts neither as found nor as missed; `size` is the (width, height)
-    that they were drawn on, None if unknown; `annotated` are all boxes in the file's order, None if not kept.
+    that they were drawn on, None if unknown; `annotated` are all boxes in the file's order, None if not kept;
+    `names` are the classes of `boxes`; `weight` says how often the image is drawn in training.
     """
 
     path: Path
@@ -42,6 +44,8 @@ class Sample:
     ignored: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     size: tuple[int, int] | None = None
     annotated: NDArray[np.float32] | None = None
+    names: tuple[str, ...] = ()
+    weight: float = 1.0
 
 
 def default_data_root() -> Path:
@@ -61,7 +65,9 @@ def as_sample(found: Annotated) -> Sample:
     """What can be learnt from: finite boxes of some extent; those marked as ignored are kept apart."""
     boxes = found.boxes
     good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(boxes).all(axis=1)
-    return Sample(found.path, boxes[good & ~found.ignored], boxes[good & found.ignored], found.size, boxes)
+    learnt, left = good & ~found.ignored, good & found.ignored
+    names = tuple(name for name, kept in zip(found.names, learnt, strict=True) if kept)
+    return Sample(found.path, boxes[learnt], boxes[left], found.size, boxes, names, found.weight)
 
 
 def load_coco(annotations: Path, images: Path, category: str | None = None) -> list[Sample]:
@@ -109,8 +115,39 @@ COCO_SPLITS = {
 DERIVED_SPLITS = ("part_b_train", "part_b_val")
 
 
+PUBLIC_SETS = (
+    "scut_head", "wider_face_train", "SCUT_HEAD_Part_A", "SCUT_HEAD_Part_B", "wider_face_split",
+    "wider_face_train_bbx_gt.txt", "wider_face_val_bbx_gt.txt",
+)  # fmt: skip
+"""What a folder of the public data sets has at least one of; another one is looked at for COCO JSON."""
+
+
+def own_folder(root: Path) -> CocoFolder | None:
+    """The COCO JSON of a folder that is none of the public data sets; None without any."""
+    if any((root / name).exists() for name in PUBLIC_SETS):
+        return None
+    return find_coco_folder(root)
+
+
+def default_split(data: Path | None) -> str:
+    """The split that is reported on: part_b_test; of a folder of one's own test, or val without one.
+
+    The name of a COCO JSON file, which has no splits.
+    """
+    if data is not None and data.is_file():
+        return data.name
+    own = own_folder(data) if data is not None else None
+    return DEFAULT_SPLIT if own is None else own.splits[-1]
+
+
 def load_split(root: Path, split: str) -> list[Sample]:
-    """A split by name: of COCO_SPLITS, or part_b_train / part_b_val, its fixed division."""
+    """A split by name: of COCO_SPLITS, or part_b_train / part_b_val, its fixed division.
+
+    Of a folder of one's own, train, val or test.
+    """
+    own = own_folder(root)
+    if own is not None:
+        return [as_sample(found) for found in own.read(split)]
     if split in DERIVED_SPLITS:
         samples = load_split(root, "part_b_trainval")
         held_out = set(
@@ -210,9 +247,13 @@ def open_dataset(
 ) -> DetectionDataset:
     """A split as the model sees it; `count` keeps the first so many images.
 
-    `data_root` is the folder of all data sets, or a COCO JSON file, which has no splits; of several
-    categories there `category` is judged.
+    `data_root` is the folder of all data sets, one's own in COCO JSON, or a COCO JSON file, which has no
+    splits; of several categories there `category` is judged.
     """
     root = data_root or default_data_root()
-    samples = load_coco_file(root, category) if root.is_file() else load_split(root, split)
+    own = None if root.is_file() else own_folder(root)
+    if own is not None:
+        samples = [as_sample(found) for found in own.read_class(split, category)]
+    else:
+        samples = load_coco_file(root, category) if root.is_file() else load_split(root, split)
     return DetectionDataset(samples[:count], input_size)

@@ -24,7 +24,8 @@ LEAST_LONG_SIDE = 512
 class ImageCache:
     """Images of `samples`, shrunk to a long side, grey [H, W] or RGB [H, W, 3] uint8; boxes scaled to match.
 
-    Samples whose image cannot be read (height 0 in `sizes`) are left out; `broken` names them.
+    Samples whose image cannot be read (height 0 in `sizes`) are left out; `broken` names them. `shares` are
+    the images' chances to be drawn, None for all alike.
     """
 
     def __init__(
@@ -41,10 +42,14 @@ class ImageCache:
         areas = sizes[:, 0] * sizes[:, 1] * channels
         self._offsets = np.concatenate(([0], np.cumsum(areas)))
         self.names = [str(sample.path) for sample in samples]
-        self.boxes = [
-            boxes_inside(sample.boxes * np.float32(size[2] / 1e6), int(size[0]), int(size[1]))
-            for sample, size in zip(samples, sizes, strict=True)
-        ]
+        self.boxes, self.ignored = (
+            [
+                boxes_inside(boxes * np.float32(size[2] / 1e6), int(size[0]), int(size[1]))
+                for boxes, size in zip(every, sizes, strict=True)
+            ]
+            for every in ([sample.boxes for sample in samples], [sample.ignored for sample in samples])
+        )
+        self.shares = _shares([sample.weight for sample in samples])
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -74,6 +79,13 @@ def open_cache(
         raise UsageError(f"{data}: is damaged; remove it, and it is made again")
     _check_readable(samples, sizes, folder)
     return ImageCache(samples, np.memmap(data, dtype=np.uint8, mode="r"), sizes, channels)
+
+
+def _shares(weights: Sequence[float]) -> NDArray[np.float64] | None:
+    """How often each image is drawn, of 1 in all; None for all alike."""
+    if len(set(weights)) < 2:
+        return None
+    return np.asarray(weights, np.float64) / sum(weights)
 
 
 def _state(path: Path) -> str:

@@ -17,6 +17,7 @@ Anchors = tuple[tuple[int, int], ...]
 
 MATCH_IOU = 0.35
 COMPENSATION_IOU = 0.1
+IGNORED_COVER = 0.5
 
 
 @lru_cache(maxsize=16)
@@ -64,6 +65,20 @@ def match(boxes: NDArray[np.float32], prior_boxes: NDArray[np.float32]) -> NDArr
     valid = iou.max(axis=1) > 0
     owner[favourite[valid]] = np.flatnonzero(valid)
     return owner
+
+
+def unjudged(boxes: NDArray[np.float32], prior_boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Priors, [priors], that teach nothing: boxes [n, 4] cover IGNORED_COVER of them, or match them."""
+    if len(boxes) == 0:
+        return np.zeros(len(prior_boxes), bool)
+    mine = corners(prior_boxes)
+    low = np.maximum(boxes[:, None, :2], mine[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], mine[None, :, 2:])
+    covered = np.clip(high - low, 0, None).prod(axis=2) / (prior_boxes[:, 2:].prod(axis=1))[None]
+    near: NDArray[np.bool_] = (covered.max(axis=0) > IGNORED_COVER) | (
+        iou_matrix(boxes, mine).max(axis=0) > MATCH_IOU
+    )
+    return near
 
 
 def encode(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from rnnpool_mcu.training.data.augmentation import ViewSettings, random_view
+from rnnpool_mcu.training.data.augmentation import ViewSettings, random_view_ignoring
 from rnnpool_mcu.training.data.cache import ImageCache
-from rnnpool_mcu.training.detection.anchors import Anchors, encode, match, priors
+from rnnpool_mcu.training.detection.anchors import Anchors, encode, match, priors, unjudged
 from rnnpool_mcu.training.engine.batches import Batch
 
 
@@ -35,29 +35,42 @@ def draw_batch(
 ) -> Batch:
     """One batch at `progress` (0 to 1) of the training; shares go linearly from early to late.
 
-    Its targets: positive, bool [N, priors], and target, offsets [N, priors, 4] where positive.
+    Its targets: positive, bool [N, priors], ignored, bool [N, priors], those that are no background either,
+    and target, offsets [N, priors, 4] where positive.
     """
     shares = np.array([s.early_share + (s.late_share - s.early_share) * progress for s in sources])
     chosen = rng.choice(len(sources), size=size, p=shares / shares.sum())
     prior = priors(anchors, settings.height, settings.width)
     x = np.empty((size, settings.height, settings.width, settings.channels), np.float32)
     positive = np.zeros((size, len(prior)), bool)
+    ignored = np.zeros((size, len(prior)), bool)
     target = np.zeros((size, len(prior), 4), np.float32)
     names = []
     for row, index in enumerate(chosen):
         source = sources[index]
-        item = int(rng.integers(len(source.images)))
+        item = _drawn(source.images, rng)
         names.append(source.images.names[item])
         zoomed = replace(
             settings, zoom_low=settings.zoom_low * source.zoom, zoom_high=settings.zoom_high * source.zoom
         )
-        view, boxes = random_view(source.images.image(item), source.images.boxes[item], zoomed, rng)
+        images = source.images
+        view, boxes, apart = random_view_ignoring(
+            images.image(item), images.boxes[item], images.ignored[item], zoomed, rng
+        )
         x[row] = view.reshape(x.shape[1:])
         owner = match(boxes, prior)
         hit = owner >= 0
         positive[row] = hit
+        ignored[row] = unjudged(apart, prior) & ~hit
         if hit.any():
             target[row, hit] = encode(boxes[owner[hit]], prior[hit], variances)
     channels_last = torch.from_numpy(x).permute(0, 3, 1, 2)
-    targets = {"positive": torch.from_numpy(positive), "target": torch.from_numpy(target)}
-    return Batch(channels_last, targets, tuple(names))
+    arrays = {"positive": positive, "ignored": ignored, "target": target}
+    return Batch(channels_last, {key: torch.from_numpy(value) for key, value in arrays.items()}, tuple(names))
+
+
+def _drawn(images: ImageCache, rng: np.random.Generator) -> int:
+    """An image's number."""
+    if images.shares is None:
+        return int(rng.integers(len(images)))
+    return int(rng.choice(len(images), p=images.shares))

@@ -50,11 +50,16 @@ def fit_quality(iou: Tensor) -> Tensor:
 
 
 def detection_loss(
-    outputs: Sequence[Tensor], positive: Tensor, target: Tensor, variances: tuple[float, float]
+    outputs: Sequence[Tensor],
+    positive: Tensor,
+    target: Tensor,
+    variances: tuple[float, float],
+    ignored: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(offset loss, score loss), each summed and divided by the number of positives.
 
-    positive is bool [N, priors]; target is [N, priors, 4], read where positive.
+    positive is bool [N, priors]; target is [N, priors, 4], read where positive; ignored, bool [N, priors],
+    are no negatives.
     """
     loc, conf = flatten_levels(outputs)
     total = positive.sum().clamp(min=1)
@@ -70,7 +75,7 @@ def detection_loss(
     # two classes: the cross-entropy is softplus of the margin by which the score is wrong
     margin = conf[..., 1] - conf[..., 0]
     every = F.softplus(margin) - quality * margin
-    hardness = every.detach().masked_fill(positive, -1.0)
+    hardness = every.detach().masked_fill(positive if ignored is None else positive | ignored, -1.0)
     wanted = (NEGATIVES_PER_POSITIVE * positive.sum(dim=1)).clamp(min=MIN_NEGATIVES)
     keep = min(int(wanted.max()), hardness.shape[1])
     values, index = hardness.topk(keep, dim=1)

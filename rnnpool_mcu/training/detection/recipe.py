@@ -6,7 +6,7 @@ The shipped checkpoint's command is in examples/models/face_m4.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from rnnpool_mcu.training.engine.recipe import Recipe
@@ -30,6 +30,8 @@ CROP_SIDES = (160, 256)
 CROP_PIXELS, FULL_PIXELS = 32 * 160 * 160, 16 * 240 * 320
 """Pixels of a batch: so a step on large views takes no more memory than one on small views."""
 SMALL_MODEL = 320 * 240
+LARGE_SAMPLING = 0.4
+"""Share of views zoomed to a prior, of models with levels for large objects: few pictures have such."""
 LARGE_MODEL_SETTINGS = {"evaluations": 4, "validation_images": 60}
 """Of models whose input has more pixels than SMALL_MODEL: a validation of theirs takes long."""
 
@@ -51,8 +53,8 @@ def full_views(input_size: tuple[int, int, int]) -> tuple[Phase, ...]:
 
 
 def anchor_sizes(anchors: Sequence[tuple[int, int]], phase: Phase) -> tuple[int, ...]:
-    """Priors that a box is zoomed to in this phase: those that fit twice into the view, or the smallest."""
-    room = max(phase.height, phase.width) // 2
+    """Priors that a box is zoomed to in this phase: up to 4/5 of the view's height, or the smallest."""
+    room = min(phase.height, phase.width) * 4 // 5
     sizes = [size for size, _ in anchors]
     return tuple(size for size in sizes if size <= room) or (min(sizes),)
 
@@ -73,8 +75,10 @@ class DetectionRecipe(Recipe):
         return super().describe() | {"phases": [list(asdict(phase).values()) for phase in self.phases]}
 
 
-def defaults(input_size: tuple[int, int, int], qat: bool) -> dict[str, Any]:
-    """What follows from the size of the model."""
+def defaults(input_size: tuple[int, int, int], qat: bool, large: bool = False) -> dict[str, Any]:
+    """What follows from the size of the model, and from whether it has levels for `large` objects."""
     height, width, _ = input_size
     phases = full_views(input_size) if qat else crops_then_full(input_size)
+    if large:
+        phases = tuple(replace(phase, anchor_sampling=LARGE_SAMPLING) for phase in phases)
     return {"phases": phases} | (LARGE_MODEL_SETTINGS if height * width > SMALL_MODEL else {})

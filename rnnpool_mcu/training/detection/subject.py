@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnpool_mcu.errors import UsageError
-from rnnpool_mcu.training.data.boxed_images import DEFAULT_SPLIT, open_dataset
+from rnnpool_mcu.training.data.boxed_images import default_split, open_dataset
 from rnnpool_mcu.training.detection.decode import torch_predictor
 from rnnpool_mcu.training.detection.outputs import Decoder, list_decoder, user_decoder
 from rnnpool_mcu.training.evaluation.subject import Images, Measured, Opened, Progress, Request, Subject
@@ -56,8 +56,7 @@ class DetectorSubject(Subject):
             faster_coco_eval()
         self._decoder = self._opened_decoder(request)
         self.subsets = None if request.wider is None else load_wider_subsets(request.wider)
-        own = DEFAULT_SPLIT if request.data is None or not request.data.is_file() else request.data.name
-        self.split = request.split or ("wider_face_val" if request.wider else own)
+        self.split = request.split or ("wider_face_val" if request.wider else default_split(request.data))
         images = (request.data, request.count, request.category)
         self.dataset = open_dataset(self.split, opened.input_size, *images)
         if self.subsets is not None:

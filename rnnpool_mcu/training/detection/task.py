@@ -18,6 +18,7 @@ from rnnpool_mcu.training.data.boxed_images import (
     DetectionDataset,
     default_data_root,
     load_split,
+    own_folder,
 )
 from rnnpool_mcu.training.data.cache import LEAST_LONG_SIDE, open_cache
 from rnnpool_mcu.training.data.unreadable import check_broken, warn_of_new
@@ -33,13 +34,16 @@ from rnnpool_mcu.training.engine.task import Names, Outputs, Score, Task
 from rnnpool_mcu.training.metrics.average_precision import evaluate_detector
 from rnnpool_mcu.zoo.checkpoint import LoadedModel, detector_preprocessing
 
-MIX = (
+Mix = tuple[tuple[str, float, float, float], ...]
+MIX: Mix = (
     # split, zoom, early share, late share
     ("part_b_train", 1.0, 0.60, 0.85),
     ("part_a", 2.2, 0.28, 0.13),
     ("wider_face_train", 1.0, 0.12, 0.02),
 )
 """Part A's heads are a third of Part B's size, and WIDER labels faces, not heads."""
+OWN_MIX: Mix = (("train", 1.0, 1.0, 1.0),)
+"""Of a folder of one's own."""
 
 
 class DetectionTask(Task):
@@ -60,33 +64,45 @@ class DetectionTask(Task):
         root = data or default_data_root()
         if not root.is_dir():
             raise UsageError(f"train: no data folder {root}")
-        load_split(root, "part_b_val")
+        own = own_folder(root)
+        if own is None:
+            load_split(root, "part_b_val")
+        else:
+            _only_class(root, own.classes())
         return root
 
     @classmethod
     def defaults(cls, model: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
         """Views of the model's size, fewer validations of large ones."""
-        return recipes.defaults(input_size_of(model), bool(given.get("qat")))
+        large = getattr(model, "large_levels", 0) > 0
+        return recipes.defaults(input_size_of(model), bool(given.get("qat")), large)
 
     def __init__(self, recipe: DetectionRecipe, data: Path, model: nn.Module, place: Place) -> None:
         self.recipe, self.root, self.place = recipe, data, place
         self.detector: Any = model
         self.input_size = input_size_of(model)
         self.preprocessing = detector_preprocessing(self.input_size[2])
-        self.labels = ["face"]
+        own = own_folder(data)
+        self.mix: Mix = MIX if own is None else OWN_MIX
+        self.held_out = "part_b_val" if own is None else "val"
+        self.labels = ["face"] if own is None else [_only_class(data, own.classes())]
+        self.described = "" if own is None else own.describe()
         self.named: set[str] = set()
 
     def open(self, cache: Path) -> None:
         """The first process of each machine makes what is missing of the images' cache."""
         if self.place.local_rank != 0:
             self.place.wait()
-        self.sources = [self._open_source(cache, *row) for row in MIX]
+        self.sources = [self._open_source(cache, *row) for row in self.mix]
         if self.place.local_rank == 0:
             self.place.wait()
         if not any(len(boxes) for source in self.sources for boxes in source.images.boxes):
             raise UsageError(f"train: no image in {self.root} has a box inside it; see `data check`")
-        held_out = load_split(self.root, "part_b_val")[: self.recipe.validation_images]
-        self.validation = DetectionDataset(held_out, self.input_size)
+        held_out = load_split(self.root, self.held_out)
+        if self.mix is OWN_MIX:  # whatever the order of its file
+            order = np.random.default_rng(self.recipe.seed).permutation(len(held_out))
+            held_out = [held_out[index] for index in order]
+        self.validation = DetectionDataset(held_out[: self.recipe.validation_images], self.input_size)
 
     def _open_source(self, cache: Path, split: str, zoom: float, early: float, late: float) -> Source:
         height, width, channels = self.input_size
@@ -117,7 +133,8 @@ class DetectionTask(Task):
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Of the offsets and of the scores."""
         positive, target = batch.targets["positive"], batch.targets["target"]
-        return torch.stack(detection_loss(outputs, positive, target, self.detector.variances))
+        ignored = batch.targets["ignored"]
+        return torch.stack(detection_loss(outputs, positive, target, self.detector.variances, ignored))
 
     def check_teacher(self, path: Path, teacher: LoadedModel) -> None:
         """It must answer for the same priors on as many channels."""
@@ -149,3 +166,13 @@ class DetectionTask(Task):
         """Paths of the images that could not be read, of the training's and the validation's."""
         broken = [str(path) for source in self.sources for path in source.images.broken]
         return broken + [str(self.validation.samples[index].path) for index in self.validation.broken]
+
+
+def _only_class(root: Path, classes: tuple[str, ...]) -> str:
+    """The one class of a folder; UsageError for none and for several."""
+    if len(classes) != 1:
+        raise UsageError(
+            f"train: {root} has boxes of {len(classes)} classes{': ' * bool(classes)}{', '.join(classes)}; "
+            "detectors find one class: leave the boxes of one in its files"
+        )
+    return classes[0]

@@ -28,6 +28,10 @@ class Student:
     def __init__(self, recipe: Recipe, model: nn.Module) -> None:
         """Of a fresh model of the zoo. UserError when `initial` or a setting does not fit it."""
         self._recipe = recipe
+        self.begun = ""
+        """Which layers `initial` has no weights for, in words."""
+        if recipe.initial:
+            self.begun = begins_anew(Path(recipe.initial), model)
         self.calibration = begin_with(Path(recipe.initial), model, recipe) if recipe.initial else None
         self.average = copy.deepcopy(model).eval()
         self.model: Any = self._aware(model) if recipe.qat else model
@@ -90,20 +94,29 @@ class Student:
 
 
 def begin_with(path: Path, model: nn.Module, recipe: Recipe) -> dict[str, tuple[float, int]] | None:
-    """Give the model the weights of a checkpoint of the same architecture.
+    """Give the model the weights of a checkpoint of the same architecture, which may have fewer layers.
 
     Returns the ranges stored in it, which quantization-aware training needs. UserError for other checkpoints.
     """
     initial = load_checkpoint(path)
     check_preprocessing(path, initial.preprocessing)
-    if _shapes(model.state_dict()) != _shapes(initial.model.state_dict()):
+    wanted, given = _shapes(model.state_dict()), _shapes(initial.model.state_dict())
+    more = wanted.keys() - given.keys()
+    if {name: wanted[name] for name in wanted.keys() - more} != given or (more and recipe.qat):
         raise UsageError(
             f"train --init {path}: holds {initial.arch} with {initial.config or 'its default settings'}, "
             f"not {recipe.arch} with {recipe.config or 'its default settings'}; give a "
             "checkpoint of the same model, or the same --set"
         )
-    model.load_state_dict(initial.model.state_dict())
+    model.load_state_dict(initial.model.state_dict(), strict=False)
     return initial.calibration if recipe.qat else None
+
+
+def begins_anew(path: Path, model: nn.Module) -> str:
+    """The layers of a model that a checkpoint of a smaller one has no weights for, in words; "" for none."""
+    given = load_checkpoint(path).model.state_dict()
+    layers = sorted({".".join(name.split(".")[:2]) for name in model.state_dict() if name not in given})
+    return f"--init {path.name}: all of its layers are taken; {', '.join(layers)} begin anew" * bool(layers)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -60,6 +60,8 @@ class Task(ABC):
     preprocessing: dict[str, Any]
     """How pictures come to the model, and the names of its classes: both go into the checkpoint."""
     labels: list[str]
+    described: str = ""
+    """The data as they were recognised, said at the beginning; nothing for data sets that are known."""
 
     @classmethod
     @abstractmethod

@@ -59,6 +59,9 @@ class Trainer:
         if resume:
             self._resume()
         self.task.open(self.out.parent / "cache")
+        for told in (self.task.described, self.student.begun):
+            if told:
+                self.display.line(told)
         with self.display:
             self._train_and_evaluate()
         return {
