@@ -68,8 +68,8 @@ TORCH_SUFFIXES = (".pt", ".pth", ".pt2")
 def evaluate_command(say: Speaker, **arguments: Any) -> None:
     """Measure MODEL's accuracy: a checkpoint, another model file, or a folder that `compile` wrote.
 
-    All engines but torch must agree to the last box or logit; where several are asked for, this is checked
-    (exit code 5).
+    All engines but torch and source must agree to the last box or logit; where several are asked for, this
+    is checked (exit code 5).
     """
     from rnnpool_mcu.pipeline import agreement_with_float
     from rnnpool_mcu.training import Request, open_subject
