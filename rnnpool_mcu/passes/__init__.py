@@ -32,8 +32,9 @@ PASSES: tuple[Pass, ...] = (
 def run_passes(graph: Graph) -> Graph:
     """Run every pass in order until none changes the graph; verified after each change.
 
-    ModelError for a graph that has too many operators even then.
+    ModelError at once for a graph of too many operators.
     """
+    check_operator_count(graph)
     modified = True
     while modified:
         modified = False
@@ -42,5 +43,4 @@ def run_passes(graph: Graph) -> Graph:
             if changed:
                 verify_graph(graph)
                 modified = True
-    check_operator_count(graph)
     return graph
