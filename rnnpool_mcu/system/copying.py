@@ -11,10 +11,17 @@ def copy_folder(source: Path, target: Path) -> None:
 
     (shutil's own collects all errors into one that has no number, and tries every file of a full disk.)
     """
-    target.mkdir(parents=True, exist_ok=True)
+    copy_files(source, target)
     for path in sorted(source.iterdir()):
         if path.is_dir():
             copy_folder(path, target / path.name)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """The same for its files alone, no folders, sockets or pipes: even `target` may stand in `source`."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if not path.is_file():
             continue
         try:
             shutil.copy2(path, target / path.name)

@@ -85,7 +85,7 @@ def _read(folder: Path) -> Board:
         _check(path, fields)
     except ValueError as error:  # an integer of thousands of digits, which nothing can write out
         raise UsageError(f"{path}: holds a number that is too long ({error}); correct it") from error
-    _check_files(folder, fields.get("port"))
+    _check_files(folder, fields)
     if fields["name"] != folder.resolve().name:
         raise UsageError(
             f"{path}: name is '{fields['name']}', its folder's is '{folder.resolve().name}'; make them equal"
@@ -136,9 +136,9 @@ def _check_text(path: Path, value: object) -> None:
         raise UsageError(f"{path}: {value!r:.60}, allowed: characters that print, in one line")
 
 
-def _check_files(folder: Path, port: str | None) -> None:
-    """UsageError where the board's C is not there."""
-    common = resources.firmware_dir() / "common"
+def _check_files(folder: Path, fields: dict[str, Any]) -> None:
+    """UsageError where the board's C, or the platform that it names, is not there."""
+    port, common = fields.get("port"), resources.firmware_dir() / "common"
     source = folder / "port.c" if port is None else common / port
     if not source.is_file():
         ports = ", ".join(sorted(file.name for file in common.glob("port_*.c")))
@@ -149,6 +149,11 @@ def _check_files(folder: Path, port: str | None) -> None:
     if not (folder / "board.h").is_file():
         raise UsageError(
             f"{folder}: board.h is not there; it defines PORT_COUNT_UNIT and PORT_COUNT_PER_TICK"
+        )
+    if "renode" in fields["runs_on"] and not (folder / "board.repl").is_file():
+        raise UsageError(
+            f"{folder}: board.repl is not there; write Renode's platform, or take renode out of runs_on "
+            f"in {FILE_NAME}"
         )
 
 
@@ -167,8 +172,11 @@ def _check(path: Path, fields: dict[str, Any]) -> None:
             f"{opened.start:#x}..{opened.stop - 1:#x}, which the memory protection unit opens for reading; "
             "allowed: a region without ram; name the part of the flash that has one"
         )
-    if ram["origin"] % RAM_ALIGNMENT:
-        raise UsageError(f"{path}: ram.origin: {ram['origin']:#x}, allowed: multiples of {RAM_ALIGNMENT}")
+    for key, origin in (("flash", flash["origin"]), ("ram", ram["origin"])):
+        if origin % RAM_ALIGNMENT:  # so that the vector table, the flash's first, lies where VTOR can point
+            raise UsageError(f"{path}: {key}.origin: {origin:#x}, allowed: multiples of {RAM_ALIGNMENT}")
+    if "qemu" in fields["runs_on"] and "qemu" not in fields:
+        raise UsageError(f"{path}: runs_on: qemu, but no qemu.machine; name QEMU's -M, or leave qemu out")
     _check_memories(path, fields)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.firmware import Board, ElfImage
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system import tools
-from rnnpool_mcu.toolchain.board import check_ram
+from rnnpool_mcu.toolchain.board import available_boards, check_ram
 
 COMPILER = "arm-none-eabi-gcc"
 
@@ -30,7 +32,8 @@ def build(
     """Builds `<name>.elf` for `board`; everything it puts in RAM lies within `ram_bytes`.
 
     `stack_bytes` replaces the project's stack reserve. ToolMissingError without a compiler, BudgetError
-    when the budget is exceeded, BuildError when the compiler refuses a source.
+    when the budget is exceeded, UsageError when a user's own board is at fault, BuildError when the compiler
+    refuses another source.
     """
     described = Project.load(project)
     check_ram(board, ram_bytes, described.arena_region)
@@ -44,7 +47,11 @@ def build(
         "TRACE": "1" if trace else "0",
         "BUILD": build_dir.as_posix(),
     }
-    tools.make(project, "elf", variables, compiler=COMPILER)
+    try:
+        tools.make(project, "elf", variables, compiler=COMPILER)
+    except tools.BuildError as error:
+        _check_own_board(board, str(error))
+        raise
     return ElfImage(
         path=project / build_dir / f"{described.name}.elf",
         build_dir=project / build_dir,
@@ -54,3 +61,15 @@ def build(
         ram_bytes=ram_bytes,
         traced=trace,
     )
+
+
+def _check_own_board(board: Board, log: str) -> None:
+    """UsageError for errors of a user's own board: in its files, or of a function or macro that it owes."""
+    if board.name in available_boards():
+        return
+    errors = [line for line in log.splitlines() if re.search(r"error: |\*\*\* |undefined reference", line)]
+    if re.search(rf"firmware/boards/{board.name}/|\b(port_|PORT_)\w", "\n".join(errors)):
+        raise UsageError(
+            f"--board {board.folder}: its files do not build into firmware; correct them (docs/boards.md):\n"
+            + "\n".join(errors)
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rnnpool_mcu.errors import UsageError
 from rnnpool_mcu.ir.firmware import Board
+from rnnpool_mcu.system.copying import copy_files
 from rnnpool_mcu.system.output_folder import whole_new_folder
 from rnnpool_mcu.toolchain.board import FILE_NAME, available_boards
 
@@ -22,9 +23,7 @@ def new_board(path: Path, nearest: Board, common: Path) -> Path:
     if name in available_boards():
         raise UsageError(f"--new {name}: is a shipped board; give another name")
     with whole_new_folder(path) as folder:
-        for file in sorted(nearest.folder.iterdir()):
-            if file.is_file():
-                (folder / file.name).write_bytes(file.read_bytes())
+        copy_files(nearest.folder, folder)
         if nearest.port is not None:
             (folder / "port.c").write_bytes((common / nearest.port).read_bytes())
         description = folder / FILE_NAME

@@ -10,7 +10,7 @@ import jinja2
 from rnnpool_mcu.ir.firmware import Board, arena_region_bytes, enclosing_region
 from rnnpool_mcu.ir.project import Project
 from rnnpool_mcu.system import resources
-from rnnpool_mcu.system.copying import copy_folder
+from rnnpool_mcu.system.copying import copy_files, copy_folder
 from rnnpool_mcu.toolchain.board import available_boards, board_of, load_board
 from rnnpool_mcu.toolchain.cores import CORES
 
@@ -56,7 +56,7 @@ def write_project_files(folder: Path, project: Project, board: Board | None = No
 def _write_board(folder: Path, board: Board, environment: jinja2.Environment) -> None:
     """A board's own files, and what follows from its board.toml: linker script and compiler flags."""
     if board.folder.resolve() != folder.resolve():
-        copy_folder(board.folder, folder)
+        copy_files(board.folder, folder)
     context = {
         "board": board,
         "core": CORES[board.core],

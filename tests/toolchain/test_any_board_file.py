@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import random
 import shutil
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from rnnpool_mcu.errors import UsageError
+from rnnpool_mcu.toolchain import gcc
 from rnnpool_mcu.toolchain.board import boards_dir, load_board
-from rnnpool_mcu.toolchain.project_files import _write_board, project_environment
+from rnnpool_mcu.toolchain.project_files import _write_board, project_environment, write_project_files
+from tests.firmware.conftest import FAKE, write_fake_project
 
 VALUES = (
     *(b"-1", b"0", b"1e9", b"nan", b"inf", b"true", b"[]", b"{}", b'""', b"0x7FFFFFFF", b"2026-01-01"),
@@ -75,6 +79,8 @@ def test_mutations_are_a_board_or_refused(tmp_path: Path, folder: Path, seed: in
         ),
         ('"port_cmsdk.c"', '"port_other.c"', "port_other.c is not there"),
         ('name = "psram"', 'name = "length"', "'length' is taken"),
+        ("origin = 0x00000000", "origin = 0x00000004", "flash.origin: 0x4, allowed: multiples of 256"),
+        ('[qemu]\nmachine = "mps2-an386"\n', "", "runs_on: qemu, but no qemu.machine"),
     ],
 )
 def test_what_would_break_a_build_is_said_at_once(
@@ -85,3 +91,44 @@ def test_what_would_break_a_build_is_said_at_once(
     path.write_text(path.read_text().replace(before, after, 1))
     with pytest.raises(UsageError, match=message):
         load_board(str(folder))
+
+
+def test_a_platform_that_is_named_is_there(folder: Path) -> None:
+    (folder / "board.repl").unlink()
+    with pytest.raises(UsageError, match=r"board.repl is not there; .* take renode out of runs_on"):
+        load_board(str(folder))
+
+
+def test_only_the_files_of_a_boards_folder_are_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the compiled folder appears in the board's own."""
+    (folder / "loop").symlink_to("/")
+    os.mkfifo(folder / "pipe")
+    (folder / "pins.h").write_text("")
+    monkeypatch.chdir(folder)
+    project = write_fake_project(folder / "out")
+    write_project_files(project, dataclasses.replace(FAKE, board="mine"), load_board("."))
+    taken = {path.name for path in (project / "firmware" / "boards" / "mine").iterdir()}
+    assert taken == {"board.toml", "board.h", "board.repl", "pins.h", "core.mk", "memory.ld"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("board.mk", "no rule\n", r"board\.mk:1: \*\*\* missing separator"),
+        ("board.h", "", "error: .PORT_COUNT_PER_TICK. undeclared"),
+        ("port.c", '#include "board.h"\nint port_init(void) {\n', r"boards/mine/port\.c:2:\d+: error: "),
+        ("port.c", "void port_init(void);\n", "undefined reference to `port_init'"),
+    ],
+)
+def test_a_board_that_does_not_build_is_its_owners(
+    tmp_path: Path, folder: Path, file: str, text: str, message: str
+) -> None:
+    (folder / file).write_text(text)
+    if file == "port.c":
+        description = folder / "board.toml"
+        description.write_text(description.read_text().replace('port = "port_cmsdk.c"\n', ""))
+    board = load_board(str(folder))
+    project = write_fake_project(tmp_path / "fake")
+    write_project_files(project, dataclasses.replace(FAKE, board="mine"), board)
+    with pytest.raises(UsageError, match=r"mine: its files do not build(?s:.*)" + message):
+        gcc.build(project, board, ram_bytes=8192, image_mode="streamed")
