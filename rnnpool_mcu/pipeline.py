@@ -28,7 +28,7 @@ from rnnpool_mcu.report.provenance import file_sha256, provenance
 from rnnpool_mcu.report.regions import regions_of
 from rnnpool_mcu.run.renode_test import write_renode_test
 from rnnpool_mcu.schedule.advice import ram_advice
-from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.arena import PLACE_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.planner import plan_graph, saved_by_streaming
@@ -307,10 +307,10 @@ def _build_within_budget(graph: Graph, built: _Built, target: Target, out: Path,
 
 
 def generate(
-    graph: Graph, target: Target, out: Path, *, exact_effort: int = EXACT_EFFORT
+    graph: Graph, target: Target, out: Path, *, place_effort: int = PLACE_EFFORT
 ) -> tuple[Plan, Project]:
     """Plan a graph the fastest way and write its sources into `out`; nothing is built."""
-    plan = plan_graph(_for_image(graph, target), exact_effort=exact_effort)
+    plan = plan_graph(_for_image(graph, target), place_effort=place_effort)
     return plan, write_sources(plan, target, out)
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     for blocks in DEPTHS:
         graph = chain(blocks)
         search = Search(graph)
-        _, single = timed(partial(plan_graph, graph, exact_effort=0))
+        _, single = timed(partial(plan_graph, graph, place_effort=0))
         front, whole = timed(search.front)
         done = search.prices
         counts = f"{len(front)} | {done.graphs} | {done.priced} | {done.steps:,} | {front[-1].peak_bytes:,}"

@@ -241,7 +241,7 @@ class Bench:
         head = {"model": self._model.name, "image": self._model.image, "plan": name}
         tail = {"published": self._model.published, "search_seconds": round(self.search_seconds, 1)}
         if row is None:
-            arena = layer_by_layer(self._graph, exact_effort=0).arena_bytes
+            arena = layer_by_layer(self._graph, place_effort=0).arena_bytes
             unknown = ("extra_cycles_percent", "planned_ram_bytes", "measured_ram_bytes", "instructions")
             return head | dict.fromkeys(unknown) | {"arena_bytes": arena} | tail
         extra = round(100 * (row["instructions"] / fastest - 1), 2)

@@ -18,7 +18,7 @@ from rnnpool_mcu.schedule.pricing.costs import predicted_cycles, predicted_instr
 CODE_BYTES = 32 * 1024
 """Flash of kernels, tables and start-up: an estimate, a little above the models measured."""
 
-PLACEMENT_EFFORT = 500_000  # steps of the search for offsets: within some percent of what compile finds
+QUICK_EFFORT = 500_000  # steps of the search for offsets: within some percent of what compile finds
 
 
 def needs_of(
@@ -39,7 +39,7 @@ def needs_of(
     plans = {}
     for title, objective in (("fastest", "cycles"), ("smallest", "ram")):
         wanted = PlanOptions(None, image, "speed", objective)
-        planning = Planning(graph, wanted, progress, exact_effort=PLACEMENT_EFFORT, measure=measure)
+        planning = Planning(graph, wanted, progress, place_effort=QUICK_EFFORT, measure=measure)
         plan = planning.chosen()
         if title == "smallest" and planning.needed(plan) > limit:  # as compile would place it
             planning = Planning(graph, wanted, progress, measure=measure)

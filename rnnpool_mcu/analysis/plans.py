@@ -13,7 +13,7 @@ from rnnpool_mcu.ir.project import PlanOptions
 from rnnpool_mcu.report.plan_svg import FrontPoint
 from rnnpool_mcu.report.plan_text import plan_summary
 from rnnpool_mcu.schedule.advice import ram_advice
-from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.arena import PLACE_EFFORT
 from rnnpool_mcu.schedule.bound import lower_bound, recomputed_macs
 from rnnpool_mcu.schedule.choose import smallest_plan
 from rnnpool_mcu.schedule.lifetimes import state_buffers
@@ -37,11 +37,11 @@ class Planning:
         wanted: PlanOptions,
         progress: Callable[[str], None],
         *,
-        exact_effort: int = EXACT_EFFORT,
+        place_effort: int = PLACE_EFFORT,
         measure: Measure = lambda _: None,
     ) -> None:
         """`measure` is asked where the estimate decides: whether a plan is within a budget."""
-        self._effort, self._measure = exact_effort, measure
+        self._effort, self._measure = place_effort, measure
         self._known: list[tuple[Plan, int | None]] = []  # plans that were measured
         self._graph = dataclasses.replace(graph, image_resident=wanted.image == "resident")
         self._wanted, self._progress = wanted, progress
@@ -83,12 +83,12 @@ class Planning:
         return least <= limit and self.needed(plan) <= limit
 
     def _smallest(self) -> Plan:
-        self._chosen, plan = smallest_plan(self.front(), exact_effort=self._effort)
+        self._chosen, plan = smallest_plan(self.front(), place_effort=self._effort)
         return plan
 
     def _fastest_that_fits(self) -> Plan:
         """The smallest when none does."""
-        plan, limit = fastest_plan(self._fastest, exact_effort=self._effort), self._wanted.ram_bytes
+        plan, limit = fastest_plan(self._fastest, place_effort=self._effort), self._wanted.ram_bytes
         if limit is None or self._fits(plan, limit):
             return plan
         for candidate in self.front():
@@ -137,7 +137,7 @@ class Planning:
 
     def summaries(self) -> list[dict[str, Any]]:
         """One per candidate; arenas by fast placement."""
-        return [self._summary(candidate.plan(exact_effort=0)) for candidate in self.front()]
+        return [self._summary(candidate.plan(place_effort=0)) for candidate in self.front()]
 
     def points(self) -> list[FrontPoint]:
         """The front as drawn."""

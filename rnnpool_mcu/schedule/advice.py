@@ -17,7 +17,7 @@ def saved_by_smallest_streamed(graph: Graph, arena_bytes: int) -> int:
     if not graph.image_resident:
         return 0
     streamed = dataclasses.replace(graph, image_resident=False)
-    _, smallest = smallest_plan(pareto_front(streamed), exact_effort=0)  # which has no constants in RAM
+    _, smallest = smallest_plan(pareto_front(streamed), place_effort=0)  # which has no constants in RAM
     return max(0, arena_bytes - smallest.arena_bytes - sum(given.type.row_bytes for given in graph.inputs))
 
 

@@ -22,7 +22,7 @@ from rnnpool_mcu.schedule.placement import improve
 
 SEARCH_ROUNDS = 100  # shuffled orders tried by the fast search
 SEARCH_PAIRS = 1_000_000  # conflicts looked at by it: fewer orders where there are very many blocks
-EXACT_EFFORT = 8_000_000  # steps of the longer search: some seconds
+PLACE_EFFORT = 8_000_000  # steps of the longer search: some seconds
 EFFORT_OF_PAIR = 1500  # steps for each pair of blocks: few blocks need fewer
 
 
@@ -52,7 +52,7 @@ class Problem:
         }
 
 
-def place(blocks: Sequence[Block], *, effort: int = EXACT_EFFORT) -> Placement:
+def place(blocks: Sequence[Block], *, effort: int = PLACE_EFFORT) -> Placement:
     """Offsets for the blocks, proven optimal where `optimal` says so: they meet the area bound.
 
     `effort` limits the longer search, in steps of its work; 0 leaves it out.

@@ -27,7 +27,7 @@ from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
 from rnnpool_mcu.ir.tensor_type import TensorType, ValueType
-from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.arena import PLACE_EFFORT
 from rnnpool_mcu.schedule.fuse import (
     Block,
     BlockOption,
@@ -83,9 +83,9 @@ class Candidate:
         """The most bytes live in one step: no arena of this choice is smaller."""
         return self.peak.peak_bytes
 
-    def plan(self, *, exact_effort: int = EXACT_EFFORT) -> Plan:
+    def plan(self, *, place_effort: int = PLACE_EFFORT) -> Plan:
         """The candidate as a plan with arena offsets."""
-        return plan_graph(self.graph, cascades_of(self.graph, self.choice.cuts), exact_effort=exact_effort)
+        return plan_graph(self.graph, cascades_of(self.graph, self.choice.cuts), place_effort=place_effort)
 
 
 def cascades_of(graph: Graph, cuts: Iterable[str]) -> tuple[tuple[str, ...], ...]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from rnnpool_mcu.ir.graph import Graph, Node
 from rnnpool_mcu.ir.operator import Absorber
 from rnnpool_mcu.ir.plan import Plan
-from rnnpool_mcu.schedule.arena import EXACT_EFFORT
+from rnnpool_mcu.schedule.arena import PLACE_EFFORT
 from rnnpool_mcu.schedule.cascade import height_of, windows_of
 from rnnpool_mcu.schedule.planner import layer_by_layer, plan_graph
 
@@ -127,15 +127,15 @@ def obstacle_notes(graph: Graph) -> tuple[str, ...]:
     return tuple(str(obstacle) for obstacle in obstacles(graph))
 
 
-def fastest_plan(graph: Graph, *, exact_effort: int = EXACT_EFFORT) -> Plan:
+def fastest_plan(graph: Graph, *, place_effort: int = PLACE_EFFORT) -> Plan:
     """One cascade of everything; where that cannot be streamed, layer by layer if that takes less RAM.
 
     Both compute the same and are equally fast; no row is copied.
     """
-    streamed = plan_graph(graph, exact_effort=exact_effort, stage=False)
+    streamed = plan_graph(graph, place_effort=place_effort, stage=False)
     if not obstacles(graph):
         return streamed
-    whole = layer_by_layer(graph, exact_effort=exact_effort)
+    whole = layer_by_layer(graph, place_effort=place_effort)
     return whole if whole.arena_bytes < streamed.arena_bytes else streamed
 
 

@@ -135,7 +135,7 @@ class IntegerModel:
                 source="evaluate",
             )
             if engine == validation.HERE:
-                pipeline.generate(self.graph, target, out, exact_effort=0)  # RAM is no matter here
+                pipeline.generate(self.graph, target, out, place_effort=0)  # RAM is no matter here
             else:
                 pipeline.compile_graph(self.graph, target, out, progress=self.progress)
             self._folders[engine] = out

@@ -48,7 +48,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     builder = GraphBuilder(TensorType(12, 10, 1, Quantization(1 / 255, -128)))
     value = builder.conv(INPUT, 4, 3)
     graph = builder.graph(builder.classifier(builder.depthwise(value, 3, 2), 3))
-    for path, text in emit(plan_graph(graph, exact_effort=0), name="tiny", title="tiny").items():
+    for path, text in emit(plan_graph(graph, place_effort=0), name="tiny", title="tiny").items():
         if "/" not in path:
             (folder / path).write_text(text)
     return folder

@@ -113,7 +113,7 @@ def _target(ram_bytes: int = 128 * 1024, image: str = "streamed") -> Target:
 )
 def test_a_strange_graph_gives_the_bytes_of_its_definition(tmp_path: Path, case: str, image: str) -> None:
     graph = GRAPHS[case]()
-    generate(graph, _target(image=image), tmp_path, exact_effort=0)
+    generate(graph, _target(image=image), tmp_path, place_effort=0)
     images = np.random.default_rng(0).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None).outputs
     assert host.run(tmp_path, images).outputs == expected
@@ -129,7 +129,7 @@ def test_an_output_listed_twice_is_refused() -> None:
 @pytest.mark.parametrize("case", GRAPHS)
 def test_every_plan_of_a_strange_graph_replays(case: str) -> None:
     for candidate in pareto_front(GRAPHS[case]()):
-        validate_plan(candidate.plan(exact_effort=0))
+        validate_plan(candidate.plan(place_effort=0))
 
 
 def test_what_cannot_be_streamed_is_said_and_reported(tmp_path: Path) -> None:

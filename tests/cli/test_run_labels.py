@@ -25,7 +25,7 @@ def test_boxes_come_with_their_class(tmp_path: Path) -> None:
     target = Target(
         "net", 128 * 1024, "streamed", "mps2-an386", "detector", model.name, labels=("cat", "dog", "owl")
     )
-    generate(load_graph(model).graph, target, out, exact_effort=0)
+    generate(load_graph(model).graph, target, out, place_effort=0)
     pixels = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     arguments = ["run", str(out), str(tmp_path / "photo.png"), "--engine", "int8"]

@@ -27,7 +27,7 @@ IMAGE = Quantization(1 / 255, -128)
 
 def _generated(graph: Graph, folder: Path) -> Path:
     target = Target("net", 1 << 17, "streamed", "mps2-an386", "test network", "none")
-    plan, project = generate(graph, target, folder, exact_effort=0)
+    plan, project = generate(graph, target, folder, place_effort=0)
     write_report(report_of_plan(plan, project, "none"), folder)
     return folder
 

@@ -63,7 +63,7 @@ def network() -> Graph:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.uint8], bytes]:
     """A folder, two images, and what the definition says of them."""
     folder, graph = tmp_path_factory.mktemp("compilers"), network()
-    generate(graph, Target("net", 2**18, "streamed", "mps2-an386", "test", "none"), folder, exact_effort=0)
+    generate(graph, Target("net", 2**18, "streamed", "mps2-an386", "test", "none"), folder, place_effort=0)
     images = np.random.default_rng(2).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     return folder, images, b"".join(run_reference(graph, images, lambda _: None).outputs)
 

@@ -26,7 +26,7 @@ RAM_BYTES = 256 * 1024
 
 def _generate(graph: Graph, folder: Path, image: str = "streamed") -> None:
     target = Target("net", RAM_BYTES, image, "mps2-an386", "test network", "none")
-    generate(graph, target, folder, exact_effort=0)
+    generate(graph, target, folder, place_effort=0)
 
 
 def _images(graph: Graph, count: int = 2) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ def _network() -> Graph:
 
 
 def _generated() -> dict[str, str]:
-    plan = plan_graph(_network(), exact_effort=0)
+    plan = plan_graph(_network(), place_effort=0)
     files = emit(plan, name="tiny", title="golden test network")
     return {path: text for path, text in files.items() if "/" not in path}
 

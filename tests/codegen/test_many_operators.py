@@ -148,7 +148,7 @@ def attention() -> Graph:
 @pytest.mark.parametrize("make", [encoder_decoder, classifier, attention])
 def test_each_row_is_the_definitions(make: object, tmp_path: Path) -> None:
     graph = make()  # type: ignore[operator]
-    generate(graph, TARGET, tmp_path, exact_effort=0)
+    generate(graph, TARGET, tmp_path, place_effort=0)
     images = np.random.default_rng(1).integers(0, 256, (2, *IMAGE.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None, trace=True)
     actual = host.run(tmp_path, images, trace=True, sanitize=True)
@@ -165,7 +165,7 @@ def test_each_row_is_the_definitions(make: object, tmp_path: Path) -> None:
 def test_random_graphs_on_the_host_under_sanitizers(graph: Graph) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        generate(graph, TARGET, work, exact_effort=0)
+        generate(graph, TARGET, work, place_effort=0)
         images = np.random.default_rng(1).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
         expected = run_reference(graph, images, lambda _: None, trace=True)
         actual = host.run(work, images, trace=True, sanitize=True)
@@ -177,7 +177,7 @@ def test_random_graphs_on_the_host_under_sanitizers(graph: Graph) -> None:
 @given(imported_graphs())
 def test_plans_of_random_graphs_hold(graph: Graph) -> None:
     """The replay sees every row where it was written, also after the passes, which change no output."""
-    validate_plan(plan_graph(graph, exact_effort=0))
+    validate_plan(plan_graph(graph, place_effort=0))
     smaller = run_passes(graph)
     assert_same_outputs(graph, smaller, count=3)
-    validate_plan(plan_graph(smaller, exact_effort=0))
+    validate_plan(plan_graph(smaller, place_effort=0))

@@ -46,7 +46,7 @@ def _chain(names: tuple[str, ...], outputs: int = 1) -> Graph:
 def test_unlucky_names_compile_and_compute_the_same_bytes(tmp_path: Path, image: str) -> None:
     graph = _chain(UNLUCKY, outputs=len(UNLUCKY))
     target = Target("net", 65536, image, "mps2-an386", "test network", "none")
-    generate(graph, target, tmp_path, exact_effort=0)
+    generate(graph, target, tmp_path, place_effort=0)
     images = np.random.default_rng(0).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     ran = host.run(tmp_path, images, trace=True)
     assert ran.outputs == run_reference(graph, images, lambda _: None).outputs
@@ -62,7 +62,7 @@ NAMES = st.lists(st.lists(WORDS, min_size=1, max_size=3).map("_".join), min_size
 @given(NAMES, st.integers(1, 6))
 def test_no_symbol_is_defined_twice(names: list[str], outputs: int) -> None:
     graph = _chain(tuple(names), min(outputs, len(names)))
-    files = emit(plan_graph(graph, exact_effort=0), name="net", title="test network")
+    files = emit(plan_graph(graph, place_effort=0), name="net", title="test network")
     source, header = files["net.c"], files["net.h"]
     weights = re.findall(r"^const \w+ (\w+)\[", files["net_weights.c"], re.MULTILINE)
     defined = re.findall(r"^static (?:const )?\w+ \*?(\w+)(?:\[\d+\])? =", source, re.MULTILINE)

@@ -34,7 +34,7 @@ def test_each_row_is_the_definitions(tmp_path: Path) -> None:
     graph = run_passes(plain)
     (pool,) = (node.op for node in graph.nodes if isinstance(node.op, RnnPool))
     assert (pool.pad_bottom, pool.pad_right) == (2, 1)
-    generate(graph, TARGET, tmp_path, exact_effort=0)
+    generate(graph, TARGET, tmp_path, place_effort=0)
     images = np.random.default_rng(1).integers(0, 256, (2, *IMAGE.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None, trace=True)
     assert expected.outputs == run_reference(plain, images, lambda _: None).outputs

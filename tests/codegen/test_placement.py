@@ -85,17 +85,17 @@ def _check(plan: Plan, folder: Path, *, run_on_board: bool = False) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_with_the_image_resident_and_a_cut(tmp_path: Path, case: str) -> None:
     graph = dataclasses.replace(CASES[case](), image_resident=True)
-    _check(plan_graph(graph, _halves(graph), exact_effort=0), tmp_path)
+    _check(plan_graph(graph, _halves(graph), place_effort=0), tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_with_the_image_streamed_in_one_cascade(tmp_path: Path, case: str) -> None:
-    _check(plan_graph(CASES[case](), exact_effort=0), tmp_path)
+    _check(plan_graph(CASES[case](), place_effort=0), tmp_path)
 
 
 def test_layer_by_layer_with_the_image_resident(tmp_path: Path) -> None:
     graph = dataclasses.replace(_output_that_is_read_on(), image_resident=True)
-    _check(layer_by_layer(graph, exact_effort=0), tmp_path)
+    _check(layer_by_layer(graph, place_effort=0), tmp_path)
 
 
 def test_overwritten_rows_on_the_emulated_board(tmp_path: Path) -> None:
@@ -134,4 +134,4 @@ def test_random_graphs_cut_anywhere(graph: Graph, cut: int, resident: bool, stag
     at = 1 + cut % len(names)
     cascades = [part for part in (names[:at], names[at:]) if part]
     with tempfile.TemporaryDirectory() as folder:
-        _check(plan_graph(graph, cascades, exact_effort=0, stage=stage), Path(folder))
+        _check(plan_graph(graph, cascades, place_effort=0, stage=stage), Path(folder))

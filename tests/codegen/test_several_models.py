@@ -35,7 +35,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Gr
     found = {name: _network(number) for number, name in enumerate(NAMES)}
     for name, graph in found.items():
         target = Target(name, 2**18, "streamed", "mps2-an386", "test", "none", labels=("a", 'b"?', "ü"))
-        generate(graph, target, root / name, exact_effort=0)
+        generate(graph, target, root / name, place_effort=0)
     return root, found
 
 

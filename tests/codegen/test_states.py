@@ -30,7 +30,7 @@ IMAGE = Quantization(1 / 255, -128)
 
 def _generate(graph: Graph, folder: Path, image: str) -> None:
     target = Target("net", RAM_BYTES, image, "mps2-an386", "test network", "none")
-    generate(graph, target, folder, exact_effort=0)
+    generate(graph, target, folder, place_effort=0)
 
 
 def _batch(graph: Graph, count: int = 5) -> Batch:

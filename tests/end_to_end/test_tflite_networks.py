@@ -65,7 +65,7 @@ def test_generated_c_is_the_imported_graph(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     target = Target("net", RAM_BYTES, "streamed", "mps2-an386", name, path.name)
-    generate(graph, target, folder, exact_effort=0)
+    generate(graph, target, folder, place_effort=0)
     assert host.run(folder, pixels, sanitize=True).outputs == expected
 
 

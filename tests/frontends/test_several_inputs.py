@@ -81,7 +81,7 @@ def test_the_c_asks_each_source_for_its_rows(name: str, tmp_path: Path) -> None:
     path.write_bytes(FILES[name]())
     graph = load_graph(path).graph
     target = Target("net", 1 << 18, "streamed", "mps2-an386", "test network", "none")
-    generate(graph, target, tmp_path / "out", exact_effort=0)
+    generate(graph, target, tmp_path / "out", place_effort=0)
     batch = _batch(graph, 5)
     expected = [b"".join(v[o].tobytes() for o in graph.outputs) for v in evaluate_batch(graph, batch)]
     assert list(host.run(tmp_path / "out", batch, sanitize=True).outputs) == expected

@@ -83,7 +83,7 @@ def test_the_c_and_torch_give_the_same(net: Net, tmp_path: Path) -> None:
     assert compare_with_source(imported.graph, runtime, imported.sources, batch).agrees
     graph = load_graph(path).graph
     target = Target("net", 1 << 18, "streamed", "mps2-an386", "test network", "none")
-    generate(graph, target, tmp_path / "out", exact_effort=0)
+    generate(graph, target, tmp_path / "out", place_effort=0)
     expected = [values[graph.outputs[0]].tobytes() for values in evaluate_batch(graph, batch)]
     assert list(host.run(tmp_path / "out", batch).outputs) == expected
 

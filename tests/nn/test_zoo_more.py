@@ -132,9 +132,12 @@ def test_integers_follow_the_float_model(imported: ImportedCheckpoint) -> None:
 
 def test_small_models_run_as_c(imported: ImportedCheckpoint, tmp_path: Path) -> None:
     graph = imported.graph
-    validate_plan(plan_graph(graph, exact_effort=0))
+    validate_plan(plan_graph(graph, place_effort=0))
     generate(
-        graph, Target("net", 1 << 20, "streamed", "mps2-an386", "random", "none"), tmp_path, exact_effort=0
+        graph,
+        Target("net", 1 << 20, "streamed", "mps2-an386", "random", "none"),
+        tmp_path,
+        place_effort=0,
     )
     images = _image(imported)[None]
     reference = run_reference(graph, images, lambda _: None)
@@ -145,7 +148,7 @@ def test_small_models_run_as_c(imported: ImportedCheckpoint, tmp_path: Path) -> 
 @pytest.mark.parametrize("arch", sorted(SIZES))
 def test_full_size_is_converted_and_planned(arch: str, tmp_path: Path) -> None:
     graph = load_graph(random_checkpoint(arch, tmp_path / "model.pt"), count=1).graph
-    plan = plan_graph(graph, exact_effort=0)
+    plan = plan_graph(graph, place_effort=0)
     validate_plan(plan)
     assert plan.arena_bytes >= plan.placement.bound_bytes
     assert sum(node.op.macs(graph.input_types(node)) for node in graph.nodes) >= SIZES[arch].multiply_adds

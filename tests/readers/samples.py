@@ -71,7 +71,7 @@ def report_file() -> bytes:
     sizes = FlashAndStatic(*range(100, 110), 9000)
     stack = StackBound(400, ("Reset", "net_run"), 200)
     report = report_of_plan(
-        plan_graph(graph(), exact_effort=0), _project(), "net.onnx", sizes, stack, "pictures"
+        plan_graph(graph(), place_effort=0), _project(), "net.onnx", sizes, stack, "pictures"
     )
     return json.dumps(report).encode()
 

@@ -193,7 +193,7 @@ def test_the_peak_is_the_step_with_the_most_live_bytes(resident: bool) -> None:
     builder = GraphBuilder(TensorType(16, 12, 3, Quantization(1 / 255, -128)))
     value = builder.residual(builder.conv("input", 6, 3, 2), expansion=4)
     graph = dataclasses.replace(builder.graph(builder.classifier(value, 3)), image_resident=resident)
-    plan = plan_graph(graph, exact_effort=0)
+    plan = plan_graph(graph, place_effort=0)
     peak = peak_of_plan(plan)
     assert peak.bytes == max(plan.live_bytes(step) for step in range(len(plan.steps)))
     assert (peak.operator, peak.row) == (plan.peak_step().value, plan.peak_step().row)

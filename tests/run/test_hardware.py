@@ -133,7 +133,7 @@ def test_two_inputs_with_states_give_the_definitions_bytes(tmp_path: Path, image
     """Rows of each input as they are asked for, or whole inputs; traced, layer by layer."""
     graph = _listener()
     batch = _batch(graph)
-    generate(graph, Target("net", 96 * 1024, image, BOARD, "test", "none"), tmp_path, exact_effort=0)
+    generate(graph, Target("net", 96 * 1024, image, BOARD, "test", "none"), tmp_path, place_effort=0)
     with _on_nucleo(tmp_path, trace=True) as line:
         result = hardware.run(tmp_path, batch, SerialPort(line.path))
     expected = run_reference(graph, batch, lambda _: None, trace=True)
@@ -158,7 +158,7 @@ def test_a_line_that_carries_nothing_is_told(fake: Path, to: Noise, back: Noise,
 def test_outputs_of_several_frames_are_whole(tmp_path: Path) -> None:
     builder = GraphBuilder(TensorType(12, 16, 1, Quantization(1 / 255, -128)))
     graph = builder.graph(builder.conv("input", 5, 3))
-    generate(graph, Target("net", 96 * 1024, "streamed", BOARD, "test", "none"), tmp_path, exact_effort=0)
+    generate(graph, Target("net", 96 * 1024, "streamed", BOARD, "test", "none"), tmp_path, place_effort=0)
     pixels = np.random.default_rng(2).integers(0, 256, (2, 12, 16, 1), dtype=np.uint8)
     with _on_nucleo(tmp_path) as line:
         result = hardware.run(tmp_path, pixels, SerialPort(line.path))

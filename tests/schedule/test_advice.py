@@ -21,7 +21,7 @@ def _graph(height: int, width: int) -> Graph:
 
 
 def _smallest_bytes(graph: Graph) -> int:
-    return smallest_plan(pareto_front(graph), exact_effort=0)[1].arena_bytes
+    return smallest_plan(pareto_front(graph), place_effort=0)[1].arena_bytes
 
 
 def _advice(graph: Graph) -> str:

@@ -124,8 +124,8 @@ def test_for_a_chain_some_order_attains_the_bound(layers: list[tuple[int, int]])
 @given(graphs(max_layers=5))
 def test_no_plan_without_recomputation_lies_below_the_bound(graph: Graph) -> None:
     bound = lower_bound(graph).bytes
-    plans = [candidate.plan(exact_effort=0) for candidate in pareto_front(graph)]
-    for plan in (*plans, layer_by_layer(graph, exact_effort=0)):
+    plans = [candidate.plan(place_effort=0) for candidate in pareto_front(graph)]
+    for plan in (*plans, layer_by_layer(graph, place_effort=0)):
         assert recomputed_macs(plan.graph) > 0 or plan.placement.bound_bytes >= bound
 
 
@@ -139,7 +139,7 @@ def test_recomputing_may_go_below_the_bound() -> None:
     for keep_rows in (True, False):
         fused = fuse(graph, {block.name: BlockOption(keep_rows, 4) for block in fusible_blocks(graph)})
         assert (recomputed_macs(fused) > 0) == (not keep_rows)
-        peaks[keep_rows] = plan_graph(fused, exact_effort=0).placement.bound_bytes
+        peaks[keep_rows] = plan_graph(fused, place_effort=0).placement.bound_bytes
     assert peaks[False] < bound <= peaks[True]
 
 
@@ -171,4 +171,4 @@ def test_a_block_that_makes_its_rows_in_columns_is_not_held_to_whole_ones() -> N
     fused = fuse(graph, {block.name: BlockOption(True, 4)})
     assert recomputed_macs(fused) == 0
     two_rows = 2 * 48 * 64  # of the expansion, which a plan made of whole rows holds before the third
-    assert lower_bound(graph).bytes <= plan_graph(fused, exact_effort=0).placement.bound_bytes < two_rows
+    assert lower_bound(graph).bytes <= plan_graph(fused, place_effort=0).placement.bound_bytes < two_rows

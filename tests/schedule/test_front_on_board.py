@@ -46,8 +46,8 @@ def test_every_plan_of_a_front_is_bit_exact_on_the_board(
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, *graph.input_type.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None).outputs
-    plans = [candidate.plan(exact_effort=0) for candidate in pareto_front(graph)]
-    for plan in (*plans, layer_by_layer(graph, exact_effort=0)):
+    plans = [candidate.plan(place_effort=0) for candidate in pareto_front(graph)]
+    for plan in (*plans, layer_by_layer(graph, place_effort=0)):
         folder = tmp_path_factory.mktemp("front")
         target = Target("net", RAM_BYTES, "streamed", "mps2-an386", "test network", "none")
         write_sources(plan, target, folder)

@@ -189,7 +189,7 @@ def test_only_chosen_blocks_are_fused() -> None:
 
 def compiled(graph: Graph, folder: Path) -> None:
     generate(
-        graph, Target("net", 256 * 1024, "streamed", "mps2-an386", "test", "none"), folder, exact_effort=0
+        graph, Target("net", 256 * 1024, "streamed", "mps2-an386", "test", "none"), folder, place_effort=0
     )
 
 

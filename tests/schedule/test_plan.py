@@ -24,7 +24,7 @@ from tests.graphs import INPUT, GraphBuilder, graphs
 @settings(max_examples=80, deadline=None)
 @given(graphs())
 def test_streamed_plans_replay(graph: Graph) -> None:
-    plan = plan_graph(graph, exact_effort=0)
+    plan = plan_graph(graph, place_effort=0)
     assert validate_plan(plan) <= plan.arena_bytes
     assert plan.arena_bytes >= plan.placement.bound_bytes
 
@@ -35,7 +35,7 @@ def test_plans_cut_anywhere_replay(graph: Graph, data: st.DataObject) -> None:
     names = [INPUT, *(node.name for node in graph.nodes)]
     cuts = sorted(data.draw(st.sets(st.integers(1, len(names) - 1), max_size=3)))
     edges = [0, *cuts, len(names)]
-    plan = plan_graph(graph, [names[a:b] for a, b in itertools.pairwise(edges)], exact_effort=0)
+    plan = plan_graph(graph, [names[a:b] for a, b in itertools.pairwise(edges)], place_effort=0)
     validate_plan(plan)
     assert [len(c) for c in plan.cascades] == [b - a for a, b in itertools.pairwise(edges)]
 
@@ -43,7 +43,7 @@ def test_plans_cut_anywhere_replay(graph: Graph, data: st.DataObject) -> None:
 @settings(max_examples=40, deadline=None)
 @given(graphs())
 def test_layer_by_layer_keeps_values_whole(graph: Graph) -> None:
-    plan = layer_by_layer(graph, exact_effort=0)
+    plan = layer_by_layer(graph, place_effort=0)
     validate_plan(plan)
     for name, buffer in plan.buffers.items():
         if graph.consumers[name]:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from rnnpool_mcu.ir.graph import Graph
 from rnnpool_mcu.ir.tensor_type import Quantization, TensorType
-from rnnpool_mcu.schedule.arena import EXACT_EFFORT, SEARCH_PAIRS, make_problem
+from rnnpool_mcu.schedule.arena import PLACE_EFFORT, SEARCH_PAIRS, make_problem
 from rnnpool_mcu.schedule.lifetimes import footprint
 from rnnpool_mcu.schedule.planner import plan_graph
 from rnnpool_mcu.schedule.pricing.prices import Frame, Prices
@@ -95,7 +95,7 @@ def test_equal_blocks_share_their_price() -> None:
 
 
 def test_offsets_of_very_many_blocks_are_looked_for_in_fewer_orders() -> None:
-    plan = plan_graph(_chain(24), exact_effort=0)
+    plan = plan_graph(_chain(24), place_effort=0)
     problem = make_problem(tuple(plan.blocks.values()))
     assert 100 * sum(map(len, problem.conflicts.values())) > SEARCH_PAIRS / 2
     assert plan.arena_bytes < 1.1 * plan.placement.bound_bytes
@@ -106,6 +106,6 @@ def test_two_hundred_layers_are_placed_within_the_efforts_limit() -> None:
     value = builder.conv(INPUT, 8, 3)
     for _ in range(200):
         value = builder.conv(value, 8, 3)
-    quick, plan = (plan_graph(builder.graph(value), exact_effort=effort) for effort in (0, EXACT_EFFORT))
+    quick, plan = (plan_graph(builder.graph(value), place_effort=effort) for effort in (0, PLACE_EFFORT))
     assert plan.placement.method.startswith("search over orders")
     assert plan.arena_bytes <= quick.arena_bytes

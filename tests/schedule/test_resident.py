@@ -28,7 +28,7 @@ def test_resident_plans_cut_anywhere_replay(graph: Graph, data: st.DataObject) -
     names = [INPUT, *(node.name for node in graph.nodes)]
     cuts = sorted(data.draw(st.sets(st.integers(1, len(names) - 1), max_size=3)))
     edges = [0, *cuts, len(names)]
-    plan = plan_graph(_resident(graph), [names[a:b] for a, b in itertools.pairwise(edges)], exact_effort=0)
+    plan = plan_graph(_resident(graph), [names[a:b] for a, b in itertools.pairwise(edges)], place_effort=0)
     assert plan.image_offset is not None
     assert validate_plan(plan) <= plan.arena_bytes
     assert plan.arena_bytes >= max(plan.placement.bound_bytes, graph.input_type.bytes)

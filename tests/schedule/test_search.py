@@ -31,7 +31,7 @@ def test_every_plan_of_a_front_replays(graph: Graph) -> None:
         assert faster.cost <= slower.cost
         assert faster.peak_bytes > slower.peak_bytes
     for candidate in front:
-        plan = candidate.plan(exact_effort=0)
+        plan = candidate.plan(place_effort=0)
         validate_plan(plan)
         assert plan.placement.bound_bytes <= candidate.peak_bytes
         if candidate.choice.cuts == ():
@@ -52,7 +52,7 @@ def _mobile_network() -> Graph:
 def test_small_plans_are_much_smaller_and_give_the_same_bytes(tmp_path: Path) -> None:
     graph = _mobile_network()
     front = pareto_front(graph)
-    assert front[-1].peak_bytes < 0.6 * plan_graph(graph, exact_effort=0).placement.bound_bytes
+    assert front[-1].peak_bytes < 0.6 * plan_graph(graph, place_effort=0).placement.bound_bytes
     images = np.random.default_rng(0).integers(0, 256, (2, *graph.input_type.shape), dtype=np.uint8)
     expected = run_reference(graph, images, lambda _: None).outputs
     target = Target("net", 256 * 1024, "streamed", "mps2-an386", "test network", "none")
@@ -74,7 +74,7 @@ def test_every_plan_of_random_fronts_is_bit_exact(
     target = Target("net", 256 * 1024, "streamed", "mps2-an386", "test network", "none")
     for candidate in pareto_front(graph):
         folder = tmp_path_factory.mktemp("front")
-        write_sources(candidate.plan(exact_effort=0), target, folder)
+        write_sources(candidate.plan(place_effort=0), target, folder)
         assert host.run(folder, images).outputs == expected
 
 
@@ -84,7 +84,7 @@ def test_a_cascade_alone_needs_what_it_needs_among_the_others(graph: Graph) -> N
     names = [node.name for node in graph.nodes]
     cascades = cascades_of(graph, [names[len(names) // 2]])
     alone = [footprint(graph, c, [v for d in cascades[:i] for v in d]) for i, c in enumerate(cascades)]
-    together = plan_graph(graph, cascades, exact_effort=0)
+    together = plan_graph(graph, cascades, place_effort=0)
     assert max(f.live_bytes for f in alone) == together.placement.bound_bytes
     assert all(f.live_bytes <= f.peak_bytes for f in alone)
 

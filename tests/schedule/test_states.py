@@ -25,11 +25,11 @@ IMAGE = Quantization(1 / 255, -128)
 def test_every_plan_passes_the_replay(graph: Graph) -> None:
     for resident in (False, True):
         shown = replace(graph, image_resident=resident)
-        uncut, front = plan_graph(shown, exact_effort=0), pareto_front(shown)
-        for plan in (uncut, layer_by_layer(shown, exact_effort=0)):
+        uncut, front = plan_graph(shown, place_effort=0), pareto_front(shown)
+        for plan in (uncut, layer_by_layer(shown, place_effort=0)):
             validate_plan(plan)
         for candidate in front:
-            plan = candidate.plan(exact_effort=0)
+            plan = candidate.plan(place_effort=0)
             validate_plan(plan)
             assert plan.placement.bound_bytes <= candidate.peak_bytes
         assert lower_bound(shown).bytes <= uncut.arena_bytes

@@ -113,12 +113,12 @@ def test_chains_and_residuals_stream() -> None:
 @settings(max_examples=60, deadline=None)
 @given(graphs())
 def test_only_values_that_really_stand_whole_are_named(graph: Graph) -> None:
-    plan = plan_graph(graph, exact_effort=0, stage=False)
+    plan = plan_graph(graph, place_effort=0, stage=False)
     for obstacle in obstacles(graph):
         value = graph.types[obstacle.value]
         assert isinstance(value, TensorType)
         assert plan.buffers[obstacle.value].rows == value.height
-    chosen = fastest_plan(graph, exact_effort=0)
+    chosen = fastest_plan(graph, place_effort=0)
     validate_plan(chosen)
     assert chosen.arena_bytes <= plan.arena_bytes
 

@@ -63,11 +63,11 @@ def planned(network: Network) -> Planned:
 def _plan(network: Network, graph: Graph) -> Plan:
     """The fastest plan at rank 0, one of the front above, each value whole at 1."""
     if network.rank == 0:
-        return plan_graph(graph, exact_effort=0)
+        return plan_graph(graph, place_effort=0)
     if network.rank == 1:
-        return layer_by_layer(graph, exact_effort=0)
+        return layer_by_layer(graph, place_effort=0)
     front = pareto_front(graph, constants_in_ram=network.seed % 2 == 0)
-    return front[int(network.rank * len(front))].plan(exact_effort=0)
+    return front[int(network.rank * len(front))].plan(place_effort=0)
 
 
 def _record(network: Network, plan: Plan) -> bytes:

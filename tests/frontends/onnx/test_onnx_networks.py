@@ -85,5 +85,5 @@ def test_generated_c_is_the_imported_graph(
     expected = run_reference(before_passes, pixels, lambda _: None).outputs
     assert len(set(expected)) > 1
     target = Target("net", 256 * 1024, "streamed", "mps2-an386", name, name)
-    generate(graph, target, tmp_path, exact_effort=0)
+    generate(graph, target, tmp_path, place_effort=0)
     assert host.run(tmp_path, pixels, sanitize=True).outputs == expected

@@ -70,7 +70,7 @@ def test_passes_and_the_c_give_the_same_sequences(name: str, tmp_path: Path) -> 
     assert [_outputs(graph, values) for values in evaluate_batch(graph, batch)] == expected
     assert len(set(expected)) > RUNS // 2
     target = Target("net", 1 << 18, "streamed", "mps2-an386", "test network", "none")
-    generate(graph, target, tmp_path / "out", exact_effort=0)
+    generate(graph, target, tmp_path / "out", place_effort=0)
     assert list(host.run(tmp_path / "out", batch).outputs) == expected
 
 

@@ -198,7 +198,7 @@ def test_generated_c_is_the_integer_graph(name: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, *graph.input_type.shape), dtype=np.uint8)
     expected = run_reference(graph, pixels, lambda _: None).outputs
     assert len(set(expected)) > 1
-    generate(graph, Target("net", 65536, "streamed", "mps2-an386", name, name), tmp_path, exact_effort=0)
+    generate(graph, Target("net", 65536, "streamed", "mps2-an386", name, name), tmp_path, place_effort=0)
     assert host.run(tmp_path, pixels, sanitize=True).outputs == expected
     if shutil.which("qemu-system-arm") and shutil.which("arm-none-eabi-gcc"):
         assert qemu.run(tmp_path, pixels).outputs == expected

@@ -92,7 +92,7 @@ def test_generated_c_is_the_imported_graph(name: str, tmp_path: Path) -> None:
     expected = run_reference(graph, pixels, lambda _: None).outputs
     assert len(set(expected)) > 1
     target = Target("net", 256 * 1024, "streamed", "mps2-an386", name, name)
-    generate(run_passes(graph), target, tmp_path, exact_effort=0)
+    generate(run_passes(graph), target, tmp_path, place_effort=0)
     assert host.run(tmp_path, pixels, sanitize=True).outputs == expected
 
 

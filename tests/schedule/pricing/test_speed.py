@@ -61,7 +61,7 @@ def test_a_front_may_copy_constants_or_recompute_rows() -> None:
         assert faster.peak_bytes > slower.peak_bytes
     assert not any(candidate.choice.constants_in_ram for candidate in pareto_front(graph))
     for candidate in front:
-        validate_plan(candidate.plan(exact_effort=0))
+        validate_plan(candidate.plan(place_effort=0))
 
 
 @pytest.mark.skipif(
