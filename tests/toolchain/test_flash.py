@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_boards_that_only_exist_in_an_emulator_are_refused(tmp_path: Path) -> No
     done = _flash(write_fake_project(tmp_path / "fake"))
     assert done.exit_code == 2
     assert "board 'mps2-an386' tells of no program that writes to it" in done.output
+
+
+@pytest.mark.parametrize(
+    ("board", "options", "message"),
+    [
+        ("nucleo-f439zi", ["PROBE=jlink"], "error: PROBE=jlink, allowed: pyocd, openocd, st-flash"),
+        ("mps2-an386", [], "error: mps2-an386 tells of no program that writes to it"),
+    ],
+)
+def test_make_flash_says_what_is_allowed(
+    tmp_path: Path, board: str, options: list[str], message: str
+) -> None:
+    folder = write_fake_project(tmp_path / "fake")
+    write_project_files(folder, dataclasses.replace(FAKE, board=board))
+    done = subprocess.run(["make", "-C", str(folder), "flash", *options], capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stdout
