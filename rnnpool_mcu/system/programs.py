@@ -55,25 +55,49 @@ def started(
     stderr: int | IO[bytes] = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A running program, ended with its group when the block is left."""
-    process = subprocess.Popen(
-        list(command),
-        cwd=folder,
-        env=environment,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=True,
-    )
-    with _lock:
-        _running.add(process)
+    process = None
     try:
+        with _signals_wait():
+            process = subprocess.Popen(
+                list(command),
+                cwd=folder,
+                env=environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            with _lock:
+                _running.add(process)
         yield process
     finally:
-        try:
-            end_group(process)
-        finally:
-            with _lock:
-                _running.discard(process)
+        if process is not None:
+            try:
+                end_group(process)
+            finally:
+                with _lock:
+                    _running.discard(process)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Holds back what ends this command, while a program begins that nobody would end if it came now."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+    former = {number: signal.getsignal(number) for number in numbers if number is not None}
+    handlers = {number: handler for number, handler in former.items() if callable(handler)}
+    came: list[int] = []
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def end_running() -> None:

@@ -168,6 +168,25 @@ def test_a_command_ends_within_a_second_with_its_programs(tmp_path: Path, number
     assert _gone(child)
 
 
+def test_a_signal_while_a_program_begins_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker, popen = tmp_path / "child", subprocess.Popen
+
+    def slow(*given: object, **options: object) -> object:
+        process = popen(*given, **options)  # type: ignore[call-overload]
+        _child_of(marker)
+        signal.raise_signal(signal.SIGINT)  # the program runs, and nobody knows of it yet
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), started(["sh", "-c", STUBBORN.format(marker)]):
+            pytest.fail("the signal was lost")
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert _gone(_child_of(marker))
+
+
 def test_all_that_run_can_be_ended_at_once() -> None:
     with started(["sleep", "60"]) as one, started(["sleep", "60"]) as other:
         end_running()

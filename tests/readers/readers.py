@@ -61,7 +61,8 @@ def _pack(folder: Path) -> None:
 
 
 def _board(folder: Path) -> None:
-    (folder / "board.h").touch()  # which belongs to a board
+    for name in ("board.h", "board.repl"):  # which belong to a board
+        (folder / name).touch()
     load_board(str(folder))
 
 
