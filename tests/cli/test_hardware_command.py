@@ -214,7 +214,9 @@ def test_ctrl_c_ends_it_at_once(tiny: Path, images: Path) -> None:
 
     with played(never_answers) as line:
         command = _command("run", tiny, images, *_on(line))
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        signal.signal(signal.SIGINT, former)
         assert begun.wait(60)
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
